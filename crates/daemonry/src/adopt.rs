@@ -1,0 +1,154 @@
+//! The daemon's side of a start: recognise it, take over what was handed on, tell the launcher.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag};
+use nix::poll::{PollFd, PollFlags};
+
+use crate::error::{Error, Result, Step};
+use crate::frame::Report;
+use crate::marker::Marker;
+use crate::pidfile::PidFile;
+use crate::plan::WaitFor;
+use crate::stdio;
+use crate::sys;
+
+/// How often a memory file is emptied into which helpers of the daemon still write, and every how many turns it is checked
+/// whether they do.
+const TRIM_PAUSE: Duration = Duration::from_millis(250);
+const TRIMS_A_LOOK: u32 = 20;
+
+/// The watching thread only waits and writes a byte.
+const WATCH_STACK: usize = 64 * 1024;
+
+/// A start that this process has taken over.
+#[derive(Debug)]
+pub struct Adoption {
+    /// What the launching program wanted its daemon to know.
+    pub note: OsString,
+    /// The point that the launcher waits for.
+    pub wait_for: WaitFor,
+    /// The pidfile that the launcher locked for this process.
+    pub pid_file: Option<Arc<PidFile>>,
+    captures: bool,
+    status: Mutex<Option<File>>,
+}
+
+/// Takes over the start that `marker`, the value of [`crate::START_VARIABLE`], belongs to. `Ok(None)` when it is not about
+/// this very process.
+///
+/// # Errors
+///
+/// [`Error::System`] when what was handed over cannot be taken.
+///
+/// # Safety
+///
+/// At most once in a process, and before anything else uses the descriptors behind standard error.
+pub unsafe fn adopt(marker: &OsStr) -> Result<Option<Adoption>> {
+    let own = std::process::id().cast_signed();
+    let Some(marker) = Marker::parse(marker).filter(|marker| marker.pid == own && is_status_pipe(marker)) else {
+        return Ok(None);
+    };
+    let adopt_error = |errno| Error::system(Step::Adopt, errno);
+    close_on_exec(marker.status_fd).map_err(adopt_error)?;
+    // SAFETY: the launcher made this descriptor for this process, and its identity was checked.
+    let status = unsafe { OwnedFd::from_raw_fd(marker.status_fd) };
+    let pid_file = match marker.pid_file {
+        Some((fd, path)) => {
+            close_on_exec(fd).map_err(adopt_error)?;
+            // SAFETY: as above; it comes with the status pipe.
+            Some(Arc::new(unsafe { PidFile::adopt(&path, fd) }?))
+        }
+        None => None,
+    };
+    Ok(Some(Adoption {
+        note: marker.note,
+        wait_for: marker.wait_for,
+        pid_file,
+        captures: marker.captures,
+        status: Mutex::new(Some(File::from(status))),
+    }))
+}
+
+fn is_status_pipe(marker: &Marker) -> bool {
+    // SAFETY: a number that is not open is told by fstat.
+    let fd = unsafe { BorrowedFd::borrow_raw(marker.status_fd.max(0)) };
+    sys::identity(fd) == Ok(marker.status_identity)
+}
+
+fn close_on_exec(fd: RawFd) -> nix::Result<()> {
+    // SAFETY: setting a flag on a number that is not open is told by the kernel.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    nix::fcntl::fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map(drop)
+}
+
+impl Adoption {
+    /// Tells the launcher. Once the point that it waits for is reached, a thread stays until the launcher has let go and
+    /// completes the pidfile if the launcher could not.
+    ///
+    /// A launcher that is gone is no error: there is nobody left to tell.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] when a captured stderr cannot be replaced or the thread cannot be started.
+    pub fn report(&self, report: &Report) -> Result<()> {
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(pipe) = status.as_mut() else { return Ok(()) };
+        let is_up = match report {
+            Report::Started => self.wait_for <= WaitFor::Start,
+            Report::Ready => true,
+            _ => false,
+        };
+        let memory = if is_up && self.captures { Some(self.end_capture()?) } else { None };
+        match pipe.write_all(&report.encode()) {
+            Err(error) if error.raw_os_error() != Some(libc::EPIPE) => {
+                return Err(Error::system(Step::Adopt, Errno::from_raw(error.raw_os_error().unwrap_or(0))));
+            }
+            _ => {}
+        }
+        if is_up && let Some(pipe) = status.take() {
+            let pid_file = self.pid_file.clone();
+            std::thread::Builder::new()
+                .name("daemonry".into())
+                .stack_size(WATCH_STACK)
+                .spawn(move || settle(&pipe, pid_file.as_deref(), memory))
+                .map_err(|error| Error::system(Step::Adopt, Errno::from_raw(error.raw_os_error().unwrap_or(0))))?;
+        }
+        Ok(())
+    }
+
+    /// Puts `/dev/null` over the memory file behind stderr, and keeps that file.
+    fn end_capture(&self) -> Result<OwnedFd> {
+        let null = stdio::open_null(Step::OpenStderr)?;
+        let stderr = std::io::stderr();
+        let memory = stderr.as_fd().try_clone_to_owned();
+        let memory =
+            memory.map_err(|error| Error::system(Step::OpenStderr, Errno::from_raw(error.raw_os_error().unwrap_or(0))))?;
+        stdio::put(null.as_fd(), libc::STDERR_FILENO).map_err(|errno| Error::system(Step::OpenStderr, errno))?;
+        Ok(memory)
+    }
+}
+
+/// Waits until the launcher has let go of the pipe, then makes sure that the pidfile is complete.
+fn settle(pipe: &File, pid_file: Option<&PidFile>, memory: Option<OwnedFd>) {
+    let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+    let _closed = sys::poll(&mut fds, None);
+    if let Some(pid_file) = pid_file {
+        // On failure the pidfile keeps saying "starting", with the right pid: nothing that this thread could mend.
+        let _kept = pid_file.commit(std::process::id().cast_signed());
+    }
+    // Helpers that were started before keep the memory file as their stderr: whoever keeps it empties it.
+    let Some(memory) = memory else { return };
+    while sys::others_hold(memory.as_fd()) {
+        for _ in 0..TRIMS_A_LOOK {
+            let _emptied = nix::unistd::ftruncate(&memory, 0);
+            std::thread::sleep(TRIM_PAUSE);
+        }
+    }
+}

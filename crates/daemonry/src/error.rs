@@ -1,0 +1,276 @@
+//! What can go wrong, and at which step: the one list of errors and steps.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+
+macro_rules! steps {
+    ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $phrase:literal;)*) => {
+        /// The step of a start, a look-up or a stop at which a system call failed.
+        #[non_exhaustive]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Step {
+            $($(#[$doc])* $variant = $number,)*
+        }
+
+        impl Step {
+            /// Every step, in the order in which a start goes through them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The step's name as the public interfaces spell it, such as `"write-pid"`.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            /// What was being done, to follow "cannot".
+            const fn phrase(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $phrase,)*
+                }
+            }
+
+            /// The step of a number that came over the exec pipe.
+            pub(crate) fn from_number(number: u8) -> Option<Self> {
+                Self::ALL.iter().copied().find(|step| *step as u8 == number)
+            }
+        }
+    };
+}
+
+steps! {
+    /// Opening the directory that the pidfile lies in.
+    OpenDirectory = 1, "open-directory", "open the pidfile's directory";
+    /// Opening or creating the pidfile.
+    OpenPidFile = 2, "open-pidfile", "open the pidfile";
+    /// `flock(2)` on the pidfile.
+    LockPidFile = 3, "lock-pidfile", "lock the pidfile";
+    /// Reading the pidfile or comparing it with its name.
+    ReadPidFile = 4, "read-pidfile", "read the pidfile";
+    /// Emptying a stale pidfile, once it is locked.
+    ClearPidFile = 5, "clear-pidfile", "clear the pidfile";
+    /// Opening the file for standard input.
+    OpenStdin = 6, "open-stdin", "open standard input";
+    /// Opening the file for standard output, or the log.
+    OpenStdout = 7, "open-stdout", "open standard output";
+    /// Opening the file for standard error, or the memory file that keeps start-up messages.
+    OpenStderr = 8, "open-stderr", "open standard error";
+    /// Making the exec pipe or the status pipe.
+    OpenPipe = 9, "open-pipe", "open a pipe to the daemon";
+    /// Moving a descriptor out of the way of the ones that the daemon gets.
+    MoveDescriptor = 10, "move-descriptor", "move a descriptor";
+    /// Installing the handlers that let a waiting launcher notice SIGINT, SIGTERM and SIGHUP.
+    CatchSignals = 11, "catch-signals", "watch for signals";
+    /// The first fork.
+    Fork = 12, "fork", "fork the session leader";
+    /// `setsid(2)` in the session leader.
+    Setsid = 13, "setsid", "start a session";
+    /// The second fork.
+    ForkAgain = 14, "fork-again", "fork the daemon";
+    /// `dup2(2)` onto descriptors 0 to 2 and those handed over.
+    Dup = 15, "dup", "put a descriptor in its place";
+    /// Closing every descriptor that was not handed over.
+    CloseDescriptors = 16, "close-descriptors", "close inherited descriptors";
+    /// The child writing its own pid.
+    WritePid = 17, "write-pid", "write the pidfile";
+    /// The child's own record lock, which names it as the holder.
+    LockRecord = 18, "lock-record", "take a record lock on the pidfile";
+    /// `execve(2)`.
+    Exec = 19, "exec", "execute";
+    /// The new image taking over what it was handed.
+    Adopt = 20, "adopt", "take over the start";
+    /// `chdir(2)` in the daemon.
+    Chdir = 21, "chdir", "change the working directory to";
+    /// The launcher waiting for the outcome.
+    Wait = 22, "wait", "wait for the daemon";
+    /// The newline that says that the daemon is up.
+    Commit = 23, "commit", "complete the pidfile";
+    /// Removing the pidfile.
+    RemovePidFile = 24, "remove-pidfile", "remove the pidfile";
+    /// Opening a log again under a running daemon.
+    ReopenLog = 25, "reopen-log", "reopen the log";
+    /// Getting hold of the process behind a pid.
+    OpenProcess = 26, "open-process", "open the daemon's process";
+    /// Sending a signal.
+    Signal = 27, "signal", "signal the daemon";
+}
+
+/// How a process ended, as far as it is known.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this code.
+    Code(i32),
+    /// It was ended by the signal of this number.
+    Signal(i32),
+    /// It is gone; nobody was left to whom the kernel would tell more.
+    Unknown,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::Signal(number) => write!(f, "was ended by {}", signal_name(*number)),
+            Self::Unknown => write!(f, "ended"),
+        }
+    }
+}
+
+/// `SIGTERM` for 15; `signal 42` for numbers without a name.
+pub fn signal_name(number: i32) -> String {
+    nix::sys::signal::Signal::try_from(number)
+        .map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
+}
+
+/// Why a start, a look-up or a stop failed.
+///
+/// The text of an error is one sentence that names the step, the path and the reason.
+#[non_exhaustive]
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A system call failed.
+    #[error("cannot {}{}: {} ({errno:?})", step.phrase(), Quoted(path.as_ref()), reason(*step, *errno))]
+    System {
+        /// What was being done.
+        step: Step,
+        /// The reason that the kernel gave.
+        errno: Errno,
+        /// The file that it was about.
+        path: Option<PathBuf>,
+    },
+    /// The pidfile is held by a daemon whose pid the kernel confirms.
+    #[error("already running with pid {pid} (pidfile {})", path.display())]
+    AlreadyRunning {
+        /// The daemon's pid.
+        pid: i32,
+        /// The pidfile.
+        path: PathBuf,
+    },
+    /// The pidfile is locked, but not by the process whose pid is in it.
+    #[error("the pidfile {} is locked by {}, not by the daemon named in it", path.display(), HeldBy(*holder))]
+    PidFileHeld {
+        /// The process that holds the lock, where it can be found.
+        holder: Option<i32>,
+        /// The pidfile.
+        path: PathBuf,
+    },
+    /// The file given as a pidfile is something else. It was left untouched.
+    #[error("{} is not a pidfile: {reason}", path.display())]
+    NotAPidFile {
+        /// What it is instead.
+        reason: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// No daemon holds the pidfile.
+    #[error("no daemon is running (pidfile {})", path.display())]
+    NotRunning {
+        /// The pidfile.
+        path: PathBuf,
+    },
+    /// The daemon ended, or said that it failed, before it was up.
+    #[error("the daemon {}", FailedStart(*exit, reason.as_deref()))]
+    StartFailed {
+        /// How it ended; `None` when it reported a failure and had to be ended.
+        exit: Option<Exit>,
+        /// What the daemon itself gave as the reason.
+        reason: Option<String>,
+    },
+    /// The daemon was not up in time, and was ended.
+    #[error("the daemon was not up within {} ms and was ended", limit.as_millis())]
+    StartTimeout {
+        /// The limit that it missed.
+        limit: std::time::Duration,
+    },
+    /// The launcher got a signal while it waited; the start was undone.
+    #[error("the start was interrupted by {} and undone", signal_name(*signal))]
+    StartInterrupted {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// The daemon did not end in time, and was not to be killed.
+    #[error("the daemon with pid {pid} did not end within {} ms", limit.as_millis())]
+    StopTimeout {
+        /// The daemon's pid.
+        pid: i32,
+        /// The limit that it missed.
+        limit: std::time::Duration,
+    },
+    /// The signal would end the daemon instead of telling it something, so it was not sent.
+    #[error("{} was not sent to the daemon with pid {pid}: {reason}", signal_name(*signal))]
+    SignalRefused {
+        /// The daemon's pid.
+        pid: i32,
+        /// The signal's number.
+        signal: i32,
+        /// Why it would do harm.
+        reason: &'static str,
+    },
+    /// The launch plan itself is impossible.
+    #[error("{0}")]
+    InvalidPlan(String),
+}
+
+impl Error {
+    pub(crate) fn system(step: Step, errno: Errno) -> Self {
+        Self::System { step, errno, path: None }
+    }
+
+    pub(crate) fn at(step: Step, path: impl Into<PathBuf>) -> impl FnOnce(Errno) -> Self {
+        let path = path.into();
+        move |errno| Self::System { step, errno, path: Some(path) }
+    }
+}
+
+/// The kernel's reason in words, put more plainly where the step tells more than the errno.
+fn reason(step: Step, errno: Errno) -> &'static str {
+    use Step::{OpenPidFile, OpenStderr, OpenStdin, OpenStdout, ReopenLog};
+    match (step, errno) {
+        (OpenPidFile | OpenStdin | OpenStdout | OpenStderr | ReopenLog, Errno::ELOOP) => {
+            "it is a symbolic link, or leads through too many"
+        }
+        (OpenStdout | OpenStderr | ReopenLog, Errno::ENXIO) => "it is a FIFO that nobody reads",
+        (OpenStdout | OpenStderr | ReopenLog, Errno::EMLINK) => {
+            "it has hard links in a directory that is not root's alone"
+        }
+        _ => errno.desc(),
+    }
+}
+
+struct Quoted<'a>(Option<&'a PathBuf>);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |path| write!(f, " {}", path.display()))
+    }
+}
+
+struct HeldBy(Option<i32>);
+
+impl fmt::Display for HeldBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(pid) => write!(f, "process {pid}"),
+            None => write!(f, "a process that cannot be seen from here"),
+        }
+    }
+}
+
+struct FailedStart<'a>(Option<Exit>, Option<&'a str>);
+
+impl fmt::Display for FailedStart<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(exit) => write!(f, "{exit} before it was up")?,
+            None => write!(f, "failed to start")?,
+        }
+        self.1.map_or(Ok(()), |reason| write!(f, ": {reason}"))
+    }
+}
+
+/// Shorthand for results of this crate.
+pub type Result<T> = std::result::Result<T, Error>;

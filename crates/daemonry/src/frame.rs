@@ -1,0 +1,170 @@
+//! What travels over the two pipes: fixed-size frames before exec, reports of the daemon after it.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+
+use crate::error::Step;
+
+/// A message of the session leader or the not yet exec'd daemon. EOF without one means "exec'd".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Frame {
+    /// The daemon was forked. A sibling is the launcher's own child; otherwise the leader, its parent, waits until the
+    /// launcher has hold of it.
+    Forked { pid: i32, sibling: bool },
+    /// A step failed; its process is about to exit.
+    Failed { step: u8, errno: i32 },
+}
+
+pub(crate) const FRAME_LENGTH: usize = 12;
+
+impl Frame {
+    const SIBLING: u8 = 1;
+    const CHILD: u8 = 2;
+    const FAILED: u8 = 3;
+
+    /// Async-signal-safe.
+    pub(crate) fn encode(self) -> [u8; FRAME_LENGTH] {
+        let (kind, step, number) = match self {
+            Self::Forked { pid, sibling } => (if sibling { Self::SIBLING } else { Self::CHILD }, 0, pid),
+            Self::Failed { step, errno } => (Self::FAILED, step, errno),
+        };
+        let [a, b, c, d] = number.to_ne_bytes();
+        [kind, step, 0, 0, a, b, c, d, 0, 0, 0, 0]
+    }
+
+    pub(crate) fn decode(bytes: [u8; FRAME_LENGTH]) -> Option<Self> {
+        let [kind, step, _, _, a, b, c, d, ..] = bytes;
+        let number = i32::from_ne_bytes([a, b, c, d]);
+        match kind {
+            Self::SIBLING | Self::CHILD => Some(Self::Forked { pid: number, sibling: kind == Self::SIBLING }),
+            Self::FAILED => Some(Self::Failed { step, errno: number }),
+            _ => None,
+        }
+    }
+}
+
+/// What a daemon tells its launcher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// It took over the start and runs.
+    Started,
+    /// It serves.
+    Ready,
+    /// One of its own steps failed.
+    FailedStep {
+        /// What was being done.
+        step: Step,
+        /// The kernel's reason.
+        errno: Errno,
+        /// The file that it was about.
+        path: Option<PathBuf>,
+    },
+    /// It failed for a reason of its own, in words.
+    Failed(String),
+    /// It is about to exit with this code.
+    Exiting(i32),
+}
+
+/// Longer reasons are cut: a whole report fits one write to an empty pipe.
+const MAX_PAYLOAD: usize = 3 * 1024;
+
+impl Report {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let (kind, payload) = match self {
+            Self::Started => (b'S', Vec::new()),
+            Self::Ready => (b'R', Vec::new()),
+            Self::FailedStep { step, errno, path } => {
+                let mut payload = vec![*step as u8];
+                payload.extend((*errno as i32).to_le_bytes());
+                payload.extend(path.iter().flat_map(|path| path.as_os_str().as_bytes()));
+                (b'E', payload)
+            }
+            Self::Failed(reason) => (b'F', reason.as_bytes().to_vec()),
+            Self::Exiting(code) => (b'X', code.to_le_bytes().to_vec()),
+        };
+        let payload = payload.get(..MAX_PAYLOAD).unwrap_or(&payload);
+        #[expect(clippy::cast_possible_truncation, reason = "cut to MAX_PAYLOAD above")]
+        let length = payload.len() as u16;
+        let mut bytes = vec![kind];
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(payload);
+        bytes
+    }
+
+    /// Takes the first whole report out of `bytes`. Unknown ones, of a newer daemon, are passed over.
+    pub(crate) fn take(bytes: &mut Vec<u8>) -> Option<Self> {
+        loop {
+            let &[kind, low, high, ref rest @ ..] = bytes.as_slice() else { return None };
+            let payload = rest.get(..usize::from(u16::from_le_bytes([low, high])))?.to_vec();
+            bytes.drain(..3 + payload.len());
+            if let Some(report) = Self::decode(kind, &payload) {
+                return Some(report);
+            }
+        }
+    }
+
+    fn decode(kind: u8, payload: &[u8]) -> Option<Self> {
+        Some(match kind {
+            b'S' => Self::Started,
+            b'R' => Self::Ready,
+            b'E' => {
+                let (&step, rest) = payload.split_first()?;
+                let (errno, path) = rest.split_first_chunk()?;
+                Self::FailedStep {
+                    step: Step::from_number(step)?,
+                    errno: Errno::from_raw(i32::from_le_bytes(*errno)),
+                    path: (!path.is_empty()).then(|| OsStr::from_bytes(path).into()),
+                }
+            }
+            b'F' => Self::Failed(String::from_utf8_lossy(payload).into_owned()),
+            b'X' => Self::Exiting(i32::from_le_bytes(payload.try_into().ok()?)),
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_back_as_they_were() {
+        for frame in [
+            Frame::Forked { pid: 4_194_304, sibling: true },
+            Frame::Forked { pid: 1, sibling: false },
+            Frame::Failed { step: Step::Exec as u8, errno: Errno::ENOENT as i32 },
+        ] {
+            assert_eq!(Frame::decode(frame.encode()), Some(frame));
+        }
+        assert_eq!(Frame::decode([0; FRAME_LENGTH]), None);
+    }
+
+    #[test]
+    fn reports_come_back_as_they_were_even_in_pieces() {
+        let reports = [
+            Report::Started,
+            Report::FailedStep { step: Step::Chdir, errno: Errno::EACCES, path: Some("/root/ä b".into()) },
+            Report::FailedStep { step: Step::Adopt, errno: Errno::EBADF, path: None },
+            Report::Failed("Error: später".into()),
+            Report::Exiting(13),
+            Report::Ready,
+        ];
+        let (mut bytes, mut seen) = (Vec::new(), Vec::new());
+        for byte in reports.iter().flat_map(Report::encode) {
+            bytes.push(byte);
+            seen.extend(Report::take(&mut bytes));
+        }
+        assert_eq!(seen, reports);
+    }
+
+    #[test]
+    fn an_unknown_report_is_passed_over_and_a_long_reason_is_cut() {
+        let mut bytes = vec![b'?', 2, 0, 1, 2];
+        bytes.extend(Report::Failed("x".repeat(100_000)).encode());
+        assert_eq!(Report::take(&mut bytes), Some(Report::Failed("x".repeat(MAX_PAYLOAD))));
+        assert_eq!(bytes, []);
+    }
+}

@@ -1,0 +1,421 @@
+//! The launcher's side of a start: fork, wait until the outcome is known, undo what failed.
+
+use std::fmt;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+
+use crate::child;
+use crate::error::{Error, Exit, Result, Step};
+use crate::frame::{FRAME_LENGTH, Frame, Report};
+use crate::pidfile::{self, PidFile, retry};
+use crate::plan::{LaunchPlan, LauncherEnds, Prepared, WaitFor};
+use crate::signals::SignalWatch;
+use crate::stdio::{OpenLog, Stream, read_tail};
+use crate::sys::{self, Process};
+
+/// Between the SIGTERM and the SIGKILL of an undone start.
+const UNDO_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a daemon that reported its failure may take to exit by itself, so that its own exit code can be told.
+const EXIT_GRACE: Duration = Duration::from_secs(2);
+
+/// How often a daemon is looked after whose exit wakes no `poll(2)`.
+const EXIT_POLL: Duration = Duration::from_millis(10);
+
+/// A daemon that is up.
+#[derive(Debug)]
+pub struct Started {
+    /// Its pid.
+    pub pid: i32,
+    /// What it wrote to a captured stderr while it started; at most the last 8 KiB.
+    pub stderr: Vec<u8>,
+}
+
+/// A start that failed and was undone: no process, lock or file of it is left.
+#[derive(Debug)]
+pub struct LaunchFailure {
+    /// Why.
+    pub error: Error,
+    /// The pid that the daemon had, if it came that far.
+    pub pid: Option<i32>,
+    /// What it wrote to its stderr, where that is a file or captured; at most the last 8 KiB.
+    pub stderr: Vec<u8>,
+}
+
+impl From<Error> for LaunchFailure {
+    fn from(error: Error) -> Self {
+        Self { error, pid: None, stderr: Vec::new() }
+    }
+}
+
+impl fmt::Display for LaunchFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for LaunchFailure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.error)
+    }
+}
+
+/// Launches a daemon as daemon(7) describes it (fork, setsid, fork, exec) and returns when the plan's `wait_for` is reached.
+///
+/// Blocks the calling thread. With `launcher_leaves`, SIGINT, SIGTERM and SIGHUP that arrive meanwhile undo the start; a second
+/// one kills at once.
+///
+/// # Errors
+///
+/// A [`LaunchFailure`] with any [`Error`] of [`PidFile::acquire`]; [`Error::System`] for a step that failed, in whichever
+/// process; [`Error::StartFailed`]; [`Error::StartTimeout`]; [`Error::StartInterrupted`]; [`Error::InvalidPlan`].
+pub fn launch(plan: &LaunchPlan) -> std::result::Result<Started, LaunchFailure> {
+    let pid_file = match &plan.pid_file {
+        Some(path) => Some(PidFile::acquire(path, pidfile::DEFAULT_MODE, plan.start_timeout)?),
+        None => None,
+    };
+    let outcome = launch_locked(plan, pid_file.as_ref());
+    if let (Err(failure), Some(pid_file)) = (&outcome, &pid_file) {
+        pid_file.remove(failure.pid)?;
+    }
+    outcome
+}
+
+fn launch_locked(plan: &LaunchPlan, pid_file: Option<&PidFile>) -> std::result::Result<Started, LaunchFailure> {
+    let (prepared, ends) = Prepared::new(plan, pid_file)?;
+    let mut start = Start::begin(plan, prepared, ends)?;
+    let outcome = start.wait(plan).and_then(|pid| {
+        pid_file.map_or(Ok(()), |pid_file| pid_file.commit(pid))?;
+        Ok(pid)
+    });
+    match outcome {
+        Ok(pid) => {
+            let stderr = start.captured();
+            start.reap_leader();
+            Ok(Started { pid, stderr })
+        }
+        Err(error) => {
+            start.undo();
+            let failure = LaunchFailure { error, pid: start.daemon_pid(), stderr: start.stderr_tail(plan) };
+            start.ends.logs.iter().for_each(OpenLog::remove_if_unused);
+            Err(failure)
+        }
+    }
+}
+
+struct Daemon {
+    pid: i32,
+    /// The launcher's own child, whose exit status it can reap.
+    sibling: bool,
+    /// `None` when the process was gone before the launcher could get hold of it.
+    process: Option<Process>,
+}
+
+/// A start under way.
+struct Start {
+    leader: Pid,
+    daemon: Option<Daemon>,
+    ends: LauncherEnds,
+    signals: Option<SignalWatch>,
+    exec_closed: bool,
+    status_closed: bool,
+    frames: Vec<u8>,
+    reports: Vec<u8>,
+    /// The farthest point that the daemon has reached.
+    reached: Option<WaitFor>,
+    failure: Option<Error>,
+    exit_code: Option<i32>,
+}
+
+impl Start {
+    fn begin(plan: &LaunchPlan, prepared: Prepared, mut ends: LauncherEnds) -> Result<Self> {
+        let begun = (|| {
+            let signals = plan.launcher_leaves.then(SignalWatch::install).transpose()?;
+            let blocked = block_signals().map_err(|errno| Error::system(Step::Fork, errno))?;
+            let hold = ends.hold.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+            // SAFETY: the child only runs child::leader, which keeps to async-signal-safe calls.
+            let forked = Errno::result(unsafe { libc::fork() });
+            if forked == Ok(0) {
+                // SAFETY: this is the forked child, with every signal blocked.
+                unsafe { child::leader(&prepared, hold) };
+            }
+            restore_signals(&blocked);
+            let leader = forked.map_err(|errno| Error::system(Step::Fork, errno))?;
+            Ok((signals, Pid::from_raw(leader)))
+        })();
+        // The launcher's copies would keep the pipes open. A forked child has its own memory, so all of it can go.
+        drop(prepared);
+        match begun {
+            Ok((signals, leader)) => Ok(Self {
+                leader,
+                daemon: None,
+                ends,
+                signals,
+                exec_closed: false,
+                status_closed: false,
+                frames: Vec::new(),
+                reports: Vec::new(),
+                reached: None,
+                failure: None,
+                exit_code: None,
+            }),
+            Err(error) => {
+                ends.logs.drain(..).for_each(|log| log.remove_if_unused());
+                Err(error)
+            }
+        }
+    }
+
+    fn daemon_pid(&self) -> Option<i32> {
+        self.daemon.as_ref().map(|daemon| daemon.pid)
+    }
+
+    /// Waits until the daemon is up, and has stayed so, or has failed.
+    fn wait(&mut self, plan: &LaunchPlan) -> Result<i32> {
+        let deadline = Instant::now() + plan.start_timeout;
+        let mut alive_until = None;
+        loop {
+            if let Some(pid) = self.settled(plan, &mut alive_until)? {
+                return Ok(pid);
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return Err(Error::StartTimeout { limit: plan.start_timeout });
+            }
+            let wake = alive_until.map_or(deadline, |until: Instant| until.min(deadline));
+            self.turn(wake)?;
+        }
+    }
+
+    /// What is known now: up, failed (an error), or not yet.
+    fn settled(&mut self, plan: &LaunchPlan, alive_until: &mut Option<Instant>) -> Result<Option<i32>> {
+        if let Some(signal) = self.signals.as_ref().and_then(SignalWatch::take) {
+            return Err(Error::StartInterrupted { signal });
+        }
+        if let Some(error) = self.failure.take() {
+            return Err(self.with_exit(error));
+        }
+        let Some(daemon) = &self.daemon else {
+            return if self.exec_closed { Err(self.leader_lost()) } else { Ok(None) };
+        };
+        let pid = daemon.pid;
+        if daemon.process.as_ref().is_none_or(Process::has_ended) {
+            // What it said last may still be in the pipe.
+            self.read_reports()?;
+            let said = self.failure.take().unwrap_or(Error::StartFailed { exit: None, reason: None });
+            return Err(self.with_exit(said));
+        }
+        if self.exec_closed && self.reached >= Some(plan.wait_for) {
+            let until = *alive_until.get_or_insert_with(|| Instant::now() + plan.alive_for);
+            if Instant::now() >= until {
+                return Ok(Some(pid));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits for one thing to happen.
+    fn turn(&mut self, wake: Instant) -> Result<()> {
+        let process = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref());
+        let must_ask = process.is_some_and(|process| process.exit_event().is_none());
+        let wake = if must_ask { wake.min(Instant::now() + EXIT_POLL) } else { wake };
+        let (exec_ready, status_ready) = {
+            let events = [
+                (!self.exec_closed).then(|| self.ends.exec.as_fd()),
+                (!self.status_closed).then(|| self.ends.status.as_fd()),
+                process.and_then(Process::exit_event),
+                self.signals.as_ref().map(SignalWatch::event),
+            ];
+            let mut fds: Vec<PollFd<'_>> =
+                events.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+            sys::poll(&mut fds, Some(wake)).map_err(|errno| Error::system(Step::Wait, errno))?;
+            let is_ready = |fd: &OwnedFd| fds.iter().any(|poll| is_same(poll, fd.as_fd()) && poll.any() != Some(false));
+            (!self.exec_closed && is_ready(&self.ends.exec), !self.status_closed && is_ready(&self.ends.status))
+        };
+        if exec_ready {
+            self.read_frames()?;
+        }
+        if status_ready {
+            self.read_reports()?;
+        }
+        Ok(())
+    }
+
+    fn read_frames(&mut self) -> Result<()> {
+        self.exec_closed |= read_some(self.ends.exec.as_fd(), &mut self.frames)?;
+        while let Some((frame, _)) = self.frames.split_first_chunk::<FRAME_LENGTH>() {
+            let frame = Frame::decode(*frame);
+            self.frames.drain(..FRAME_LENGTH);
+            match frame {
+                Some(Frame::Forked { pid, sibling }) => {
+                    let process = Process::open(pid).map_err(|errno| Error::system(Step::OpenProcess, errno))?;
+                    self.daemon = Some(Daemon { pid, sibling, process });
+                    self.ends.hold = None;
+                }
+                Some(Frame::Failed { step, errno }) => {
+                    let step = Step::from_number(step).unwrap_or(Step::Exec);
+                    self.failure = Some(Error::system(step, Errno::from_raw(errno)));
+                }
+                None => {}
+            }
+        }
+        if self.exec_closed {
+            self.reached = self.reached.max(Some(WaitFor::Exec));
+        }
+        Ok(())
+    }
+
+    fn read_reports(&mut self) -> Result<()> {
+        while !self.status_closed && has_input(self.ends.status.as_fd()) {
+            self.status_closed |= read_some(self.ends.status.as_fd(), &mut self.reports)?;
+        }
+        while let Some(report) = Report::take(&mut self.reports) {
+            match report {
+                Report::Started => self.reached = self.reached.max(Some(WaitFor::Start)),
+                Report::Ready => self.reached = Some(WaitFor::Ready),
+                Report::Exiting(code) => self.exit_code = Some(code),
+                Report::Failed(reason) => {
+                    self.failure = Some(Error::StartFailed { exit: None, reason: Some(reason) });
+                }
+                Report::FailedStep { step, errno, path } => self.failure = Some(Error::System { step, errno, path }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a daemon that said why it failed exit, and adds how it did.
+    fn with_exit(&mut self, error: Error) -> Error {
+        let Error::StartFailed { exit: None, reason } = error else { return error };
+        let process = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref());
+        let ended = process.is_none_or(|process| process.wait(Instant::now() + EXIT_GRACE));
+        let _newest = self.read_reports();
+        Error::StartFailed { exit: ended.then(|| self.exit()), reason }
+    }
+
+    /// How the daemon ended: by the kernel's word, else by its own.
+    fn exit(&self) -> Exit {
+        let by_kernel = self.daemon.as_ref().filter(|daemon| daemon.sibling).and_then(|daemon| peek_exit(daemon.pid));
+        by_kernel.or(self.exit_code.map(Exit::Code)).unwrap_or(Exit::Unknown)
+    }
+
+    /// The leader ended before it could tell of a daemon.
+    fn leader_lost(&mut self) -> Error {
+        let exit = peek_exit(self.leader.as_raw()).unwrap_or(Exit::Unknown);
+        Error::StartFailed { exit: None, reason: Some(format!("its session leader {exit} before it had forked")) }
+    }
+
+    /// Ends whatever the start has brought into being, and reaps it.
+    fn undo(&mut self) {
+        self.ends.hold = None;
+        self.signal(libc::SIGTERM);
+        let deadline = Instant::now() + UNDO_GRACE;
+        while Instant::now() < deadline && self.daemon_lives() && self.no_second_signal() {
+            let process = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref());
+            let events = [process.and_then(Process::exit_event), self.signals.as_ref().map(SignalWatch::event)];
+            let mut fds: Vec<PollFd<'_>> =
+                events.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+            let wake = if events[0].is_some() { deadline } else { Instant::now() + EXIT_POLL };
+            if sys::poll(&mut fds, Some(wake)).is_err() {
+                break;
+            }
+        }
+        self.signal(libc::SIGKILL);
+        if let Some(Daemon { pid, sibling, process }) = &self.daemon {
+            if *sibling {
+                let _status = reap(Pid::from_raw(*pid));
+            } else if let Some(process) = process {
+                // Nothing survives SIGKILL; what hangs in the kernel is not waited for, it ends before it runs again.
+                process.wait(Instant::now() + EXIT_GRACE);
+            }
+        }
+        // The leader's zombie kept the group's id until here. A leader killed before it told of its daemon leaves that
+        // daemon as an unknown child in the group.
+        while reap(Pid::from_raw(-self.leader.as_raw())).is_ok() {}
+        self.reap_leader();
+    }
+
+    fn daemon_lives(&self) -> bool {
+        self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref()).is_some_and(|process| !process.has_ended())
+    }
+
+    fn no_second_signal(&self) -> bool {
+        self.signals.as_ref().is_none_or(|signals| signals.take().is_none())
+    }
+
+    /// To the daemon, the leader and whoever is in their process group. Those that are gone already need none.
+    fn signal(&self, signal: i32) {
+        if let Some(process) = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref()) {
+            let _gone = process.signal(signal);
+        }
+        let leader = self.leader.as_raw();
+        for target in [leader, -leader] {
+            // SAFETY: kill touches no memory. The leader is not reaped yet, so both numbers are still its own.
+            unsafe { libc::kill(target, signal) };
+        }
+    }
+
+    fn reap_leader(&mut self) {
+        self.ends.hold = None;
+        let _status = reap(self.leader);
+    }
+
+    fn captured(&self) -> Vec<u8> {
+        self.ends.memory.as_ref().map_or_else(Vec::new, |memory| read_tail(memory.as_fd(), 0))
+    }
+
+    fn stderr_tail(&self, plan: &LaunchPlan) -> Vec<u8> {
+        match (&plan.stderr, self.ends.logs.last()) {
+            (Stream::File(_), Some(log)) => log.tail(),
+            _ => self.captured(),
+        }
+    }
+}
+
+fn is_same(poll: &PollFd<'_>, fd: BorrowedFd<'_>) -> bool {
+    poll.as_fd().as_raw_fd() == fd.as_raw_fd()
+}
+
+/// Reads what is there; true at end of file.
+fn read_some(pipe: BorrowedFd<'_>, into: &mut Vec<u8>) -> Result<bool> {
+    let mut buffer = [0; 4096];
+    let read = retry(|| nix::unistd::read(pipe, &mut buffer)).map_err(|errno| Error::system(Step::Wait, errno))?;
+    into.extend(buffer.iter().take(read));
+    Ok(read == 0)
+}
+
+fn has_input(pipe: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(pipe, PollFlags::POLLIN)];
+    sys::poll(&mut fds, Some(Instant::now())).is_ok_and(|ready| ready > 0)
+}
+
+/// How an own child ended, without reaping it.
+fn peek_exit(pid: i32) -> Option<Exit> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    match retry(|| waitid(Id::Pid(Pid::from_raw(pid)), flags)) {
+        Ok(WaitStatus::Exited(_, code)) => Some(Exit::Code(code)),
+        Ok(WaitStatus::Signaled(_, signal, _)) => Some(Exit::Signal(signal as i32)),
+        _ => None,
+    }
+}
+
+fn reap(pid: Pid) -> nix::Result<WaitStatus> {
+    retry(|| waitpid(pid, None))
+}
+
+/// So that no handler of the launcher runs in the child.
+fn block_signals() -> nix::Result<SigSet> {
+    let mut before = SigSet::empty();
+    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+    Ok(before)
+}
+
+fn restore_signals(before: &SigSet) {
+    let restored = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(before), None);
+    debug_assert!(restored.is_ok());
+}

@@ -1,0 +1,121 @@
+//! The environment variable that tells an image that it is the daemon: it names its process and its status pipe, and means
+//! nothing to any other process.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::RawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use crate::pidfile::Digits;
+use crate::plan::WaitFor;
+
+/// The variable's name.
+pub const START_VARIABLE: &str = "DAEMONRY_START";
+
+/// Width of the pid, which only the daemon itself can write.
+const PID_WIDTH: usize = 10;
+
+/// What the launcher tells the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Marker {
+    pub(crate) pid: i32,
+    pub(crate) status_fd: RawFd,
+    pub(crate) status_identity: (u64, u64),
+    pub(crate) wait_for: WaitFor,
+    /// Stderr is a memory file.
+    pub(crate) captures: bool,
+    pub(crate) pid_file: Option<(RawFd, PathBuf)>,
+    /// Whatever the launching program wants its daemon to know.
+    pub(crate) note: OsString,
+}
+
+impl Marker {
+    /// `DAEMONRY_START=0000000000:3:…`, and where in it the pid goes.
+    pub(crate) fn to_variable(&self) -> Option<(CString, usize)> {
+        let (dev, ino) = self.status_identity;
+        let wait_for = match self.wait_for {
+            WaitFor::Exec => 'e',
+            WaitFor::Start => 's',
+            WaitFor::Ready => 'r',
+        };
+        let captures = if self.captures { 'c' } else { '-' };
+        let (pid_file_fd, path) = self.pid_file.as_ref().map_or((-1, Path::new("")), |(fd, path)| (*fd, path));
+        let path = path.as_os_str().as_bytes();
+        let pid = Digits::of(self.pid);
+        let pid = std::str::from_utf8(pid.fixed_width()).unwrap_or_default();
+        let head = format!(
+            "{START_VARIABLE}={pid}:{}:{dev}:{ino}:{wait_for}{captures}:{pid_file_fd}:{}:",
+            self.status_fd,
+            path.len()
+        );
+        let mut bytes = head.into_bytes();
+        bytes.extend(path);
+        bytes.extend(self.note.as_bytes());
+        Some((CString::new(bytes).ok()?, START_VARIABLE.len() + 1))
+    }
+
+    /// Writes the pid into a variable that [`Marker::to_variable`] made. Async-signal-safe.
+    ///
+    /// # Safety
+    ///
+    /// `place` points at the pid's digits in that variable, which nobody else uses.
+    pub(crate) unsafe fn sign(place: *mut u8, pid: i32) {
+        // SAFETY: PID_WIDTH bytes are there, by the caller's word.
+        unsafe { std::ptr::copy_nonoverlapping(Digits::of(pid).fixed_width().as_ptr(), place, PID_WIDTH) };
+    }
+
+    /// `None` for anything that this version did not write.
+    pub(crate) fn parse(value: &OsStr) -> Option<Self> {
+        let mut fields = value.as_bytes().splitn(8, |&byte| byte == b':');
+        let mut text = || std::str::from_utf8(fields.next()?).ok();
+        let pid = text()?.parse().ok()?;
+        let status_fd = text()?.parse().ok()?;
+        let status_identity = (text()?.parse().ok()?, text()?.parse().ok()?);
+        let flags = text()?;
+        let wait_for = match flags.chars().next()? {
+            'e' => WaitFor::Exec,
+            's' => WaitFor::Start,
+            'r' => WaitFor::Ready,
+            _ => return None,
+        };
+        let pid_file_fd: RawFd = text()?.parse().ok()?;
+        let path_length: usize = text()?.parse().ok()?;
+        let (path, note) = fields.next()?.split_at_checked(path_length)?;
+        let pid_file = (pid_file_fd >= 0).then(|| (pid_file_fd, OsStr::from_bytes(path).into()));
+        let note = OsString::from_vec(note.to_vec());
+        Some(Self { pid, status_fd, status_identity, wait_for, captures: flags.ends_with('c'), pid_file, note })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_comes_back_signed_by_its_process() {
+        for (captures, pid_file) in [(true, None), (false, Some((4, PathBuf::from("/run/a:b ü/x.pid"))))] {
+            let marker = Marker {
+                pid: 0,
+                status_fd: 3,
+                status_identity: (14, u64::MAX),
+                wait_for: WaitFor::Ready,
+                captures,
+                pid_file,
+                note: "{\"a\":1}:é".into(),
+            };
+            let (variable, place) = marker.to_variable().expect("no NUL in it");
+            let mut bytes = variable.into_bytes();
+            // SAFETY: the place lies in the vector, ten bytes before its first colon.
+            unsafe { Marker::sign(bytes.as_mut_ptr().add(place), 4711) };
+            let value = OsStr::from_bytes(bytes.get(place..).expect("the value follows the name"));
+            assert_eq!(Marker::parse(value), Some(Marker { pid: 4711, ..marker }));
+        }
+    }
+
+    #[test]
+    fn what_no_launcher_wrote_is_no_marker() {
+        for value in ["", "1", "x:3:1:2:s-:4:0:", "1:3:1:2:q-:4:0:", "1:3:1:2:s-:4:99:/short"] {
+            assert_eq!(Marker::parse(OsStr::new(value)), None, "{value}");
+        }
+    }
+}

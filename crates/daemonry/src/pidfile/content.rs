@@ -1,0 +1,109 @@
+//! What stands in a pidfile: a pid, then a newline when the daemon is up, then a second one when it begins to stop.
+
+/// How far the daemon is, by the newlines behind its pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Starting,
+    Up,
+    Stopping,
+}
+
+/// The parsed content of a pidfile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Content {
+    /// A pid that a process can have; `None` in an empty file and for 0, negative or overlong numbers.
+    pub(crate) pid: Option<i32>,
+    pub(crate) phase: Phase,
+}
+
+/// More than this is not a pidfile. Crashes leave NULs, some of them up to a block.
+pub(crate) const MAX_LENGTH: usize = 4096;
+
+impl Content {
+    /// `None` when the bytes are not those of a pidfile: anything but digits (with a sign), whitespace and NULs.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0;
+        let is_ours = |byte: &u8| is_blank(byte) || byte.is_ascii_digit() || *byte == b'-' || *byte == b'+';
+        if bytes.len() > MAX_LENGTH || !bytes.iter().all(is_ours) {
+            return None;
+        }
+        let mut words = bytes.split(is_blank).filter(|word| !word.is_empty());
+        let first = words.next();
+        let number = first.and_then(|word| std::str::from_utf8(word).ok()?.parse::<i32>().ok());
+        let pid = number.filter(|&pid| pid > 0 && words.next().is_none());
+        let phase = match bytes.iter().filter(|&&byte| byte == b'\n').count() {
+            0 => Phase::Starting,
+            1 => Phase::Up,
+            _ => Phase::Stopping,
+        };
+        Some(Self { pid, phase })
+    }
+}
+
+/// The pid's digits at the end of a buffer on the stack. Async-signal-safe.
+pub(crate) struct Digits {
+    buffer: [u8; 10],
+    start: usize,
+}
+
+impl Digits {
+    pub(crate) fn of(pid: i32) -> Self {
+        let mut digits = Self { buffer: [b'0'; 10], start: 10 };
+        let mut rest = pid.unsigned_abs();
+        for (index, slot) in digits.buffer.iter_mut().enumerate().rev() {
+            #[expect(clippy::cast_possible_truncation, reason = "a remainder of 10 fits a byte")]
+            let digit = (rest % 10) as u8;
+            *slot = b'0' + digit;
+            rest /= 10;
+            digits.start = index;
+            if rest == 0 {
+                break;
+            }
+        }
+        // The slots before the first digit stay '0', so the whole buffer is the number in fixed width.
+        digits
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or(&[])
+    }
+
+    pub(crate) fn fixed_width(&self) -> &[u8; 10] {
+        &self.buffer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_those_of_display_and_of_fixed_width() {
+        for pid in [0, 1, 9, 10, 12345, 99999, 4_194_304, i32::MAX] {
+            assert_eq!(Digits::of(pid).as_bytes(), pid.to_string().as_bytes());
+            assert_eq!(Digits::of(pid).fixed_width().as_slice(), format!("{pid:010}").as_bytes());
+        }
+    }
+
+    #[test]
+    fn newlines_tell_the_phase() {
+        let parsed = |bytes: &[u8]| Content::parse(bytes).map(|content| (content.pid, content.phase));
+        assert_eq!(parsed(b"77"), Some((Some(77), Phase::Starting)));
+        assert_eq!(parsed(b"77\n"), Some((Some(77), Phase::Up)));
+        assert_eq!(parsed(b"77\n\n"), Some((Some(77), Phase::Stopping)));
+    }
+
+    #[test]
+    fn leftovers_of_crashes_are_pidfiles_without_a_pid() {
+        for bytes in [&b""[..], b"\0\0\0\0", b"0\n", b"-1\n", b"-77\n", b"99999999999\n", b"1 2\n", b"\n"] {
+            assert_eq!(Content::parse(bytes).map(|content| content.pid), Some(None), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_no_pidfile() {
+        for bytes in [&b"hello"[..], b"77 # pid", b"{}", b"\xff\xfe", &[b'7'; MAX_LENGTH + 1]] {
+            assert_eq!(Content::parse(bytes), None, "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! The pidfile: locked from before the fork until the daemon's death, trusted only when the kernel names its holder.
+//!
+//! Acquiring follows FreeBSD's `pidfile_open(3)` and `flopen(3)`: lock, then check that the name still names the inode,
+//! then trust; remove only what is still one's own.
+
+mod content;
+mod held;
+mod probe;
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{FileStat, Mode, SFlag};
+
+pub(crate) use content::{Digits, Phase};
+pub(crate) use probe::{Probe, probe_path};
+
+use crate::error::{Error, Result, Step};
+use crate::sys::{self, Holder};
+use content::Content;
+
+/// Mode of a pidfile unless told otherwise: everybody may ask whether the daemon runs.
+pub const DEFAULT_MODE: u32 = 0o644;
+
+/// How long a holder that cannot be proven is given to become one: the gap between a lock and a pid, or between a
+/// SIGKILL and the death.
+const UNPROVEN_PATIENCE: Duration = Duration::from_millis(600);
+
+/// Between two tries, jittered between half and the whole of it.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// A pidfile whose lock this process holds or shares.
+///
+/// The lock is a `flock(2)` and belongs to the open file, so it goes through fork and exec without a gap; closing the last
+/// descriptor releases it. Dropping a `PidFile` closes this process's descriptor and leaves the file: see [`PidFile::remove`].
+#[derive(Debug)]
+pub struct PidFile {
+    path: PathBuf,
+    directory: OwnedFd,
+    name: CString,
+    file: OwnedFd,
+    held: bool,
+}
+
+impl PidFile {
+    /// Locks the pidfile at `path`, creating it with exactly `mode` if there is none, and empties it.
+    ///
+    /// A holder that is still starting and has not yet written its pid is waited for up to `patience`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyRunning`] with the holder's pid; [`Error::PidFileHeld`] when the lock is held but not by the process in
+    /// the file; [`Error::NotAPidFile`], the file untouched, when it is not a regular file with one link that is empty or
+    /// holds a number; [`Error::System`].
+    pub fn acquire(path: &Path, mode: u32, patience: Duration) -> Result<Self> {
+        let begun = Instant::now();
+        let (directory, name) = open_directory(path)?;
+        loop {
+            if let Some(pid) = held::by_this_process(directory.as_fd(), &name) {
+                return Err(Error::AlreadyRunning { pid, path: path.to_owned() });
+            }
+            let (limit, holder) = match try_acquire(directory.as_fd(), &name, path, mode)? {
+                Attempt::Locked(file) => return Ok(Self { path: path.to_owned(), directory, name, file, held: false }),
+                Attempt::Vanished => (UNPROVEN_PATIENCE, None),
+                Attempt::Held(Probe { holder: Holder::Proven, pid: Some(pid), .. }) => {
+                    if !sys::is_dying(pid) || begun.elapsed() > UNPROVEN_PATIENCE {
+                        return Err(Error::AlreadyRunning { pid, path: path.to_owned() });
+                    }
+                    (UNPROVEN_PATIENCE, Some(pid))
+                }
+                Attempt::Held(Probe { holder: Holder::Taker(pid), .. }) => (patience.max(UNPROVEN_PATIENCE), Some(pid)),
+                Attempt::Held(Probe { holder: Holder::Other(pid), .. }) => (UNPROVEN_PATIENCE, pid),
+                Attempt::Held(_) => (UNPROVEN_PATIENCE, None),
+            };
+            if begun.elapsed() > limit {
+                return Err(Error::PidFileHeld { holder, path: path.to_owned() });
+            }
+            std::thread::sleep(jittered(RETRY_PAUSE));
+        }
+    }
+
+    /// Takes over descriptor `fd`, on which a launcher holds the lock for this process, and closes it on exec from now on, so
+    /// that no helper keeps the lock alive.
+    ///
+    /// # Safety
+    ///
+    /// `fd` must be open and owned by nobody else in this process.
+    pub(crate) unsafe fn adopt(path: &Path, fd: RawFd) -> Result<Self> {
+        let (directory, name) = open_directory(path)?;
+        // SAFETY: the caller hands the descriptor over.
+        let file = unsafe { OwnedFd::from_raw_fd(fd) };
+        let mut adopted = Self { path: path.to_owned(), directory, name, file, held: false };
+        adopted.note_held()?;
+        Ok(adopted)
+    }
+
+    /// Makes this process the holder: its pid, its record lock and the newline at once, for programs that stay in the
+    /// foreground.
+    pub fn claim(&mut self) -> Result<()> {
+        let pid = std::process::id().cast_signed();
+        write_all_at(self.file.as_fd(), Digits::of(pid).as_bytes(), 0).map_err(Error::at(Step::WritePid, &self.path))?;
+        sys::lock_record(self.file.as_raw_fd()).or_else(tolerate_no_record_locks).map_err(Error::at(Step::LockRecord, &self.path))?;
+        self.note_held()?;
+        self.commit(pid)
+    }
+
+    fn note_held(&mut self) -> Result<()> {
+        held::add(self.file.as_fd()).map_err(Error::at(Step::ReadPidFile, &self.path))?;
+        self.held = true;
+        Ok(())
+    }
+
+    /// The path that it was acquired by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Says that the daemon is up, if the content is still the pid of `pid` and does not say so yet.
+    pub(crate) fn commit(&self, pid: i32) -> Result<()> {
+        self.append_newline(pid, Phase::Starting)
+    }
+
+    /// Says that this process has begun to stop.
+    pub fn mark_stopping(&self) -> Result<()> {
+        self.append_newline(std::process::id().cast_signed(), Phase::Up)
+    }
+
+    fn append_newline(&self, pid: i32, before: Phase) -> Result<()> {
+        let bytes = read_content(self.file.as_fd()).map_err(Error::at(Step::Commit, &self.path))?;
+        match Content::parse(&bytes) {
+            Some(content) if content.pid == Some(pid) && content.phase == before => {
+                // At a fixed place: two writers of the same newline are one.
+                write_all_at(self.file.as_fd(), b"\n", bytes.len()).map_err(Error::at(Step::Commit, &self.path))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the file if its name still names it and it is empty or holds `pid`; empties it where the directory cannot be
+    /// written.
+    pub fn remove(&self, pid: Option<i32>) -> Result<()> {
+        let removal = Removal { directory: self.directory.as_raw_fd(), name: &self.name, file: self.file.as_raw_fd() };
+        removal.run(pid).map_err(Error::at(Step::RemovePidFile, &self.path))
+    }
+
+    /// What a signal handler needs for the removal.
+    pub(crate) fn removal(&self) -> Removal<'_> {
+        Removal { directory: self.directory.as_raw_fd(), name: &self.name, file: self.file.as_raw_fd() }
+    }
+
+    pub(crate) fn file(&self) -> &OwnedFd {
+        &self.file
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if self.held {
+            held::remove(self.file.as_fd());
+        }
+    }
+}
+
+/// What it takes to remove a pidfile, as plain numbers: usable in a signal handler.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Removal<'a> {
+    pub(crate) directory: RawFd,
+    pub(crate) name: &'a CStr,
+    pub(crate) file: RawFd,
+}
+
+impl Removal<'_> {
+    /// Compares, then unlinks. Async-signal-safe.
+    pub(crate) fn run(self, pid: Option<i32>) -> nix::Result<()> {
+        // SAFETY: both descriptors are open as long as the PidFile that this was made from.
+        let file = unsafe { BorrowedFd::borrow_raw(self.file) };
+        // SAFETY: as above.
+        let directory = unsafe { BorrowedFd::borrow_raw(self.directory) };
+        let mut buffer = [0; 64];
+        let length = retry(|| nix::sys::uio::pread(file, &mut buffer, 0))?;
+        let content = buffer.get(..length).and_then(Content::parse);
+        let is_own = length == 0 || content.is_some_and(|content| content.pid.is_some() && content.pid == pid);
+        if !is_own || !is_named(directory, self.name, file)? {
+            return Ok(());
+        }
+        match nix::unistd::unlinkat(directory, self.name, nix::unistd::UnlinkatFlags::NoRemoveDir) {
+            Err(Errno::ENOENT) => Ok(()),
+            Err(Errno::EACCES | Errno::EPERM | Errno::EROFS) => nix::unistd::ftruncate(file, 0),
+            result => result,
+        }
+    }
+}
+
+/// What a look at a pidfile tells.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Up: the kernel names the process in the file as its holder.
+    Running {
+        /// The daemon's pid.
+        pid: i32,
+        /// When the process was started, where that can be seen.
+        since: Option<SystemTime>,
+    },
+    /// Up, and on its way out.
+    Stopping {
+        /// The daemon's pid.
+        pid: i32,
+        /// When the process was started, where that can be seen.
+        since: Option<SystemTime>,
+    },
+    /// A start is under way.
+    Starting {
+        /// The daemon's pid, once it has one.
+        pid: Option<i32>,
+    },
+    /// A pidfile that nobody holds.
+    Dead {
+        /// The pid in it.
+        last_pid: Option<i32>,
+    },
+    /// Locked, but not by the process whose pid is in it.
+    Unknown {
+        /// Who holds it, where that can be found.
+        held_by: Option<i32>,
+    },
+    /// No pidfile.
+    Stopped,
+}
+
+/// Tells the state of the daemon that belongs to the pidfile at `path`, without disturbing it.
+///
+/// # Errors
+///
+/// [`Error::NotAPidFile`]; [`Error::System`] when the file cannot be opened or read.
+pub fn status(path: &Path) -> Result<Status> {
+    let Some(probe) = probe_path(path)? else { return Ok(Status::Stopped) };
+    Ok(match (probe.holder, probe.pid) {
+        (Holder::Proven, Some(pid)) => match probe.phase {
+            Phase::Starting => Status::Starting { pid: Some(pid) },
+            Phase::Up => Status::Running { pid, since: sys::start_time(pid) },
+            Phase::Stopping => Status::Stopping { pid, since: sys::start_time(pid) },
+        },
+        (Holder::Taker(_), _) => Status::Starting { pid: None },
+        (Holder::Other(held_by), _) => Status::Unknown { held_by },
+        (Holder::Proven | Holder::Nobody, last_pid) => Status::Dead { last_pid },
+    })
+}
+
+/// Removes the pidfile of a daemon whose end was seen, unless somebody else has taken it since.
+pub(crate) fn remove_after_exit(path: &Path, pid: i32) -> Result<()> {
+    let (directory, name) = open_directory(path)?;
+    let file = match open_existing(directory.as_fd(), &name) {
+        Ok(file) => file,
+        // Removed by its daemon, or not ours to write: then it stays, unlocked and harmless.
+        Err(Errno::ENOENT | Errno::EACCES | Errno::EROFS) => return Ok(()),
+        Err(errno) => return Err(Error::at(Step::RemovePidFile, path)(errno)),
+    };
+    if !try_lock(&file).map_err(Error::at(Step::LockPidFile, path))? {
+        return Ok(());
+    }
+    let removal = Removal { directory: directory.as_raw_fd(), name: &name, file: file.as_raw_fd() };
+    removal.run(Some(pid)).map_err(Error::at(Step::RemovePidFile, path))
+}
+
+/// A file system without record locks leaves the proof to the descriptors of the holder.
+pub(crate) fn tolerate_no_record_locks(errno: Errno) -> std::result::Result<(), Errno> {
+    match errno {
+        Errno::ENOLCK | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS => Ok(()),
+        errno => Err(errno),
+    }
+}
+
+enum Attempt {
+    Locked(OwnedFd),
+    Held(Probe),
+    /// Removed or replaced between two looks.
+    Vanished,
+}
+
+fn try_acquire(directory: BorrowedFd<'_>, name: &CStr, path: &Path, mode: u32) -> Result<Attempt> {
+    let open_error = Error::at(Step::OpenPidFile, path);
+    // Without O_CREAT first: with it, another user's file in a sticky directory is EACCES even for root.
+    match open_existing(directory, name) {
+        Ok(file) => take(directory, name, path, file),
+        Err(Errno::ENOENT) => match create(directory, name, mode) {
+            Ok(file) => take(directory, name, path, file).inspect_err(|_| {
+                // Nobody can use a file that its maker could not: it would only lie about.
+                let _gone = nix::unistd::unlinkat(directory, name, nix::unistd::UnlinkatFlags::NoRemoveDir);
+            }),
+            Err(Errno::EEXIST) => Ok(Attempt::Vanished),
+            Err(errno) => Err(open_error(errno)),
+        },
+        Err(errno) => Err(open_error(errno)),
+    }
+}
+
+fn take(directory: BorrowedFd<'_>, name: &CStr, path: &Path, file: OwnedFd) -> Result<Attempt> {
+    let read_error = || Error::at(Step::ReadPidFile, path);
+    if !is_pidfile(file.as_fd(), path)? {
+        return Ok(Attempt::Vanished);
+    }
+    if !try_lock(&file).map_err(Error::at(Step::LockPidFile, path))? {
+        let probe = Probe::of(file.as_fd(), path)?;
+        // A holder of what the name meant a moment ago is nobody.
+        return Ok(if is_named(directory, name, file.as_fd()).map_err(read_error())? {
+            Attempt::Held(probe)
+        } else {
+            Attempt::Vanished
+        });
+    }
+    // Somebody may have removed it, or put something else into it, before the lock was ours.
+    if !is_named(directory, name, file.as_fd()).map_err(read_error())? || !is_pidfile(file.as_fd(), path)? {
+        return Ok(Attempt::Vanished);
+    }
+    nix::unistd::ftruncate(&file, 0).map_err(Error::at(Step::ClearPidFile, path))?;
+    Ok(Attempt::Locked(file))
+}
+
+const OPEN_FLAGS: OFlag =
+    OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
+
+fn open_existing(directory: BorrowedFd<'_>, name: &CStr) -> nix::Result<OwnedFd> {
+    retry(|| nix::fcntl::openat(directory, name, OPEN_FLAGS | OFlag::O_RDWR, Mode::empty()))
+}
+
+fn create(directory: BorrowedFd<'_>, name: &CStr, mode: u32) -> nix::Result<OwnedFd> {
+    let mode = Mode::from_bits_truncate(mode as libc::mode_t);
+    let flags = OPEN_FLAGS | OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
+    let file = retry(|| nix::fcntl::openat(directory, name, flags, mode))?;
+    // Exactly this mode, whatever the umask.
+    nix::sys::stat::fchmod(&file, mode).inspect_err(|_| {
+        let _gone = nix::unistd::unlinkat(directory, name, nix::unistd::UnlinkatFlags::NoRemoveDir);
+    })?;
+    Ok(file)
+}
+
+/// False when the file has lost its name; an error when it is something that a pidfile never is.
+fn is_pidfile(file: BorrowedFd<'_>, path: &Path) -> Result<bool> {
+    let read_error = || Error::at(Step::ReadPidFile, path);
+    let not_a_pidfile = |reason| Err(Error::NotAPidFile { reason, path: path.to_owned() });
+    let stat = nix::sys::stat::fstat(file).map_err(read_error())?;
+    if let Some(kind) = other_kind(&stat) {
+        return not_a_pidfile(kind);
+    }
+    match stat.st_nlink {
+        0 => return Ok(false),
+        1 => {}
+        _ => return not_a_pidfile("it has more than one hard link"),
+    }
+    let bytes = read_content(file).map_err(read_error())?;
+    if Content::parse(&bytes).is_none() {
+        return not_a_pidfile("it holds something other than a process id");
+    }
+    Ok(true)
+}
+
+/// What a file is that is not a regular one.
+fn other_kind(stat: &FileStat) -> Option<&'static str> {
+    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    match kind {
+        SFlag::S_IFREG => None,
+        SFlag::S_IFDIR => Some("it is a directory"),
+        SFlag::S_IFIFO => Some("it is a FIFO"),
+        SFlag::S_IFSOCK => Some("it is a socket"),
+        _ => Some("it is a device"),
+    }
+}
+
+/// Everything in the file, or enough of it to see that it is no pidfile.
+fn read_content(file: BorrowedFd<'_>) -> nix::Result<Vec<u8>> {
+    let mut bytes = vec![0; content::MAX_LENGTH + 1];
+    let mut length = 0;
+    while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        let offset = libc::off_t::try_from(length).unwrap_or(libc::off_t::MAX);
+        match retry(|| nix::sys::uio::pread(file, rest, offset))? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+fn try_lock(file: &OwnedFd) -> nix::Result<bool> {
+    // SAFETY: flock touches no memory.
+    match Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+        Ok(_) => Ok(true),
+        Err(Errno::EWOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether `name` still names this file.
+fn is_named(directory: BorrowedFd<'_>, name: &CStr, file: BorrowedFd<'_>) -> nix::Result<bool> {
+    match nix::sys::stat::fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(named) => Ok(sys::identity_of(&named) == sys::identity(file)?),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn open_directory(path: &Path) -> Result<(OwnedFd, CString)> {
+    let Some(name) = path.file_name().and_then(|name| CString::new(name.as_bytes()).ok()) else {
+        return Err(Error::NotAPidFile { reason: "the path names no file", path: path.to_owned() });
+    };
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = retry(|| nix::fcntl::open(parent, sys::OPEN_DIRECTORY, Mode::empty()))
+        .map_err(Error::at(Step::OpenDirectory, parent))?;
+    Ok((directory, name))
+}
+
+fn write_all_at(file: BorrowedFd<'_>, bytes: &[u8], offset: usize) -> nix::Result<()> {
+    let offset = libc::off_t::try_from(offset).map_err(|_| Errno::EFBIG)?;
+    match retry(|| nix::sys::uio::pwrite(file, bytes, offset))? {
+        written if written == bytes.len() => Ok(()),
+        // The kernel writes less than asked only when there is no room for more.
+        _ => Err(Errno::ENOSPC),
+    }
+}
+
+/// Again after EINTR.
+pub(crate) fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Between half of `pause` and all of it, so that starters that collided do not collide again.
+fn jittered(pause: Duration) -> Duration {
+    let noise = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().subsec_nanos();
+    let noise = noise.wrapping_mul(2_654_435_761).wrapping_add(std::process::id().wrapping_mul(40_503)) >> 16;
+    pause / 2 + pause / 2 * (noise & 0xff) / 256
+}

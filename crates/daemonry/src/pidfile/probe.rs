@@ -1,0 +1,69 @@
+//! A look at a pidfile from outside: what it says, and whether the kernel agrees.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use super::content::{Content, Phase};
+use super::{OPEN_FLAGS, held, is_pidfile, read_content, retry};
+use crate::error::{Error, Result, Step};
+use crate::sys::{self, Holder};
+
+/// Readers on tmpfs and overlayfs see torn content while it is written; a second look sees it whole.
+const LOOKS: usize = 4;
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Probe {
+    pub(crate) pid: Option<i32>,
+    pub(crate) phase: Phase,
+    pub(crate) holder: Holder,
+}
+
+impl Probe {
+    pub(super) fn of(file: BorrowedFd<'_>, path: &Path) -> Result<Self> {
+        let mut look = Self::once(file, path)?;
+        for _ in 1..LOOKS {
+            // The content was read before the holder was asked for: a mismatch may only mean that it was too early.
+            if !matches!(look.holder, Holder::Other(Some(_)) | Holder::Taker(_)) {
+                break;
+            }
+            look = Self::once(file, path)?;
+        }
+        Ok(look)
+    }
+
+    fn once(file: BorrowedFd<'_>, path: &Path) -> Result<Self> {
+        let Content { pid, phase } = Self::content(file, path)?;
+        Ok(Self { pid, phase, holder: sys::holder(file, pid) })
+    }
+
+    fn content(file: BorrowedFd<'_>, path: &Path) -> Result<Content> {
+        let bytes = read_content(file).map_err(Error::at(Step::ReadPidFile, path))?;
+        Content::parse(&bytes).ok_or_else(|| Error::NotAPidFile {
+            reason: "it holds something other than a process id",
+            path: path.to_owned(),
+        })
+    }
+}
+
+/// `None` when there is no file at `path`.
+pub(crate) fn probe_path(path: &Path) -> Result<Option<Probe>> {
+    if let Some(fd) = held::descriptor(path) {
+        // SAFETY: the descriptor stays open as long as it is listed.
+        let file = unsafe { BorrowedFd::borrow_raw(fd) };
+        let Content { phase, .. } = Probe::content(file, path)?;
+        return Ok(Some(Probe { pid: Some(std::process::id().cast_signed()), phase, holder: Holder::Proven }));
+    }
+    let file = match retry(|| nix::fcntl::open(path, OPEN_FLAGS | OFlag::O_RDONLY, Mode::empty())) {
+        Ok(file) => file,
+        Err(Errno::ENOENT) => return Ok(None),
+        Err(errno) => return Err(Error::at(Step::OpenPidFile, path)(errno)),
+    };
+    if !is_pidfile(file.as_fd(), path)? {
+        return Ok(None);
+    }
+    Probe::of(file.as_fd(), path).map(Some)
+}

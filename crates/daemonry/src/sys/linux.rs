@@ -1,0 +1,372 @@
+//! Linux: pidfds, record locks that survive exec, `/proc`, `close_range`, `CLONE_PARENT`.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use super::{Holder, poll};
+
+/// How a directory is opened that is only a starting point for names in it.
+pub(crate) const OPEN_DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
+/// The byte of a pidfile that the daemon locks for itself: far behind any content.
+const RECORD_OFFSET: libc::off64_t = 1 << 40;
+
+/// The inode of the initial PID namespace (`PROC_PID_INIT_INO`), the only one whose `/proc/locks` lists every lock.
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// How often the exit of a process without a pidfd is looked for.
+const EXIT_POLL: Duration = Duration::from_millis(10);
+
+/// A pipe, closed on exec: its read end and its write end.
+pub(crate) fn pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
+    nix::unistd::pipe2(OFlag::O_CLOEXEC)
+}
+
+/// An empty append-only file without a name.
+pub(crate) fn memory_file() -> nix::Result<OwnedFd> {
+    let file = memfd_create(c"daemonry-stderr", MFdFlags::MFD_CLOEXEC)?;
+    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+    Ok(file)
+}
+
+/// Forks a child whose parent is the caller's own parent, so that the launcher reaps the daemon.
+///
+/// # Safety
+///
+/// As for `fork`: in the child only async-signal-safe calls are allowed. The C library is not told, so its record of the
+/// thread id is the parent's.
+pub(crate) unsafe fn fork_sibling() -> Result<libc::pid_t, Errno> {
+    let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
+    // SAFETY: without CLONE_VM this is a fork; no stack, tid or TLS pointer is passed.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    #[expect(clippy::cast_possible_truncation, reason = "the kernel's pids fit an int")]
+    Errno::result(pid as libc::pid_t)
+}
+
+/// Closes every descriptor from `first` on. Async-signal-safe.
+pub(crate) fn close_from(first: RawFd) -> Result<(), Errno> {
+    // SAFETY: closing descriptors touches no memory.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+    match Errno::result(closed) {
+        // Before Linux 5.9, and under seccomp filters that do not know the call.
+        Err(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) => close_from_by_scan(first),
+        result => result.map(drop),
+    }
+}
+
+/// The same by `/proc/self/fd`, read with the bare system call into a buffer on the stack.
+fn close_from_by_scan(first: RawFd) -> Result<(), Errno> {
+    #[repr(C, align(8))]
+    struct Buffer([u8; 4096]);
+    const NAME: usize = std::mem::offset_of!(libc::dirent64, d_name);
+
+    // SAFETY: the path is a C string.
+    let directory = unsafe { libc::open(c"/proc/self/fd".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY) };
+    if directory < 0 {
+        return close_from_by_limit(first);
+    }
+    let mut buffer = Buffer([0; 4096]);
+    let outcome = loop {
+        // SAFETY: the kernel writes at most the length given into the buffer.
+        let read = unsafe { libc::syscall(libc::SYS_getdents64, directory, buffer.0.as_mut_ptr(), buffer.0.len()) };
+        let Ok(read) = usize::try_from(read) else { break Err(Errno::last()) };
+        if read == 0 {
+            break Ok(());
+        }
+        let mut rest = buffer.0.get(..read).unwrap_or(&[]);
+        // Each entry: inode (8 bytes), offset (8), length (2), type (1), name up to a NUL.
+        while let (Some(&[low, high]), Some(name)) = (rest.get(16..18), rest.get(NAME..)) {
+            let length = usize::from(u16::from_ne_bytes([low, high]));
+            let mut fd: RawFd = 0;
+            let mut is_number = false;
+            for &byte in name.iter().take_while(|&&byte| byte != 0) {
+                is_number = byte.is_ascii_digit();
+                if !is_number {
+                    break;
+                }
+                fd = fd.wrapping_mul(10).wrapping_add(RawFd::from(byte - b'0'));
+            }
+            if is_number && fd >= first && fd != directory {
+                // SAFETY: closing descriptors touches no memory.
+                unsafe { libc::close(fd) };
+            }
+            rest = rest.get(length.max(1)..).unwrap_or(&[]);
+        }
+    };
+    // SAFETY: closing descriptors touches no memory.
+    unsafe { libc::close(directory) };
+    outcome
+}
+
+/// The same by trying every number, where `/proc` is not mounted either.
+fn close_from_by_limit(first: RawFd) -> Result<(), Errno> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure outlives the call.
+    Errno::result(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    for fd in first..RawFd::try_from(limit.rlim_max).unwrap_or(1 << 20).min(1 << 20) {
+        // SAFETY: closing descriptors touches no memory.
+        unsafe { libc::close(fd) };
+    }
+    Ok(())
+}
+
+/// Takes the record lock that names the calling process as the pidfile's holder. It survives exec, is not inherited by
+/// forked children, and does not meet `flock`. Async-signal-safe.
+pub(crate) fn lock_record(pid_file: RawFd) -> Result<(), Errno> {
+    let lock = record_lock(libc::F_WRLCK);
+    // SAFETY: the structure outlives the call.
+    Errno::result(unsafe { libc::fcntl(pid_file, libc::F_SETLK, &raw const lock) }).map(drop)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "lock types and SEEK_SET are small constants")]
+fn record_lock(kind: libc::c_int) -> libc::flock64 {
+    // SAFETY: all-zero is a valid flock structure.
+    let mut lock: libc::flock64 = unsafe { std::mem::zeroed() };
+    lock.l_type = kind as libc::c_short;
+    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    lock.l_start = RECORD_OFFSET;
+    lock.l_len = 1;
+    lock
+}
+
+/// Who holds `file`, which claims to be held by `claimed`.
+///
+/// First the record lock, which needs only read access; then, where a close inside the daemon dropped it or the file
+/// system has none, the `lock:` lines in the `fdinfo` of the claimed process; then the kernel's list of locks.
+pub(crate) fn holder(file: BorrowedFd<'_>, claimed: Option<i32>) -> Holder {
+    match (record_owner(file), claimed) {
+        (Some(owner), Some(claimed)) if owner == claimed => return Holder::Proven,
+        (Some(owner), _) if owner > 0 => return Holder::Other(Some(owner)),
+        // 0 is a process in another PID namespace, -1 an open file description.
+        (Some(_), _) => return Holder::Other(None),
+        (None, _) => {}
+    }
+    let Ok(identity) = super::identity(file) else { return Holder::Other(None) };
+    if claimed.is_some_and(|pid| holds_lock(pid, identity)) {
+        return Holder::Proven;
+    }
+    match flock_taker(file) {
+        Lock::Free => Holder::Nobody,
+        Lock::Held(Some(taker)) if holds_lock(taker, identity) => Holder::Taker(taker),
+        Lock::Held(taker) => Holder::Other(taker),
+    }
+}
+
+/// The process that the kernel names as owner of the daemon's record lock.
+fn record_owner(file: BorrowedFd<'_>) -> Option<i32> {
+    // Asking for a read lock needs only a descriptor that can read.
+    let mut lock = record_lock(libc::F_RDLCK);
+    // SAFETY: the structure outlives the call.
+    let asked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLK, &raw mut lock) };
+    (asked == 0 && i32::from(lock.l_type) != libc::F_UNLCK).then_some(lock.l_pid)
+}
+
+/// Whether one of the descriptors of `pid` is this file with a `flock` on it. False where they may not be seen.
+fn holds_lock(pid: i32, identity: (u64, u64)) -> bool {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    entries.flatten().any(|entry| {
+        is_file(&entry, identity)
+            && entry.file_name().to_str().is_some_and(|fd| {
+                fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}"))
+                    .is_ok_and(|info| info.lines().any(|line| line.starts_with("lock:") && line.contains("FLOCK")))
+            })
+    })
+}
+
+fn is_file(entry: &fs::DirEntry, identity: (u64, u64)) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(entry.path()).is_ok_and(|file| (file.dev(), file.ino()) == identity)
+}
+
+enum Lock {
+    Free,
+    Held(Option<i32>),
+}
+
+/// Whether a `flock` is on the file, and who took it.
+fn flock_taker(file: BorrowedFd<'_>) -> Lock {
+    if let (Ok(locks), Some(name)) = (fs::read_to_string("/proc/locks"), name_in_lock_list(file)) {
+        // "1: FLOCK  ADVISORY  WRITE 1234 08:01:131 0 EOF"; waiting ones have "->" as second word.
+        for line in locks.lines() {
+            let mut words = line.split_ascii_whitespace().skip(1);
+            if words.next() == Some("FLOCK") && words.nth(3) == Some(name.as_str()) {
+                let taker = line.split_ascii_whitespace().nth(4).and_then(|pid| pid.parse().ok());
+                return Lock::Held(taker.filter(|&pid| pid > 0));
+            }
+        }
+        if fs::read_link("/proc/self/ns/pid").is_ok_and(|name| name.as_os_str() == INITIAL_PID_NAMESPACE) {
+            return Lock::Free;
+        }
+    }
+    // The list is not there, or hides locks taken from other PID namespaces: only an attempt can tell. It disturbs a
+    // starter that tries in the same instant, which is why a starter tries more than once.
+    // SAFETY: flock touches no memory.
+    let attempt = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) };
+    if attempt == 0 {
+        // SAFETY: as above.
+        unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
+        Lock::Free
+    } else {
+        Lock::Held(None)
+    }
+}
+
+/// How `/proc/locks` spells this file: the device of the mount and the inode as the kernel counts them, which differ from
+/// `stat` on overlayfs and btrfs.
+fn name_in_lock_list(file: BorrowedFd<'_>) -> Option<String> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
+    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let inode = match field("ino:") {
+        Some(inode) => inode.to_owned(),
+        None => super::identity(file).ok()?.1.to_string(),
+    };
+    let mount = field("mnt_id:")?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let device = mounts.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        (words.next() == Some(mount)).then(|| words.nth(1))?
+    })?;
+    let (major, minor) = device.split_once(':')?;
+    Some(format!("{:02x}:{:02x}:{inode}", major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
+}
+
+/// Whether a process other than the caller still has `file` open, as far as the caller may see.
+pub(crate) fn others_hold(file: BorrowedFd<'_>) -> bool {
+    let Ok(identity) = super::identity(file) else { return false };
+    let own = std::process::id().to_string();
+    let Ok(processes) = fs::read_dir("/proc") else { return true };
+    processes.flatten().any(|process| {
+        let name = process.file_name();
+        name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit)
+            && name.as_os_str() != own.as_str()
+            && fs::read_dir(process.path().join("fd"))
+                .is_ok_and(|entries| entries.flatten().any(|entry| is_file(&entry, identity)))
+    })
+}
+
+/// Whether the process is on its way out: exiting, a zombie, or with a SIGKILL that it has not noticed yet.
+pub(crate) fn is_dying(pid: i32) -> bool {
+    const PF_EXITING: u64 = 0x4;
+    const SIGKILL: u64 = 1 << (libc::SIGKILL - 1);
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let mut fields = after_name.split(' ');
+    let state = fields.next();
+    let flags: u64 = fields.nth(5).and_then(|flags| flags.parse().ok()).unwrap_or(0);
+    if matches!(state, Some("Z" | "X")) || flags & PF_EXITING != 0 {
+        return true;
+    }
+    ["SigPnd:", "ShdPnd:"].iter().any(|set| signal_set(pid, set).is_some_and(|set| set & SIGKILL != 0))
+}
+
+/// Whether the process has a handler for `signal`; `None` where that cannot be seen.
+pub(crate) fn catches_signal(pid: i32, signal: i32) -> Option<bool> {
+    signal_set(pid, "SigCgt:").map(|set| set & (1 << (signal - 1)) != 0)
+}
+
+fn signal_set(pid: i32, name: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let set = status.lines().find_map(|line| line.strip_prefix(name))?;
+    u64::from_str_radix(set.trim(), 16).ok()
+}
+
+/// When the process was started.
+pub(crate) fn start_time(pid: i32) -> Option<SystemTime> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Field 22, counted from the state, which follows the name in parentheses.
+    let ticks: u64 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
+    // SAFETY: sysconf touches no memory.
+    let per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
+    let booted = Duration::from(nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).ok()?);
+    let age = booted.checked_sub(Duration::from_millis(ticks * 1000 / per_second))?;
+    SystemTime::now().checked_sub(age)
+}
+
+/// A process that stays the same one even when its pid is used again.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: i32,
+    /// Missing where the kernel or a seccomp filter has no `pidfd_open`; the pid is used then.
+    pidfd: Option<OwnedFd>,
+}
+
+impl Process {
+    /// `None` when there is no such process.
+    pub(crate) fn open(pid: i32) -> nix::Result<Option<Self>> {
+        // SAFETY: the call touches no memory.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        match Errno::result(fd) {
+            #[expect(clippy::cast_possible_truncation, reason = "descriptors fit an int")]
+            Ok(fd) => {
+                // SAFETY: the kernel has just made this descriptor for us; it is closed on exec.
+                let pidfd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
+                Ok(Some(Self { pid, pidfd: Some(pidfd) }))
+            }
+            Err(Errno::ESRCH) => Ok(None),
+            Err(Errno::ENOSYS | Errno::EPERM) => Ok(Some(Self { pid, pidfd: None })),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Sends a signal. `ESRCH` says that the process has ended.
+    pub(crate) fn signal(&self, signal: i32) -> nix::Result<()> {
+        let sent = match &self.pidfd {
+            // SAFETY: no signal information is passed, so nothing is read from memory.
+            Some(fd) => unsafe {
+                libc::syscall(libc::SYS_pidfd_send_signal, fd.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0)
+            },
+            // SAFETY: kill touches no memory.
+            None => libc::c_long::from(unsafe { libc::kill(self.pid, signal) }),
+        };
+        Errno::result(sent).map(drop)
+    }
+
+    /// Readable once the process has ended; `None` where only asking again tells.
+    pub(crate) fn exit_event(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(OwnedFd::as_fd)
+    }
+
+    /// Whether the process has ended, be it reaped or not.
+    pub(crate) fn has_ended(&self) -> bool {
+        match &self.pidfd {
+            Some(fd) => {
+                let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+                poll(&mut fds, Some(Instant::now())).is_ok_and(|ready| ready > 0)
+            }
+            None => match fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
+                Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X'])),
+                Err(error) if gone(&error) => true,
+                // SAFETY: signal 0 only asks.
+                Err(_) => Errno::result(unsafe { libc::kill(self.pid, 0) }) == Err(Errno::ESRCH),
+            },
+        }
+    }
+
+    /// Waits for the end of the process; false when `deadline` came first.
+    pub(crate) fn wait(&self, deadline: Instant) -> bool {
+        if let Some(fd) = &self.pidfd {
+            let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+            return poll(&mut fds, Some(deadline)).is_ok_and(|ready| ready > 0);
+        }
+        while !self.has_ended() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(EXIT_POLL);
+        }
+        true
+    }
+}
+
+fn gone(error: &io::Error) -> bool {
+    // Without /proc every file is missing; then the error says nothing about the process.
+    matches!(error.kind(), ErrorKind::NotFound) && fs::exists("/proc/self").unwrap_or(false)
+        || error.raw_os_error() == Some(libc::ESRCH)
+}

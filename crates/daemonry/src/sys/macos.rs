@@ -1,0 +1,416 @@
+//! macOS: kqueue, libproc, `flock` alone.
+//!
+//! Layouts and semantics follow XNU's `bsd/sys/proc_info.h`, `bsd/sys/proc.h`, `bsd/kern/kern_lockf.c` and
+//! `bsd/kern/proc_info.c`.
+
+use std::mem::{MaybeUninit, offset_of, size_of};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag};
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
+use nix::sys::stat::Mode;
+
+use super::{Holder, poll};
+
+/// How a directory is opened that is only a starting point for names in it.
+pub(crate) const OPEN_DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
+/// How often the end of a process is looked for that was already exiting when it was opened.
+const EXIT_POLL: Duration = Duration::from_millis(10);
+
+/// Every process, for `proc_listpids`.
+const PROC_ALL_PIDS: u32 = 1;
+
+/// What `proc_pidfdinfo` tells of a file.
+const PROC_PIDFDVNODEINFO: libc::c_int = 1;
+
+/// In `OpenFile::flags`: a `flock` was taken through this open file description (XNU's `FHASLOCK`, now `FWASLOCKED`).
+const WAS_LOCKED: u32 = 0x4000;
+
+/// In `OpenFile::status`: this descriptor is closed on exec (`PROC_FP_CLEXEC`).
+const CLOSED_ON_EXEC: u32 = 2;
+
+/// In `pbsi_flags`: the process is working its way through exit (`PROC_FLAG_INEXIT`).
+const IN_EXIT: u32 = 4;
+
+/// `struct proc_fileinfo`: an open file as its descriptor shows it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct OpenFile {
+    flags: u32,
+    status: u32,
+    _offset: libc::off_t,
+    _kind: i32,
+    _guard_flags: u32,
+}
+
+/// `struct vnode_fdinfo`.
+#[repr(C)]
+struct OpenVnode {
+    file: OpenFile,
+    vnode: libc::vnode_info,
+}
+
+/// `struct kinfo_proc` of a 64-bit program, of which only two fields of its `extern_proc` are of interest.
+#[repr(C)]
+struct KernelProcess {
+    started: libc::timeval,
+    _until_signals: [u8; 220],
+    /// `p_sigcatch`
+    caught: u32,
+    _rest: [u8; 408],
+}
+
+// What the kernel copies out; a wrong size is refused or, worse, read askew.
+const _: () = assert!(size_of::<OpenVnode>() == 176);
+const _: () = assert!(size_of::<libc::proc_bsdshortinfo>() == 64);
+const _: () = assert!(offset_of!(KernelProcess, caught) == 236);
+const _: () = assert!(size_of::<KernelProcess>() == 648);
+
+/// A pipe, closed on exec: its read end and its write end.
+///
+/// There is no `pipe2`: a program that another thread starts in between inherits both ends.
+pub(crate) fn pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = nix::unistd::pipe()?;
+    for end in [&read, &write] {
+        nix::fcntl::fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    }
+    Ok((read, write))
+}
+
+/// An empty append-only file without a name.
+pub(crate) fn memory_file() -> nix::Result<OwnedFd> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let flags = OFlag::O_RDWR
+        .union(OFlag::O_APPEND)
+        .union(OFlag::O_CREAT)
+        .union(OFlag::O_EXCL)
+        .union(OFlag::O_NOFOLLOW)
+        .union(OFlag::O_CLOEXEC);
+    let directory = std::env::temp_dir();
+    loop {
+        // Somebody else's file of this name only makes us try the next one: O_EXCL decides.
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = directory.join(format!(".daemonry-stderr-{}-{count}", std::process::id()));
+        match nix::fcntl::open(&path, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+            Ok(file) => {
+                nix::unistd::unlink(&path)?;
+                return Ok(file);
+            }
+            Err(Errno::EEXIST | Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// There is no way to fork a child for one's own parent; the caller forks plainly.
+///
+/// # Safety
+///
+/// As for `fork`: in the child only async-signal-safe calls are allowed.
+pub(crate) unsafe fn fork_sibling() -> Result<libc::pid_t, Errno> {
+    Err(Errno::ENOSYS)
+}
+
+/// Closes every descriptor from `first` on. Async-signal-safe: libproc's functions are bare system calls.
+///
+/// For forked children: descriptors that system libraries guard are not inherited by them, and closing one in the
+/// process that owns it would kill that.
+pub(crate) fn close_from(first: RawFd) -> Result<(), Errno> {
+    let mut open = [libc::proc_fdinfo { proc_fd: 0, proc_fdtype: 0 }; 512];
+    loop {
+        // SAFETY: getpid touches no memory.
+        let own = unsafe { libc::getpid() };
+        let Some(listed) = list_descriptors(own, &mut open) else { return close_from_by_limit(first) };
+        let mut closed = false;
+        for descriptor in open.iter().take(listed).filter(|descriptor| descriptor.proc_fd >= first) {
+            // SAFETY: closing descriptors touches no memory.
+            closed |= unsafe { libc::close(descriptor.proc_fd) } == 0;
+        }
+        if listed < open.len() {
+            return Ok(());
+        }
+        // The list starts at 0 each time: descriptors that stay may fill it.
+        if !closed {
+            return close_from_by_limit(first);
+        }
+    }
+}
+
+/// The same by trying every number, where a sandbox hides the list.
+fn close_from_by_limit(first: RawFd) -> Result<(), Errno> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure outlives the call.
+    Errno::result(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    // The soft limit may have been lowered below what is open; the hard one is often infinite.
+    for fd in first..RawFd::try_from(limit.rlim_max).unwrap_or(1 << 20).min(1 << 20) {
+        // SAFETY: closing descriptors touches no memory.
+        unsafe { libc::close(fd) };
+    }
+    Ok(())
+}
+
+/// Fills `buffer` with the lowest descriptors of a process, in ascending order, and returns how many they are.
+/// `None` where they may not be seen, or the process is ending. Async-signal-safe.
+fn list_descriptors(pid: i32, buffer: &mut [libc::proc_fdinfo]) -> Option<usize> {
+    let room = libc::c_int::try_from(size_of_val(buffer)).ok()?;
+    // SAFETY: the kernel writes at most the length given into the buffer.
+    let filled = unsafe { libc::proc_pidinfo(pid, libc::PROC_PIDLISTFDS, 0, buffer.as_mut_ptr().cast(), room) };
+    let filled = usize::try_from(filled).ok().filter(|&filled| filled > 0)?;
+    Some((filled / size_of::<libc::proc_fdinfo>()).min(buffer.len()))
+}
+
+/// Would take a record lock that names the daemon. XNU keeps `flock` and record locks in one list, where they conflict
+/// even within one process: the `flock` that is held covers the whole file, so there is no byte left to lock.
+/// Async-signal-safe.
+#[expect(clippy::unnecessary_wraps, reason = "it fails on other platforms")]
+pub(crate) fn lock_record(_pid_file: RawFd) -> Result<(), Errno> {
+    Ok(())
+}
+
+/// Who holds `file`, which claims to be held by `claimed`.
+///
+/// `F_GETLK` tells whether there is a lock, without taking one. It does not name the holder of a `flock`; a process
+/// that has the file open through a description that was locked is one.
+pub(crate) fn holder(file: BorrowedFd<'_>, claimed: Option<i32>) -> Holder {
+    match lock_on(file) {
+        Ok(Lock::Free) => return Holder::Nobody,
+        Ok(Lock::Record(owner)) if Some(owner) == claimed => return Holder::Proven,
+        Ok(Lock::Record(owner)) => return Holder::Other(Some(owner)),
+        // Some network file systems cannot tell; what is open is visible all the same.
+        Ok(Lock::Flock) | Err(_) => {}
+    }
+    let Ok(identity) = super::identity(file) else { return Holder::Other(None) };
+    if claimed.is_some_and(|pid| open_files(pid, identity).any(|(_, open)| open.flags & WAS_LOCKED != 0)) {
+        return Holder::Proven;
+    }
+    let own = own_pid();
+    let mut other = None;
+    for pid in processes().unwrap_or_default() {
+        // Older kernels mark a description whose attempt failed, too: what the caller asks through says nothing.
+        let locked = open_files(pid, identity)
+            .find(|(fd, open)| open.flags & WAS_LOCKED != 0 && (pid, *fd) != (own, file.as_raw_fd()));
+        match locked {
+            // The taker truncates the file at once, and its descriptor is closed on exec. A helper that kept the lock
+            // of a dead daemon came to it through exec, and the daemon's pid is still in the file.
+            Some((_, open)) if claimed.is_none() && open.status & CLOSED_ON_EXEC != 0 => return Holder::Taker(pid),
+            Some(_) => other = other.or(Some(pid)),
+            None => {}
+        }
+    }
+    Holder::Other(other)
+}
+
+enum Lock {
+    Free,
+    Flock,
+    Record(i32),
+}
+
+/// The lock that is on the file. Asking disturbs nobody and needs only a descriptor that can read.
+fn lock_on(file: BorrowedFd<'_>) -> nix::Result<Lock> {
+    // All zero but the type: from the start, and a length of 0 reaches to the end of any file.
+    // SAFETY: all-zero is a valid flock structure.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::F_RDLCK;
+    // SAFETY: the structure outlives the call.
+    Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLK, &raw mut lock) })?;
+    Ok(match lock.l_pid {
+        _ if lock.l_type == libc::F_UNLCK => Lock::Free,
+        owner if owner > 0 => Lock::Record(owner),
+        // -1: locks of an open file description name no process.
+        _ => Lock::Flock,
+    })
+}
+
+/// Whether a process other than the caller still has `file` open, as far as the caller may see.
+pub(crate) fn others_hold(file: BorrowedFd<'_>) -> bool {
+    let Ok(identity) = super::identity(file) else { return false };
+    let own = own_pid();
+    let Some(processes) = processes() else { return true };
+    processes.into_iter().any(|pid| pid != own && open_files(pid, identity).next().is_some())
+}
+
+fn own_pid() -> i32 {
+    nix::unistd::getpid().as_raw()
+}
+
+/// Every process that there is, as far as the caller may see.
+fn processes() -> Option<Vec<i32>> {
+    let mut pids: Vec<i32> = Vec::new();
+    loop {
+        // Without a buffer the kernel returns the room that it wants, with some to spare.
+        // SAFETY: a null buffer is not written to.
+        let wanted = unsafe { libc::proc_listpids(PROC_ALL_PIDS, 0, std::ptr::null_mut(), 0) };
+        let wanted = usize::try_from(wanted).ok().filter(|&wanted| wanted > 0)? / size_of::<i32>();
+        pids.resize(wanted.max(pids.len() * 2), 0);
+        let room = libc::c_int::try_from(size_of_val(pids.as_slice())).ok()?;
+        // SAFETY: the kernel writes at most the length given into the buffer.
+        let filled = unsafe { libc::proc_listpids(PROC_ALL_PIDS, 0, pids.as_mut_ptr().cast(), room) };
+        let listed = usize::try_from(filled).ok().filter(|&filled| filled > 0)? / size_of::<i32>();
+        if listed < pids.len() {
+            pids.truncate(listed);
+            // The kernel itself.
+            pids.retain(|&pid| pid > 0);
+            return Some(pids);
+        }
+    }
+}
+
+/// The descriptors through which a process has this file open. None where they may not be seen.
+fn open_files(pid: i32, (device, inode): (u64, u64)) -> impl Iterator<Item = (RawFd, OpenFile)> {
+    // The device is an unsigned number there and a signed one in `stat`.
+    let device = device & u64::from(u32::MAX);
+    descriptors(pid)
+        .into_iter()
+        .filter(|descriptor| libc::c_int::try_from(descriptor.proc_fdtype) == Ok(libc::PROX_FDTYPE_VNODE))
+        .filter_map(move |descriptor| {
+            let open = open_vnode(pid, descriptor.proc_fd)?;
+            let stat = open.vnode.vi_stat;
+            (u64::from(stat.vst_dev) == device && stat.vst_ino == inode).then_some((descriptor.proc_fd, open.file))
+        })
+}
+
+fn descriptors(pid: i32) -> Vec<libc::proc_fdinfo> {
+    let mut list = Vec::new();
+    loop {
+        let room = (list.len() * 2).max(256);
+        list.resize(room, libc::proc_fdinfo { proc_fd: 0, proc_fdtype: 0 });
+        let listed = list_descriptors(pid, &mut list).unwrap_or(0);
+        if listed < room {
+            list.truncate(listed);
+            return list;
+        }
+    }
+}
+
+fn open_vnode(pid: i32, fd: RawFd) -> Option<OpenVnode> {
+    let mut open = MaybeUninit::<OpenVnode>::uninit();
+    let size = libc::c_int::try_from(size_of::<OpenVnode>()).ok()?;
+    // SAFETY: the kernel writes at most the length given into the structure.
+    let filled = unsafe { libc::proc_pidfdinfo(pid, fd, PROC_PIDFDVNODEINFO, open.as_mut_ptr().cast(), size) };
+    // SAFETY: the kernel has filled all of it, and any bytes are valid integers.
+    (filled == size).then(|| unsafe { open.assume_init() })
+}
+
+/// Whether the process is on its way out: exiting, or a zombie. Pending signals are not shown to others.
+pub(crate) fn is_dying(pid: i32) -> bool {
+    short_info(pid).is_some_and(|info| info.pbsi_status == libc::SZOMB || info.pbsi_flags & IN_EXIT != 0)
+}
+
+/// What is told of every process, whoever owns it, zombies included. `None` when there is no such process.
+fn short_info(pid: i32) -> Option<libc::proc_bsdshortinfo> {
+    const ALSO_ZOMBIES: u64 = 1;
+    let mut info = MaybeUninit::<libc::proc_bsdshortinfo>::uninit();
+    let size = libc::c_int::try_from(size_of::<libc::proc_bsdshortinfo>()).ok()?;
+    let flavor = libc::PROC_PIDT_SHORTBSDINFO;
+    // SAFETY: the kernel writes at most the length given into the structure.
+    let filled = unsafe { libc::proc_pidinfo(pid, flavor, ALSO_ZOMBIES, info.as_mut_ptr().cast(), size) };
+    // SAFETY: the kernel has filled all of it, and any bytes are valid integers.
+    (filled == size).then(|| unsafe { info.assume_init() })
+}
+
+/// Whether the process has a handler for `signal`; `None` where that cannot be seen.
+pub(crate) fn catches_signal(pid: i32, signal: i32) -> Option<bool> {
+    kernel_process(pid).map(|process| process.caught & (1 << (signal - 1)) != 0)
+}
+
+/// When the process was started.
+pub(crate) fn start_time(pid: i32) -> Option<SystemTime> {
+    let started = kernel_process(pid)?.started;
+    let seconds = Duration::from_secs(u64::try_from(started.tv_sec).ok()?);
+    let rest = Duration::from_micros(u64::try_from(started.tv_usec).ok()?);
+    SystemTime::UNIX_EPOCH.checked_add(seconds)?.checked_add(rest)
+}
+
+/// What ps(1) reads: unlike libproc's full record it is told of other users' processes, too.
+fn kernel_process(pid: i32) -> Option<KernelProcess> {
+    let mut name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, pid];
+    let depth = libc::c_uint::try_from(name.len()).ok()?;
+    let mut process = MaybeUninit::<KernelProcess>::uninit();
+    let mut size = size_of::<KernelProcess>();
+    let (to, from) = (process.as_mut_ptr().cast(), std::ptr::null_mut());
+    // SAFETY: the kernel writes at most `size` bytes into the structure, and nothing is set.
+    let asked = unsafe { libc::sysctl(name.as_mut_ptr(), depth, to, &raw mut size, from, 0) };
+    // Of a process that does not exist the kernel tells nothing, successfully.
+    // SAFETY: the kernel has filled all of it, and any bytes are valid integers.
+    (asked == 0 && size == size_of::<KernelProcess>()).then(|| unsafe { process.assume_init() })
+}
+
+/// A process that is known to be the same one until its end is seen.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pid: i32,
+    /// Readable once the process has ended, for its one event is never taken from it. Missing when the process was
+    /// exiting already: the kernel watches no such process.
+    queue: Option<Kqueue>,
+}
+
+impl Process {
+    /// `None` when there is no such process.
+    pub(crate) fn open(pid: i32) -> nix::Result<Option<Self>> {
+        // 0 is the kernel, and negative numbers are groups to kill(2).
+        let Some(ident) = usize::try_from(pid).ok().filter(|&pid| pid > 0) else { return Ok(None) };
+        let queue = Kqueue::new()?;
+        let exit = KEvent::new(ident, EventFilter::EVFILT_PROC, EvFlags::EV_ADD, FilterFlag::NOTE_EXIT, 0, 0);
+        loop {
+            match queue.kevent(&[exit], &mut [], None) {
+                Ok(_) => return Ok(Some(Self { pid, queue: Some(queue) })),
+                Err(Errno::ESRCH) if is_dying(pid) => return Ok(Some(Self { pid, queue: None })),
+                Err(Errno::ESRCH) => return Ok(None),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Sends a signal. `ESRCH` says that the process has ended.
+    ///
+    /// There is no way to signal what is watched: a process that ends, is reaped and whose pid is given to another one
+    /// between the look at the queue and the call below leaves the signal to that other. The kernel hands pids out in
+    /// ascending order, so that takes a full turn through all of them in these microseconds.
+    pub(crate) fn signal(&self, signal: i32) -> nix::Result<()> {
+        if self.queue.is_none() || self.has_ended() {
+            return Err(Errno::ESRCH);
+        }
+        // SAFETY: kill touches no memory.
+        Errno::result(unsafe { libc::kill(self.pid, signal) }).map(drop)
+    }
+
+    /// Readable once the process has ended; `None` where only asking again tells.
+    pub(crate) fn exit_event(&self) -> Option<BorrowedFd<'_>> {
+        self.queue.as_ref().map(Kqueue::as_fd)
+    }
+
+    /// Whether the process has ended, be it reaped or not.
+    pub(crate) fn has_ended(&self) -> bool {
+        match self.exit_event() {
+            Some(event) => readable(event, Instant::now()),
+            // What was exiting never does anything else: a process that is not has only the same pid.
+            None => short_info(self.pid)
+                .is_none_or(|info| info.pbsi_status == libc::SZOMB || info.pbsi_flags & IN_EXIT == 0),
+        }
+    }
+
+    /// Waits for the end of the process; false when `deadline` came first.
+    pub(crate) fn wait(&self, deadline: Instant) -> bool {
+        if let Some(event) = self.exit_event() {
+            return readable(event, deadline);
+        }
+        while !self.has_ended() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(EXIT_POLL);
+        }
+        true
+    }
+}
+
+fn readable(fd: BorrowedFd<'_>, deadline: Instant) -> bool {
+    poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], Some(deadline)).is_ok_and(|ready| ready > 0)
+}

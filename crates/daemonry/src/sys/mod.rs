@@ -1,0 +1,66 @@
+//! Where the platforms differ: the same function names over Linux and macOS.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+pub(crate) use linux::*;
+
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(target_os = "macos")]
+pub(crate) use macos::*;
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+compile_error!("daemonry runs on Linux and macOS");
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollTimeout};
+
+/// Who holds the lock of a pidfile, as far as it can be found out without touching the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// The kernel names the process whose pid is in the file.
+    Proven,
+    /// A living process took the lock and holds the file, but its pid is not in it (yet).
+    Taker(i32),
+    /// Locked by somebody else, or by nobody that can be seen from here.
+    Other(Option<i32>),
+    /// Nobody holds the lock.
+    Nobody,
+}
+
+/// `poll(2)` until something happens or `deadline` passes, whatever signals arrive meanwhile.
+/// Returns the number of ready descriptors; 0 is a time-out.
+pub(crate) fn poll(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> nix::Result<i32> {
+    loop {
+        let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
+            // A millisecond more than what is left: rounding down would spin through the last one.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = if left.is_zero() { left } else { left + Duration::from_millis(1) };
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
+        match nix::poll::poll(fds, timeout) {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// The device and inode of an open file: what it is, whatever its name.
+pub(crate) fn identity(file: BorrowedFd<'_>) -> nix::Result<(u64, u64)> {
+    nix::sys::stat::fstat(file).map(|stat| identity_of(&stat))
+}
+
+/// The same from a `stat` that was taken already.
+#[expect(
+    clippy::unnecessary_cast,
+    clippy::cast_sign_loss,
+    clippy::allow_attributes_without_reason,
+    reason = "dev_t is a signed 32-bit number on macOS"
+)]
+pub(crate) fn identity_of(stat: &nix::sys::stat::FileStat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}

@@ -1,0 +1,88 @@
+//! What a signal that ends the process does first: remove the pidfile. Async-signal-safe, so that it works in a blocked
+//! event loop, too.
+
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+use crate::error::{Error, Result, Step};
+use crate::pidfile::PidFile;
+
+/// The pidfile that goes with this process. It stays alive behind the pointer as long as the process does.
+static PID_FILE: AtomicPtr<PidFile> = AtomicPtr::new(ptr::null_mut());
+
+/// What each signal did before it was armed first, by its number.
+static BEFORE: [AtomicPtr<SigAction>; 32] = [const { AtomicPtr::new(ptr::null_mut()) }; 32];
+
+/// How many times a handler has run: more than one means that it was interrupted by another signal.
+static RUNS: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn end(signal: libc::c_int) {
+    let own = std::process::id().cast_signed();
+    if RUNS.fetch_add(1, Ordering::SeqCst) == 0 {
+        // SAFETY: guard() leaks what it stores.
+        if let Some(pid_file) = unsafe { PID_FILE.load(Ordering::SeqCst).as_ref() } {
+            // A file that cannot be removed is left unlocked, which says "dead".
+            let _left = pid_file.removal().run(Some(own));
+        }
+    }
+    // The default action of a signal does not reach PID 1.
+    if own == 1 {
+        // SAFETY: no exit handlers, as for any death by signal.
+        unsafe { libc::_exit(128 + signal) };
+    }
+    let before = usize::try_from(signal).ok().and_then(|index| BEFORE.get(index));
+    // SAFETY: arm() leaks what it stores.
+    let before = before.and_then(|before| unsafe { before.load(Ordering::SeqCst).as_ref() });
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    if let Ok(signal) = Signal::try_from(signal) {
+        // SAFETY: this is what was installed before, or the default.
+        let _installed = unsafe { sigaction(signal, before.unwrap_or(&default)) };
+    }
+    // Blocked until this handler returns; then it does what it would have done without it.
+    // SAFETY: raise touches no memory.
+    unsafe { libc::raise(signal) };
+}
+
+/// Makes the pidfile go with this process when a signal ends it.
+pub fn guard(pid_file: Arc<PidFile>) {
+    let pid_file = Arc::into_raw(pid_file).cast_mut();
+    PID_FILE.store(pid_file, Ordering::SeqCst);
+}
+
+/// Installs the handler for `signal`, unless the program has one of its own that is not the runtime's default.
+///
+/// A program that installs its own handler later replaces it, which is how daemonry yields.
+///
+/// # Errors
+///
+/// [`Error::System`].
+pub fn arm(signal: i32) -> Result<()> {
+    let failed = |errno| Error::system(Step::CatchSignals, errno);
+    let number = Signal::try_from(signal).map_err(failed)?;
+    let action = SigAction::new(SigHandler::Handler(end), SaFlags::empty(), SigSet::empty());
+    let before = usize::try_from(signal).ok().and_then(|index| BEFORE.get(index)).ok_or_else(|| failed(Errno::EINVAL))?;
+    // SAFETY: the handler keeps to async-signal-safe calls.
+    let previous = Box::into_raw(Box::new(unsafe { sigaction(number, &action) }.map_err(failed)?));
+    // Armed again after the program's own listener went: what was there the first time still counts.
+    if before.compare_exchange(ptr::null_mut(), previous, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+        // SAFETY: it was boxed above and stored nowhere.
+        drop(unsafe { Box::from_raw(previous) });
+    }
+    Ok(())
+}
+
+/// Ends the process by `signal` with its default action, as if nobody had caught it. Returns only where that is impossible.
+pub fn die(signal: i32) {
+    if let Ok(signal) = Signal::try_from(signal) {
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the default action needs no handler.
+        let _default = unsafe { sigaction(signal, &default) };
+        let _unblocked = SigSet::from_iter([signal]).thread_unblock();
+    }
+    // SAFETY: kill touches no memory.
+    unsafe { libc::kill(libc::getpid(), signal) };
+}
