@@ -105,7 +105,7 @@ impl Adoption {
             Report::Ready => true,
             _ => false,
         };
-        let memory = if is_up && self.captures { Some(self.end_capture()?) } else { None };
+        let memory = if is_up && self.captures { Some(end_capture()?) } else { None };
         match pipe.write_all(&report.encode()) {
             Err(error) if error.raw_os_error() != Some(libc::EPIPE) => {
                 return Err(Error::system(Step::Adopt, Errno::from_raw(error.raw_os_error().unwrap_or(0))));
@@ -122,17 +122,17 @@ impl Adoption {
         }
         Ok(())
     }
+}
 
-    /// Puts `/dev/null` over the memory file behind stderr, and keeps that file.
-    fn end_capture(&self) -> Result<OwnedFd> {
-        let null = stdio::open_null(Step::OpenStderr)?;
-        let stderr = std::io::stderr();
-        let memory = stderr.as_fd().try_clone_to_owned();
-        let memory =
-            memory.map_err(|error| Error::system(Step::OpenStderr, Errno::from_raw(error.raw_os_error().unwrap_or(0))))?;
-        stdio::put(null.as_fd(), libc::STDERR_FILENO).map_err(|errno| Error::system(Step::OpenStderr, errno))?;
-        Ok(memory)
-    }
+/// Puts `/dev/null` over the memory file behind stderr, and keeps that file.
+fn end_capture() -> Result<OwnedFd> {
+    let null = stdio::open_null(Step::OpenStderr)?;
+    let stderr = std::io::stderr();
+    let memory = stderr.as_fd().try_clone_to_owned();
+    let memory =
+        memory.map_err(|error| Error::system(Step::OpenStderr, Errno::from_raw(error.raw_os_error().unwrap_or(0))))?;
+    stdio::put(null.as_fd(), libc::STDERR_FILENO).map_err(|errno| Error::system(Step::OpenStderr, errno))?;
+    Ok(memory)
 }
 
 /// Waits until the launcher has let go of the pipe, then makes sure that the pidfile is complete.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 macro_rules! steps {
-    ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $phrase:literal;)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $syscall:literal, $phrase:literal;)*) => {
         /// The step of a start, a look-up or a stop at which a system call failed.
         #[non_exhaustive]
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,6 +23,13 @@ macro_rules! steps {
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $name,)*
+                }
+            }
+
+            /// The system call at the heart of the step, as Node's errors name it.
+            pub const fn syscall(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $syscall,)*
                 }
             }
 
@@ -43,59 +50,61 @@ macro_rules! steps {
 
 steps! {
     /// Opening the directory that the pidfile lies in.
-    OpenDirectory = 1, "open-directory", "open the pidfile's directory";
+    OpenDirectory = 1, "open-directory", "open", "open the pidfile's directory";
     /// Opening or creating the pidfile.
-    OpenPidFile = 2, "open-pidfile", "open the pidfile";
+    OpenPidFile = 2, "open-pidfile", "open", "open the pidfile";
     /// `flock(2)` on the pidfile.
-    LockPidFile = 3, "lock-pidfile", "lock the pidfile";
+    LockPidFile = 3, "lock-pidfile", "flock", "lock the pidfile";
     /// Reading the pidfile or comparing it with its name.
-    ReadPidFile = 4, "read-pidfile", "read the pidfile";
+    ReadPidFile = 4, "read-pidfile", "read", "read the pidfile";
     /// Emptying a stale pidfile, once it is locked.
-    ClearPidFile = 5, "clear-pidfile", "clear the pidfile";
+    ClearPidFile = 5, "clear-pidfile", "ftruncate", "clear the pidfile";
     /// Opening the file for standard input.
-    OpenStdin = 6, "open-stdin", "open standard input";
+    OpenStdin = 6, "open-stdin", "open", "open standard input";
     /// Opening the file for standard output, or the log.
-    OpenStdout = 7, "open-stdout", "open standard output";
+    OpenStdout = 7, "open-stdout", "open", "open standard output";
     /// Opening the file for standard error, or the memory file that keeps start-up messages.
-    OpenStderr = 8, "open-stderr", "open standard error";
+    OpenStderr = 8, "open-stderr", "open", "open standard error";
     /// Making the exec pipe or the status pipe.
-    OpenPipe = 9, "open-pipe", "open a pipe to the daemon";
+    OpenPipe = 9, "open-pipe", "pipe", "open a pipe to the daemon";
     /// Moving a descriptor out of the way of the ones that the daemon gets.
-    MoveDescriptor = 10, "move-descriptor", "move a descriptor";
+    MoveDescriptor = 10, "move-descriptor", "fcntl", "move a descriptor";
     /// Installing the handlers that let a waiting launcher notice SIGINT, SIGTERM and SIGHUP.
-    CatchSignals = 11, "catch-signals", "watch for signals";
+    CatchSignals = 11, "catch-signals", "sigaction", "watch for signals";
     /// The first fork.
-    Fork = 12, "fork", "fork the session leader";
+    Fork = 12, "fork", "fork", "fork the session leader";
     /// `setsid(2)` in the session leader.
-    Setsid = 13, "setsid", "start a session";
+    Setsid = 13, "setsid", "setsid", "start a session";
     /// The second fork.
-    ForkAgain = 14, "fork-again", "fork the daemon";
+    ForkAgain = 14, "fork-again", "fork", "fork the daemon";
     /// `dup2(2)` onto descriptors 0 to 2 and those handed over.
-    Dup = 15, "dup", "put a descriptor in its place";
+    Dup = 15, "dup", "dup2", "put a descriptor in its place";
     /// Closing every descriptor that was not handed over.
-    CloseDescriptors = 16, "close-descriptors", "close inherited descriptors";
+    CloseDescriptors = 16, "close-descriptors", "close_range", "close inherited descriptors";
     /// The child writing its own pid.
-    WritePid = 17, "write-pid", "write the pidfile";
+    WritePid = 17, "write-pid", "pwrite", "write the pidfile";
     /// The child's own record lock, which names it as the holder.
-    LockRecord = 18, "lock-record", "take a record lock on the pidfile";
+    LockRecord = 18, "lock-record", "fcntl", "take a record lock on the pidfile";
     /// `execve(2)`.
-    Exec = 19, "exec", "execute";
+    Exec = 19, "exec", "execve", "execute";
     /// The new image taking over what it was handed.
-    Adopt = 20, "adopt", "take over the start";
+    Adopt = 20, "adopt", "fcntl", "take over the start";
     /// `chdir(2)` in the daemon.
-    Chdir = 21, "chdir", "change the working directory to";
+    Chdir = 21, "chdir", "chdir", "change the working directory to";
     /// The launcher waiting for the outcome.
-    Wait = 22, "wait", "wait for the daemon";
+    Wait = 22, "wait", "poll", "wait for the daemon";
     /// The newline that says that the daemon is up.
-    Commit = 23, "commit", "complete the pidfile";
+    Commit = 23, "commit", "pwrite", "complete the pidfile";
     /// Removing the pidfile.
-    RemovePidFile = 24, "remove-pidfile", "remove the pidfile";
+    RemovePidFile = 24, "remove-pidfile", "unlink", "remove the pidfile";
     /// Opening a log again under a running daemon.
-    ReopenLog = 25, "reopen-log", "reopen the log";
+    ReopenLog = 25, "reopen-log", "open", "reopen the log";
     /// Getting hold of the process behind a pid.
-    OpenProcess = 26, "open-process", "open the daemon's process";
+    OpenProcess = 26, "open-process", "pidfd_open", "open the daemon's process";
+    /// Making the conventional directory of a named daemon.
+    MakeDirectory = 28, "make-directory", "mkdir", "make the directory";
     /// Sending a signal.
-    Signal = 27, "signal", "signal the daemon";
+    Signal = 27, "signal", "kill", "signal the daemon";
 }
 
 /// How a process ended, as far as it is known.

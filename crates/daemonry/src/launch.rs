@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::child;
 use crate::error::{Error, Exit, Result, Step};
 use crate::frame::{FRAME_LENGTH, Frame, Report};
-use crate::pidfile::{self, PidFile, retry};
+use crate::pidfile::{self, PidFile};
 use crate::plan::{LaunchPlan, LauncherEnds, Prepared, WaitFor};
 use crate::signals::SignalWatch;
 use crate::stdio::{OpenLog, Stream, read_tail};
-use crate::sys::{self, Process};
+use crate::sys::{self, Process, peek_exit, retry};
 
 /// Between the SIGTERM and the SIGKILL of an undone start.
 const UNDO_GRACE: Duration = Duration::from_secs(2);
@@ -82,7 +82,8 @@ pub fn launch(plan: &LaunchPlan) -> std::result::Result<Started, LaunchFailure> 
     };
     let outcome = launch_locked(plan, pid_file.as_ref());
     if let (Err(failure), Some(pid_file)) = (&outcome, &pid_file) {
-        pid_file.remove(failure.pid)?;
+        // Why the start failed matters more than a file that stays behind: unlocked, it says "dead".
+        let _left = pid_file.remove(failure.pid);
     }
     outcome
 }
@@ -145,7 +146,7 @@ impl Start {
                 // SAFETY: this is the forked child, with every signal blocked.
                 unsafe { child::leader(&prepared, hold) };
             }
-            restore_signals(&blocked);
+            restore_signals(blocked);
             let leader = forked.map_err(|errno| Error::system(Step::Fork, errno))?;
             Ok((signals, Pid::from_raw(leader)))
         })();
@@ -394,16 +395,6 @@ fn has_input(pipe: BorrowedFd<'_>) -> bool {
     sys::poll(&mut fds, Some(Instant::now())).is_ok_and(|ready| ready > 0)
 }
 
-/// How an own child ended, without reaping it.
-fn peek_exit(pid: i32) -> Option<Exit> {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    match retry(|| waitid(Id::Pid(Pid::from_raw(pid)), flags)) {
-        Ok(WaitStatus::Exited(_, code)) => Some(Exit::Code(code)),
-        Ok(WaitStatus::Signaled(_, signal, _)) => Some(Exit::Signal(signal as i32)),
-        _ => None,
-    }
-}
-
 fn reap(pid: Pid) -> nix::Result<WaitStatus> {
     retry(|| waitpid(pid, None))
 }
@@ -415,7 +406,7 @@ fn block_signals() -> nix::Result<SigSet> {
     Ok(before)
 }
 
-fn restore_signals(before: &SigSet) {
-    let restored = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(before), None);
+fn restore_signals(before: SigSet) {
+    let restored = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
     debug_assert!(restored.is_ok());
 }

@@ -51,4 +51,4 @@ pub use nix::errno::Errno;
 pub use pidfile::{DEFAULT_MODE, PidFile, Status, status};
 pub use plan::{LaunchPlan, WaitFor};
 pub use stdio::{DEFAULT_LOG_MODE, LogFile, Stream, reopen_log};
-pub use terminate::{arm, die, guard};
+pub use terminate::{arm, die, exit_now, guard};

@@ -105,8 +105,9 @@ mod tests {
             };
             let (variable, place) = marker.to_variable().expect("no NUL in it");
             let mut bytes = variable.into_bytes();
-            // SAFETY: the place lies in the vector, ten bytes before its first colon.
-            unsafe { Marker::sign(bytes.as_mut_ptr().add(place), 4711) };
+            let digits = bytes.get_mut(place..).expect("the value follows the name");
+            // SAFETY: the value begins with the ten digits.
+            unsafe { Marker::sign(digits.as_mut_ptr(), 4711) };
             let value = OsStr::from_bytes(bytes.get(place..).expect("the value follows the name"));
             assert_eq!(Marker::parse(value), Some(Marker { pid: 4711, ..marker }));
         }

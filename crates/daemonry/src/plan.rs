@@ -201,7 +201,7 @@ impl Prepared {
                 sources: moved,
                 exec_pipe,
                 hold_pipe,
-                umask: plan.umask as libc::mode_t,
+                umask: sys::file_mode(plan.umask).bits(),
                 has_pid_file: pid_file.is_some(),
                 commits_at_exec: plan.wait_for == WaitFor::Exec && plan.alive_for.is_zero(),
                 siblings: plan.launcher_leaves,
@@ -210,7 +210,8 @@ impl Prepared {
         })();
         match outcome {
             Ok((prepared, exec, status, hold)) => {
-                let ends = LauncherEnds { exec, status, hold: Some(hold), logs: files.logs, memory: files.memory.take() };
+                let ends =
+                    LauncherEnds { exec, status, hold: Some(hold), logs: files.logs, memory: files.memory.take() };
                 Ok((prepared, ends))
             }
             Err(error) => {

@@ -11,8 +11,7 @@ use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 use crate::error::{Error, Result, Step};
-use crate::pidfile::retry;
-use crate::sys;
+use crate::sys::{self, retry};
 
 const WATCHED: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 

@@ -8,8 +8,7 @@ use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag};
 
 use crate::error::{Error, Result, Step};
-use crate::pidfile::retry;
-use crate::sys;
+use crate::sys::{self, retry};
 
 /// Mode of a log that has to be created, unless told otherwise.
 pub const DEFAULT_LOG_MODE: u32 = 0o640;
@@ -58,7 +57,7 @@ pub(crate) struct OpenLog {
     path: PathBuf,
     created: bool,
     /// Where the daemon's own output begins.
-    start: u64,
+    begins_at: u64,
 }
 
 /// Opens a file for output. A FIFO cannot block it, and root follows nobody else's links.
@@ -72,7 +71,7 @@ fn open_for_output(log: &LogFile) -> nix::Result<OpenLog> {
     if guarded {
         flags |= OFlag::O_NOFOLLOW;
     }
-    let mode = Mode::from_bits_truncate(log.mode as libc::mode_t);
+    let mode = sys::file_mode(log.mode);
     let (fd, created) = loop {
         match retry(|| nix::fcntl::open(&log.path, flags, Mode::empty())) {
             Err(Errno::ENOENT) => {}
@@ -84,7 +83,7 @@ fn open_for_output(log: &LogFile) -> nix::Result<OpenLog> {
                 return Err(Errno::ENOENT);
             }
             Err(Errno::EEXIST) => {}
-            made => break (made?, true),
+            created => break (created?, true),
         }
     };
     if created {
@@ -99,8 +98,8 @@ fn open_for_output(log: &LogFile) -> nix::Result<OpenLog> {
     if !log.append && is_regular(&stat) {
         nix::unistd::ftruncate(&fd, 0)?;
     }
-    let start = if log.append { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
-    Ok(OpenLog { fd, path: log.path.clone(), created, start })
+    let length = if log.append { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 };
+    Ok(OpenLog { fd, path: log.path.clone(), created, begins_at: length })
 }
 
 /// Opens a file for input.
@@ -123,7 +122,10 @@ pub(crate) fn open_input(path: &Path) -> Result<OwnedFd> {
 pub fn reopen_log(log: &LogFile, descriptors: &[RawFd]) -> Result<()> {
     let log = LogFile { append: true, ..log.clone() };
     let opened = open_log(&log, Step::ReopenLog)?;
-    descriptors.iter().try_for_each(|&target| put(opened.fd.as_fd(), target)).map_err(Error::at(Step::ReopenLog, &log.path))
+    descriptors
+        .iter()
+        .try_for_each(|&target| put(opened.fd.as_fd(), target))
+        .map_err(Error::at(Step::ReopenLog, &log.path))
 }
 
 /// `dup2`, again after EINTR.
@@ -144,7 +146,7 @@ impl OpenLog {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
         let Ok(file) = nix::fcntl::open(&self.path, flags, Mode::empty()) else { return Vec::new() };
         let is_same = sys::identity(file.as_fd()).is_ok_and(|found| sys::identity(self.fd.as_fd()) == Ok(found));
-        if is_same { read_tail(file.as_fd(), self.start) } else { Vec::new() }
+        if is_same { read_tail(file.as_fd(), self.begins_at) } else { Vec::new() }
     }
 
     /// Removes the log if this start created it and nothing was written.
@@ -158,19 +160,19 @@ impl OpenLog {
     }
 }
 
-/// The last whole lines of a file behind `start`.
-pub(crate) fn read_tail(file: BorrowedFd<'_>, start: u64) -> Vec<u8> {
+/// The last whole lines of a file behind `offset`.
+pub(crate) fn read_tail(file: BorrowedFd<'_>, offset: u64) -> Vec<u8> {
     let Ok(stat) = nix::sys::stat::fstat(file) else { return Vec::new() };
     let end = u64::try_from(stat.st_size).unwrap_or(0);
-    if !is_regular(&stat) || end <= start {
+    if !is_regular(&stat) || end <= offset {
         return Vec::new();
     }
-    let from = start.max(end.saturating_sub(TAIL_LENGTH));
+    let from = offset.max(end.saturating_sub(TAIL_LENGTH));
     let mut bytes = vec![0; usize::try_from(end - from).unwrap_or(0)];
-    let offset = libc::off_t::try_from(from).unwrap_or(libc::off_t::MAX);
-    let read = retry(|| nix::sys::uio::pread(file, &mut bytes, offset)).unwrap_or(0);
+    let place = libc::off_t::try_from(from).unwrap_or(libc::off_t::MAX);
+    let read = retry(|| nix::sys::uio::pread(file, &mut bytes, place)).unwrap_or(0);
     bytes.truncate(read);
-    if from > start
+    if from > offset
         && let Some(newline) = bytes.iter().position(|&byte| byte == b'\n')
     {
         bytes.drain(..=newline);

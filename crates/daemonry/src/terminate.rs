@@ -2,8 +2,8 @@
 //! event loop, too.
 
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -17,21 +17,16 @@ static PID_FILE: AtomicPtr<PidFile> = AtomicPtr::new(ptr::null_mut());
 /// What each signal did before it was armed first, by its number.
 static BEFORE: [AtomicPtr<SigAction>; 32] = [const { AtomicPtr::new(ptr::null_mut()) }; 32];
 
-/// How many times a handler has run: more than one means that it was interrupted by another signal.
-static RUNS: AtomicUsize = AtomicUsize::new(0);
-
 extern "C" fn end(signal: libc::c_int) {
     let own = std::process::id().cast_signed();
-    if RUNS.fetch_add(1, Ordering::SeqCst) == 0 {
-        // SAFETY: guard() leaks what it stores.
-        if let Some(pid_file) = unsafe { PID_FILE.load(Ordering::SeqCst).as_ref() } {
-            // A file that cannot be removed is left unlocked, which says "dead".
-            let _left = pid_file.removal().run(Some(own));
-        }
+    // SAFETY: guard() leaks what it stores.
+    if let Some(pid_file) = unsafe { PID_FILE.load(Ordering::SeqCst).as_ref() } {
+        // A file that cannot be removed is left unlocked, which says "dead".
+        let _left = pid_file.removal().run(Some(own));
     }
     // The default action of a signal does not reach PID 1.
     if own == 1 {
-        // SAFETY: no exit handlers, as for any death by signal.
+        // SAFETY: ends the process without exit handlers, as a death by signal does.
         unsafe { libc::_exit(128 + signal) };
     }
     let before = usize::try_from(signal).ok().and_then(|index| BEFORE.get(index));
@@ -53,9 +48,10 @@ pub fn guard(pid_file: Arc<PidFile>) {
     PID_FILE.store(pid_file, Ordering::SeqCst);
 }
 
-/// Installs the handler for `signal`, unless the program has one of its own that is not the runtime's default.
+/// Installs the handler for `signal`, which afterwards does what it did before.
 ///
-/// A program that installs its own handler later replaces it, which is how daemonry yields.
+/// A program that installs its own handler later replaces it, which is how daemonry yields; one that was there before must
+/// not be replaced by a call of this.
 ///
 /// # Errors
 ///
@@ -64,7 +60,8 @@ pub fn arm(signal: i32) -> Result<()> {
     let failed = |errno| Error::system(Step::CatchSignals, errno);
     let number = Signal::try_from(signal).map_err(failed)?;
     let action = SigAction::new(SigHandler::Handler(end), SaFlags::empty(), SigSet::empty());
-    let before = usize::try_from(signal).ok().and_then(|index| BEFORE.get(index)).ok_or_else(|| failed(Errno::EINVAL))?;
+    let before =
+        usize::try_from(signal).ok().and_then(|index| BEFORE.get(index)).ok_or_else(|| failed(Errno::EINVAL))?;
     // SAFETY: the handler keeps to async-signal-safe calls.
     let previous = Box::into_raw(Box::new(unsafe { sigaction(number, &action) }.map_err(failed)?));
     // Armed again after the program's own listener went: what was there the first time still counts.
@@ -84,5 +81,11 @@ pub fn die(signal: i32) {
         let _unblocked = SigSet::from_iter([signal]).thread_unblock();
     }
     // SAFETY: kill touches no memory.
-    unsafe { libc::kill(libc::getpid(), signal) };
+    unsafe { libc::kill(std::process::id().cast_signed(), signal) };
+}
+
+/// Ends the process at once: no exit handlers, no destructors, as a launcher leaves whose daemon is up (daemon(3)).
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: ends the process without running anything else in it.
+    unsafe { libc::_exit(code) }
 }

@@ -31,7 +31,7 @@ impl Content {
         let first = words.next();
         let number = first.and_then(|word| std::str::from_utf8(word).ok()?.parse::<i32>().ok());
         let pid = number.filter(|&pid| pid > 0 && words.next().is_none());
-        let phase = match bytes.iter().filter(|&&byte| byte == b'\n').count() {
+        let phase = match bytes.split(|&byte| byte == b'\n').count() - 1 {
             0 => Phase::Starting,
             1 => Phase::Up,
             _ => Phase::Stopping,
@@ -51,7 +51,6 @@ impl Digits {
         let mut digits = Self { buffer: [b'0'; 10], start: 10 };
         let mut rest = pid.unsigned_abs();
         for (index, slot) in digits.buffer.iter_mut().enumerate().rev() {
-            #[expect(clippy::cast_possible_truncation, reason = "a remainder of 10 fits a byte")]
             let digit = (rest % 10) as u8;
             *slot = b'0' + digit;
             rest /= 10;

@@ -21,7 +21,7 @@ pub(crate) use content::{Digits, Phase};
 pub(crate) use probe::{Probe, probe_path};
 
 use crate::error::{Error, Result, Step};
-use crate::sys::{self, Holder};
+use crate::sys::{self, Holder, retry};
 use content::Content;
 
 /// Mode of a pidfile unless told otherwise: everybody may ask whether the daemon runs.
@@ -66,7 +66,6 @@ impl PidFile {
             }
             let (limit, holder) = match try_acquire(directory.as_fd(), &name, path, mode)? {
                 Attempt::Locked(file) => return Ok(Self { path: path.to_owned(), directory, name, file, held: false }),
-                Attempt::Vanished => (UNPROVEN_PATIENCE, None),
                 Attempt::Held(Probe { holder: Holder::Proven, pid: Some(pid), .. }) => {
                     if !sys::is_dying(pid) || begun.elapsed() > UNPROVEN_PATIENCE {
                         return Err(Error::AlreadyRunning { pid, path: path.to_owned() });
@@ -75,7 +74,7 @@ impl PidFile {
                 }
                 Attempt::Held(Probe { holder: Holder::Taker(pid), .. }) => (patience.max(UNPROVEN_PATIENCE), Some(pid)),
                 Attempt::Held(Probe { holder: Holder::Other(pid), .. }) => (UNPROVEN_PATIENCE, pid),
-                Attempt::Held(_) => (UNPROVEN_PATIENCE, None),
+                Attempt::Vanished | Attempt::Held(_) => (UNPROVEN_PATIENCE, None),
             };
             if begun.elapsed() > limit {
                 return Err(Error::PidFileHeld { holder, path: path.to_owned() });
@@ -103,8 +102,11 @@ impl PidFile {
     /// foreground.
     pub fn claim(&mut self) -> Result<()> {
         let pid = std::process::id().cast_signed();
-        write_all_at(self.file.as_fd(), Digits::of(pid).as_bytes(), 0).map_err(Error::at(Step::WritePid, &self.path))?;
-        sys::lock_record(self.file.as_raw_fd()).or_else(tolerate_no_record_locks).map_err(Error::at(Step::LockRecord, &self.path))?;
+        write_all_at(self.file.as_fd(), Digits::of(pid).as_bytes(), 0)
+            .map_err(Error::at(Step::WritePid, &self.path))?;
+        sys::lock_record(self.file.as_raw_fd())
+            .or_else(tolerate_no_record_locks)
+            .map_err(Error::at(Step::LockRecord, &self.path))?;
         self.note_held()?;
         self.commit(pid)
     }
@@ -322,15 +324,14 @@ fn take(directory: BorrowedFd<'_>, name: &CStr, path: &Path, file: OwnedFd) -> R
     Ok(Attempt::Locked(file))
 }
 
-const OPEN_FLAGS: OFlag =
-    OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
+const OPEN_FLAGS: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
 
 fn open_existing(directory: BorrowedFd<'_>, name: &CStr) -> nix::Result<OwnedFd> {
     retry(|| nix::fcntl::openat(directory, name, OPEN_FLAGS | OFlag::O_RDWR, Mode::empty()))
 }
 
 fn create(directory: BorrowedFd<'_>, name: &CStr, mode: u32) -> nix::Result<OwnedFd> {
-    let mode = Mode::from_bits_truncate(mode as libc::mode_t);
+    let mode = sys::file_mode(mode);
     let flags = OPEN_FLAGS | OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
     let file = retry(|| nix::fcntl::openat(directory, name, flags, mode))?;
     // Exactly this mode, whatever the umask.
@@ -421,16 +422,6 @@ fn write_all_at(file: BorrowedFd<'_>, bytes: &[u8], offset: usize) -> nix::Resul
         written if written == bytes.len() => Ok(()),
         // The kernel writes less than asked only when there is no room for more.
         _ => Err(Errno::ENOSPC),
-    }
-}
-
-/// Again after EINTR.
-pub(crate) fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
-    loop {
-        match call() {
-            Err(Errno::EINTR) => {}
-            result => return result,
-        }
     }
 }
 

@@ -8,9 +8,9 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::content::{Content, Phase};
-use super::{OPEN_FLAGS, held, is_pidfile, read_content, retry};
+use super::{OPEN_FLAGS, held, is_pidfile, read_content};
 use crate::error::{Error, Result, Step};
-use crate::sys::{self, Holder};
+use crate::sys::{self, Holder, retry};
 
 /// Readers on tmpfs and overlayfs see torn content while it is written; a second look sees it whole.
 const LOOKS: usize = 4;

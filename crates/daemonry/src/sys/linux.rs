@@ -9,8 +9,11 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 
-use super::{Holder, poll};
+use super::{Holder, poll, retry};
+use crate::error::Exit;
 
 /// How a directory is opened that is only a starting point for names in it.
 pub(crate) const OPEN_DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
@@ -251,6 +254,16 @@ pub(crate) fn others_hold(file: BorrowedFd<'_>) -> bool {
     })
 }
 
+/// How an own child ended, without reaping it; `None` while it runs and for other processes.
+pub(crate) fn peek_exit(pid: i32) -> Option<Exit> {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    match retry(|| waitid(Id::Pid(Pid::from_raw(pid)), flags)) {
+        Ok(WaitStatus::Exited(_, code)) => Some(Exit::Code(code)),
+        Ok(WaitStatus::Signaled(_, signal, _)) => Some(Exit::Signal(signal as i32)),
+        _ => None,
+    }
+}
+
 /// Whether the process is on its way out: exiting, a zombie, or with a SIGKILL that it has not noticed yet.
 pub(crate) fn is_dying(pid: i32) -> bool {
     const PF_EXITING: u64 = 0x4;
@@ -320,7 +333,13 @@ impl Process {
         let sent = match &self.pidfd {
             // SAFETY: no signal information is passed, so nothing is read from memory.
             Some(fd) => unsafe {
-                libc::syscall(libc::SYS_pidfd_send_signal, fd.as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0)
+                libc::syscall(
+                    libc::SYS_pidfd_send_signal,
+                    fd.as_raw_fd(),
+                    signal,
+                    std::ptr::null::<libc::siginfo_t>(),
+                    0,
+                )
             },
             // SAFETY: kill touches no memory.
             None => libc::c_long::from(unsafe { libc::kill(self.pid, signal) }),

@@ -14,7 +14,8 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
 use nix::sys::stat::Mode;
 
-use super::{Holder, poll};
+use super::{Holder, poll, retry};
+use crate::error::Exit;
 
 /// How a directory is opened that is only a starting point for names in it.
 pub(crate) const OPEN_DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
@@ -295,6 +296,22 @@ fn open_vnode(pid: i32, fd: RawFd) -> Option<OpenVnode> {
     let filled = unsafe { libc::proc_pidfdinfo(pid, fd, PROC_PIDFDVNODEINFO, open.as_mut_ptr().cast(), size) };
     // SAFETY: the kernel has filled all of it, and any bytes are valid integers.
     (filled == size).then(|| unsafe { open.assume_init() })
+}
+
+/// How an own child ended, without reaping it; `None` while it runs and for other processes.
+pub(crate) fn peek_exit(pid: i32) -> Option<Exit> {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: all-zero is a valid siginfo.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let id = libc::id_t::try_from(pid).ok()?;
+    // SAFETY: the structure outlives the call.
+    retry(|| Errno::result(unsafe { libc::waitid(libc::P_PID, id, &raw mut info, flags) })).ok()?;
+    match info.si_code {
+        _ if info.si_pid != pid => None,
+        libc::CLD_EXITED => Some(Exit::Code(info.si_status)),
+        libc::CLD_KILLED | libc::CLD_DUMPED => Some(Exit::Signal(info.si_status)),
+        _ => None,
+    }
 }
 
 /// Whether the process is on its way out: exiting, or a zombie. Pending signals are not shown to others.

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollTimeout};
+use nix::sys::stat::Mode;
 
 /// Who holds the lock of a pidfile, as far as it can be found out without touching the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,16 @@ pub(crate) enum Holder {
     Other(Option<i32>),
     /// Nobody holds the lock.
     Nobody,
+}
+
+/// Again after EINTR.
+pub(crate) fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
+    }
 }
 
 /// `poll(2)` until something happens or `deadline` passes, whatever signals arrive meanwhile.
@@ -49,18 +60,20 @@ pub(crate) fn poll(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> nix::Re
     }
 }
 
+/// Permission bits as the kernel takes them.
+pub(crate) fn file_mode(bits: u32) -> Mode {
+    Mode::from_bits_truncate((bits & 0o7777) as libc::mode_t)
+}
+
 /// The device and inode of an open file: what it is, whatever its name.
 pub(crate) fn identity(file: BorrowedFd<'_>) -> nix::Result<(u64, u64)> {
     nix::sys::stat::fstat(file).map(|stat| identity_of(&stat))
 }
 
 /// The same from a `stat` that was taken already.
-#[expect(
-    clippy::unnecessary_cast,
-    clippy::cast_sign_loss,
-    clippy::allow_attributes_without_reason,
-    reason = "dev_t is a signed 32-bit number on macOS"
-)]
+#[cfg_attr(target_os = "macos", expect(clippy::unnecessary_cast, reason = "dev_t is wider elsewhere"))]
+#[cfg_attr(target_os = "macos", expect(clippy::cast_sign_loss, reason = "dev_t is a signed number, but an opaque one"))]
+#[cfg_attr(target_os = "linux", expect(clippy::unnecessary_cast, reason = "both have other widths elsewhere"))]
 pub(crate) fn identity_of(stat: &nix::sys::stat::FileStat) -> (u64, u64) {
     (stat.st_dev as u64, stat.st_ino as u64)
 }

@@ -1,0 +1,96 @@
+//! Errors as plain data.
+
+use daemonry::{Error, Exit, LaunchFailure, signal_name};
+use napi::bindgen_prelude::Either;
+use napi_derive::napi;
+
+/// Why something failed. `error_code` tells it from every other result.
+#[napi(object, object_from_js = false)]
+#[derive(Default)]
+pub struct Failure {
+    /// The code: one of daemonry's own, or the name of the failed system call's errno.
+    pub error_code: String,
+    /// One sentence.
+    pub message: String,
+    /// The step at which a system call failed.
+    pub step: Option<&'static str>,
+    /// The errno, negative as in Node's own errors.
+    pub errno: Option<i32>,
+    /// The system call.
+    pub syscall: Option<&'static str>,
+    /// The file that it was about.
+    pub path: Option<String>,
+    /// The process that it was about.
+    pub pid: Option<i32>,
+    /// The code that the daemon exited with.
+    pub exit_code: Option<i32>,
+    /// The signal that ended the daemon, or interrupted the start.
+    pub signal: Option<String>,
+    /// The end of what the daemon wrote to stderr.
+    pub stderr: Option<String>,
+}
+
+/// Either the value or the failure.
+pub(crate) fn outcome<T>(result: daemonry::Result<T>) -> Either<T, Failure> {
+    match result {
+        Ok(value) => Either::A(value),
+        Err(error) => Either::B(error.into()),
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        let path = |path: std::path::PathBuf| Some(path.to_string_lossy().into_owned());
+        let own = |code: &str| Self { error_code: code.to_owned(), message: message.clone(), ..Self::default() };
+        match error {
+            Error::System { step, errno, path: file } => Self {
+                step: Some(step.name()),
+                errno: Some(-(errno as i32)),
+                syscall: Some(step.syscall()),
+                path: file.and_then(path),
+                ..own(&format!("{errno:?}"))
+            },
+            Error::AlreadyRunning { pid, path: file } => {
+                Self { pid: Some(pid), path: path(file), ..own("ERR_ALREADY_RUNNING") }
+            }
+            Error::PidFileHeld { holder, path: file } => {
+                Self { pid: holder, path: path(file), ..own("ERR_PIDFILE_HELD") }
+            }
+            Error::NotAPidFile { path: file, .. } => Self { path: path(file), ..own("ERR_NOT_A_PIDFILE") },
+            Error::NotRunning { path: file } => Self { path: path(file), ..own("ERR_NOT_RUNNING") },
+            Error::StartFailed { exit, .. } => {
+                let (exit_code, signal) = match exit {
+                    Some(Exit::Code(code)) => (Some(code), None),
+                    Some(Exit::Signal(number)) => (None, Some(signal_name(number))),
+                    _ => (None, None),
+                };
+                Self { exit_code, signal, ..own("ERR_START_FAILED") }
+            }
+            Error::StartTimeout { .. } => own("ERR_START_TIMEOUT"),
+            Error::StartInterrupted { signal } => {
+                Self { signal: Some(signal_name(signal)), ..own("ERR_START_INTERRUPTED") }
+            }
+            Error::StopTimeout { pid, .. } => Self { pid: Some(pid), ..own("ERR_STOP_TIMEOUT") },
+            Error::SignalRefused { pid, signal, .. } => {
+                Self { pid: Some(pid), signal: Some(signal_name(signal)), ..own("ERR_SIGNAL_REFUSED") }
+            }
+            _ => own("ERR_INVALID_OPTION"),
+        }
+    }
+}
+
+impl From<LaunchFailure> for Failure {
+    fn from(failure: LaunchFailure) -> Self {
+        let is_start = matches!(
+            failure.error,
+            Error::StartFailed { .. } | Error::StartTimeout { .. } | Error::StartInterrupted { .. }
+        );
+        let LaunchFailure { error, pid, stderr } = failure;
+        let plain = Self::from(error);
+        if !is_start {
+            return plain;
+        }
+        Self { pid: plain.pid.or(pid), stderr: Some(String::from_utf8_lossy(&stderr).into_owned()), ..plain }
+    }
+}

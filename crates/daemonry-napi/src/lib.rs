@@ -1,0 +1,278 @@
+//! The N-API face of daemonry: JavaScript values in, plain data out. Failures cross as data; TypeScript throws them.
+#![expect(clippy::needless_pass_by_value, reason = "N-API hands over owned values")]
+
+mod failure;
+mod plan;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use daemonry::{Adoption, Errno, LogFile, PidFile, Report, Status, Step, StopOptions, Stopped, WaitFor};
+use napi::bindgen_prelude::{Either, Env, Object};
+use napi_derive::napi;
+
+use failure::{Failure, outcome};
+use plan::LaunchRequest;
+
+/// The names of every step, in the order of a start.
+#[napi]
+pub fn steps() -> Vec<&'static str> {
+    Step::ALL.iter().map(|step| step.name()).collect()
+}
+
+/// The variable that carries the marker.
+#[napi]
+pub fn start_variable() -> &'static str {
+    daemonry::START_VARIABLE
+}
+
+/// A daemon that is up.
+#[napi(object, object_from_js = false)]
+pub struct Started {
+    /// Its pid.
+    pub pid: i32,
+    /// What it wrote to a captured stderr while it started.
+    pub stderr: String,
+}
+
+/// Launches a daemon and blocks until the outcome is known.
+#[napi]
+pub fn launch(request: LaunchRequest) -> Either<Started, Failure> {
+    match daemonry::launch(&request.into()) {
+        Ok(started) => {
+            Either::A(Started { pid: started.pid, stderr: String::from_utf8_lossy(&started.stderr).into_owned() })
+        }
+        Err(failure) => Either::B(failure.into()),
+    }
+}
+
+/// Takes over the start that the marker is about; `null` when it is about another process.
+#[napi]
+pub fn adopt(marker: String) -> Option<Either<DaemonStart, Failure>> {
+    // SAFETY: TypeScript removes the marker from the environment, so it comes here once; nothing else knows the descriptors.
+    let adopted = unsafe { daemonry::adopt(OsStr::new(&marker)) };
+    adopted.transpose().map(|adoption| outcome(adoption.map(|adoption| DaemonStart { adoption })))
+}
+
+/// A start that this process has taken over.
+#[napi]
+pub struct DaemonStart {
+    adoption: Adoption,
+}
+
+#[napi]
+impl DaemonStart {
+    /// What the launcher wanted its daemon to know.
+    #[napi(getter)]
+    pub fn note(&self) -> String {
+        self.adoption.note.to_string_lossy().into_owned()
+    }
+
+    /// The pidfile that the launcher locked for this process.
+    #[napi]
+    pub fn pid_file(&self) -> Option<NativePidFile> {
+        self.adoption.pid_file.clone().map(|file| NativePidFile { file: Some(file) })
+    }
+
+    /// `daemonize()` has returned here and the event loop has turned.
+    #[napi]
+    pub fn started(&self) -> Option<Failure> {
+        self.report(&Report::Started)
+    }
+
+    /// The daemon serves.
+    #[napi]
+    pub fn ready(&self) -> Option<Failure> {
+        self.report(&Report::Ready)
+    }
+
+    /// The daemon has failed for a reason of its own.
+    #[napi]
+    pub fn failed(&self, reason: String) -> Option<Failure> {
+        self.report(&Report::Failed(reason))
+    }
+
+    /// The daemon could not change to its working directory; `errno` as Node has it, negative.
+    #[napi]
+    pub fn failed_chdir(&self, errno: i32, path: String) -> Option<Failure> {
+        self.report(&Report::FailedStep {
+            step: Step::Chdir,
+            errno: Errno::from_raw(errno.saturating_abs()),
+            path: Some(path.into()),
+        })
+    }
+
+    /// The daemon is about to exit with this code.
+    #[napi]
+    pub fn exiting(&self, code: i32) -> Option<Failure> {
+        self.report(&Report::Exiting(code))
+    }
+
+    fn report(&self, report: &Report) -> Option<Failure> {
+        self.adoption.report(report).err().map(Failure::from)
+    }
+}
+
+/// Locks a pidfile for this process, which stays in the foreground.
+#[napi]
+pub fn acquire_pid_file(path: String, mode: u32) -> Either<NativePidFile, Failure> {
+    let acquired = PidFile::acquire(Path::new(&path), mode, Duration::ZERO).and_then(|mut file| {
+        if let Err(error) = file.claim() {
+            // Nothing of a claim that failed stays; the claim's error says more than one of the removal.
+            let _left = file.remove(Some(std::process::id().cast_signed()));
+            return Err(error);
+        }
+        Ok(NativePidFile { file: Some(Arc::new(file)) })
+    });
+    outcome(acquired)
+}
+
+/// A pidfile that this process holds.
+#[napi]
+pub struct NativePidFile {
+    file: Option<Arc<PidFile>>,
+}
+
+#[napi]
+impl NativePidFile {
+    /// Its path; empty once released.
+    #[napi(getter)]
+    pub fn path(&self) -> String {
+        self.file.as_ref().map_or_else(String::new, |file| file.path().to_string_lossy().into_owned())
+    }
+
+    /// Makes a signal that ends the process remove it first.
+    #[napi]
+    pub fn guard(&self) {
+        if let Some(file) = &self.file {
+            daemonry::guard(Arc::clone(file));
+        }
+    }
+
+    /// Says that the process has begun to stop.
+    #[napi]
+    pub fn mark_stopping(&self) -> Option<Failure> {
+        self.file.as_ref().and_then(|file| file.mark_stopping().err()).map(Failure::from)
+    }
+
+    /// Removes the file if it is still this process's, and lets go of the lock.
+    #[napi]
+    pub fn release(&mut self) -> Option<Failure> {
+        let file = self.file.take()?;
+        file.remove(Some(std::process::id().cast_signed())).err().map(Failure::from)
+    }
+}
+
+/// Makes `signal`, with whatever it does by default, remove the guarded pidfile first.
+#[napi]
+pub fn arm_signal(signal: i32) -> Option<Failure> {
+    daemonry::arm(signal).err().map(Failure::from)
+}
+
+/// Ends the process by `signal` with its default action.
+#[napi]
+pub fn die_of_signal(signal: i32) {
+    daemonry::die(signal);
+}
+
+/// Ends the process at once, without exit handlers.
+#[napi]
+pub fn exit_now(code: i32) {
+    daemonry::exit_now(code);
+}
+
+/// Opens a log again and puts it in the place of the descriptors.
+#[napi]
+pub fn reopen_log(path: String, mode: u32, descriptors: Vec<i32>) -> Option<Failure> {
+    daemonry::reopen_log(&LogFile { path: path.into(), mode, append: true }, &descriptors).err().map(Failure::from)
+}
+
+/// What a look at a pidfile tells; times in ms since the epoch.
+#[napi(object, object_from_js = false)]
+pub struct PidFileStatus {
+    /// `running`, `stopping`, `starting`, `dead`, `unknown` or `stopped`.
+    pub state: &'static str,
+    /// The daemon's pid.
+    pub pid: Option<i32>,
+    /// When its process was started.
+    pub since: Option<f64>,
+    /// The pid that a dead daemon left in the file.
+    pub last_pid: Option<i32>,
+    /// Who holds the lock instead.
+    pub held_by: Option<i32>,
+}
+
+/// Tells the state of the daemon that belongs to a pidfile.
+#[napi]
+pub fn pid_file_status(path: String) -> Either<PidFileStatus, Failure> {
+    outcome(daemonry::status(Path::new(&path)).map(PidFileStatus::from))
+}
+
+impl From<Status> for PidFileStatus {
+    fn from(status: Status) -> Self {
+        let millis = |time: SystemTime| {
+            time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since_epoch| since_epoch.as_secs_f64() * 1000.0)
+        };
+        let plain = |state| Self { state, pid: None, since: None, last_pid: None, held_by: None };
+        match status {
+            Status::Running { pid, since } => {
+                Self { pid: Some(pid), since: since.and_then(millis), ..plain("running") }
+            }
+            Status::Stopping { pid, since } => {
+                Self { pid: Some(pid), since: since.and_then(millis), ..plain("stopping") }
+            }
+            Status::Starting { pid } => Self { pid, ..plain("starting") },
+            Status::Dead { last_pid } => Self { last_pid, ..plain("dead") },
+            Status::Unknown { held_by } => Self { held_by, ..plain("unknown") },
+            _ => plain("stopped"),
+        }
+    }
+}
+
+/// Sends a signal to the daemon of a pidfile and returns the pid that got it.
+#[napi]
+pub fn signal_daemon(path: String, signal: i32) -> Either<i32, Failure> {
+    outcome(daemonry::send_signal(Path::new(&path), signal))
+}
+
+/// How a daemon was stopped.
+#[napi(object, object_from_js = false)]
+pub struct StopOutcome {
+    /// `stopped`, `killed` or `not-running`.
+    pub outcome: &'static str,
+    /// The pid that it had.
+    pub pid: Option<i32>,
+}
+
+/// Stops the daemon of a pidfile; `timeout` in ms. A thread of its own waits for the end.
+#[napi(ts_return_type = "Promise<StopOutcome | Failure>")]
+pub fn stop_daemon(env: &Env, path: String, signal: i32, timeout: f64, force: bool) -> napi::Result<Object<'_>> {
+    let path = PathBuf::from(path);
+    let options = StopOptions { signal, timeout: plan::duration(timeout), force };
+    let (deferred, promise) = env.create_deferred::<Either<StopOutcome, Failure>, _>()?;
+    std::thread::Builder::new().name("daemonry".into()).spawn(move || {
+        let stopped = daemonry::stop(&path, options).map(StopOutcome::from);
+        deferred.resolve(move |_| Ok(outcome(stopped)));
+    })?;
+    Ok(promise)
+}
+
+impl From<Stopped> for StopOutcome {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Ended { pid } => Self { outcome: "stopped", pid: Some(pid) },
+            Stopped::Killed { pid } => Self { outcome: "killed", pid: Some(pid) },
+            Stopped::NotRunning => Self { outcome: "not-running", pid: None },
+        }
+    }
+}
+
+fn wait_for(name: &str) -> WaitFor {
+    match name {
+        "exec" => WaitFor::Exec,
+        "start" => WaitFor::Start,
+        _ => WaitFor::Ready,
+    }
+}

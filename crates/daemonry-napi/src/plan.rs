@@ -1,0 +1,104 @@
+//! The launch plan as JavaScript spells it.
+
+use std::time::Duration;
+
+use daemonry::{LaunchPlan, LogFile, Stream};
+use napi_derive::napi;
+
+use crate::wait_for;
+
+/// One standard stream.
+#[napi(object, object_to_js = false)]
+pub struct NativeStream {
+    /// What it is connected to.
+    #[napi(ts_type = "'null' | 'inherit' | 'descriptor' | 'file' | 'capture'")]
+    pub kind: String,
+    /// For `descriptor`.
+    pub descriptor: Option<i32>,
+    /// For `file`.
+    pub path: Option<String>,
+    /// For `file`.
+    pub mode: Option<u32>,
+    /// For `file`.
+    pub append: Option<bool>,
+}
+
+/// What to launch and how; times in ms.
+#[napi(object, object_to_js = false)]
+pub struct LaunchRequest {
+    /// The executable.
+    pub program: String,
+    /// Its arguments, `argv[0]` first.
+    pub arguments: Vec<String>,
+    /// `NAME=value`.
+    pub environment: Vec<String>,
+    /// Standard input.
+    pub stdin: NativeStream,
+    /// Standard output.
+    pub stdout: NativeStream,
+    /// Standard error.
+    pub stderr: NativeStream,
+    /// File mode creation mask.
+    pub umask: u32,
+    /// The pidfile to hold.
+    pub pid_file: Option<String>,
+    /// When the start counts as done.
+    #[napi(ts_type = "'exec' | 'start' | 'ready'")]
+    pub wait_for: String,
+    /// How long the daemon must live on after that.
+    pub alive_for: f64,
+    /// When a start has failed.
+    pub start_timeout: f64,
+    /// Whether this process exits when the daemon is up.
+    pub launcher_leaves: bool,
+    /// What the daemon is to know.
+    pub note: String,
+}
+
+/// Milliseconds, as far as they make sense.
+pub(crate) fn duration(milliseconds: f64) -> Duration {
+    Duration::try_from_secs_f64(milliseconds / 1000.0).unwrap_or(Duration::ZERO)
+}
+
+impl From<NativeStream> for Stream {
+    fn from(stream: NativeStream) -> Self {
+        match (stream.kind.as_str(), stream.descriptor, stream.path) {
+            ("inherit", ..) => Self::Inherit,
+            ("capture", ..) => Self::Capture,
+            ("descriptor", Some(fd), _) => Self::Descriptor(fd),
+            ("file", _, Some(path)) => {
+                let log = LogFile::new(path);
+                Self::File(LogFile {
+                    mode: stream.mode.unwrap_or(log.mode),
+                    append: stream.append.unwrap_or(true),
+                    ..log
+                })
+            }
+            _ => Self::Null,
+        }
+    }
+}
+
+impl From<LaunchRequest> for LaunchPlan {
+    fn from(request: LaunchRequest) -> Self {
+        let variable = |variable: String| {
+            let (name, value) = variable.split_once('=').unwrap_or((&variable, ""));
+            (name.into(), value.into())
+        };
+        Self {
+            arguments: request.arguments.into_iter().map(Into::into).collect(),
+            environment: request.environment.into_iter().map(variable).collect(),
+            stdin: request.stdin.into(),
+            stdout: request.stdout.into(),
+            stderr: request.stderr.into(),
+            umask: request.umask,
+            pid_file: request.pid_file.map(Into::into),
+            wait_for: wait_for(&request.wait_for),
+            alive_for: duration(request.alive_for),
+            start_timeout: duration(request.start_timeout),
+            launcher_leaves: request.launcher_leaves,
+            note: request.note.into(),
+            ..Self::new(request.program)
+        }
+    }
+}

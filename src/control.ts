@@ -1,0 +1,127 @@
+/** Looking at daemons, signalling and stopping them, by name or pidfile. */
+import { constants } from 'node:os';
+import { daemonError, invalidOption } from './errors.js';
+import { isFailure, native, unwrap } from './native.js';
+import { check, defaults } from './options.js';
+import { locate, type Target } from './places.js';
+
+/** What every {@link DaemonStatus} has. */
+interface StatusPlace {
+  /** The name that was asked for. */
+  readonly name?: string;
+  /** The pidfile that was looked at. */
+  readonly pidFile: string;
+}
+
+/** What a look at a daemon's pidfile tells. A pid in it counts only when the kernel names that process as the holder. */
+export type DaemonStatus = StatusPlace &
+  (
+    | {
+        /** Up, or on its way out. */
+        readonly state: 'running' | 'stopping';
+        readonly pid: number;
+        /** When the process was started. */
+        readonly since: Date;
+      }
+    | {
+        /** A start is under way. */
+        readonly state: 'starting';
+        readonly pid?: number;
+      }
+    | {
+        /** A pidfile that nobody holds. */
+        readonly state: 'dead';
+        /** The pid in it, which may by now be somebody else's. */
+        readonly lastPid?: number;
+      }
+    | {
+        /** Locked, but not by the process whose pid is in it. */
+        readonly state: 'unknown';
+        /** Who holds it, where that can be found. */
+        readonly heldBy?: number;
+      }
+    | {
+        /** No pidfile. */
+        readonly state: 'stopped';
+      }
+  );
+
+/** Options of {@link stop}. */
+export interface StopOptions {
+  /**
+   * The signal that asks the daemon to stop.
+   * @default 'SIGTERM'
+   */
+  readonly killSignal?: NodeJS.Signals;
+  /**
+   * Milliseconds that it may take.
+   * @default 10_000
+   */
+  readonly timeout?: number;
+  /**
+   * Whether SIGKILL follows; `false` throws `ERR_STOP_TIMEOUT` instead.
+   * @default true
+   */
+  readonly force?: boolean;
+}
+
+/** How a daemon was stopped: by itself, by SIGKILL, or not at all because none was running. */
+export type StopResult =
+  | { readonly outcome: 'stopped' | 'killed'; readonly pid: number }
+  | { readonly outcome: 'not-running' };
+
+/**
+ * Tells the state of a daemon without disturbing it.
+ * @throws `ERR_NOT_A_PIDFILE`, `ERR_INVALID_OPTION`, a {@link SystemCallError}
+ */
+export function status(target: Target): DaemonStatus {
+  const { pidFile, name } = locate(target);
+  const { since, ...found } = unwrap(native().pidFileStatus(pidFile));
+  const fields = { ...found, ...(since === undefined ? {} : { since: new Date(since) }) };
+  return { ...(name === undefined ? {} : { name }), pidFile, ...fields } as DaemonStatus;
+}
+
+/**
+ * Stops a daemon and waits for the exit itself. Nothing is ever signalled that is not proven to be the daemon.
+ *
+ * @example
+ * const { outcome } = await stop('api'); // 'stopped', 'killed' or 'not-running'
+ *
+ * @throws `ERR_STOP_TIMEOUT`, `ERR_PIDFILE_HELD`, `ERR_NOT_A_PIDFILE`, `ERR_INVALID_OPTION`, a {@link SystemCallError}
+ */
+export async function stop(target: Target, options: StopOptions = {}): Promise<StopResult> {
+  for (const option of Object.keys(options)) {
+    if (!['killSignal', 'timeout', 'force'].includes(option)) throw invalidOption(check.unknownOption(option));
+  }
+  const signal = signalNumber('killSignal', options.killSignal ?? 'SIGTERM');
+  const timeout = check.milliseconds('timeout', options.timeout, defaults.killTimeout);
+  const force = check.boolean('force', options.force, true);
+  return unwrap(await native().stopDaemon(locate(target).pidFile, signal, timeout, force)) as StopResult;
+}
+
+/**
+ * Sends a signal to a daemon.
+ *
+ * A daemon that is still starting gets only SIGTERM, SIGKILL, SIGSTOP and SIGCONT; SIGHUP goes only to a program that catches
+ * it.
+ *
+ * @returns the pid that got it
+ * @throws `ERR_NOT_RUNNING`, `ERR_SIGNAL_REFUSED`, `ERR_PIDFILE_HELD`, `ERR_NOT_A_PIDFILE`, `ERR_INVALID_OPTION`, a
+ * {@link SystemCallError}
+ */
+export function sendSignal(target: Target, signal: NodeJS.Signals): number {
+  const number = signalNumber('signal', signal);
+  const { pidFile, name, searched } = locate(target);
+  const outcome = native().signalDaemon(pidFile, number);
+  if (name !== undefined && isFailure(outcome) && outcome.errorCode === 'ERR_NOT_RUNNING') {
+    const message = `no daemon named ${name} is running (looked at ${searched.join(' and ')})`;
+    throw daemonError('ERR_NOT_RUNNING', message, { path: pidFile });
+  }
+  return unwrap(outcome);
+}
+
+function signalNumber(option: string, signal: unknown): number {
+  const number = (constants.signals as Record<string, number>)[String(signal)];
+  if (typeof signal !== 'string' || number === undefined) throw check.invalid(option, 'the name of a signal', signal);
+  return number;
+}

@@ -1,0 +1,146 @@
+/** The handle inside a daemon. */
+import type { DaemonStart, NativePidFile } from '../index.js';
+import { LogsAndReload } from './reload.js';
+import { Termination } from './termination.js';
+import { failureError } from './native.js';
+import type { ReopenableLog } from './options.js';
+
+/** The running daemon, as it sees itself. */
+export interface Daemon extends AsyncDisposable {
+  /** This process's id. */
+  readonly pid: number;
+  /** `'daemon'`, or `'foreground'` where the process was told, or has, to stay what it is. */
+  readonly mode: 'daemon' | 'foreground';
+  /** The pidfile that it holds. */
+  readonly pidFile: string | undefined;
+  /**
+   * Aborted when the daemon is asked to stop. Reading it opts in: SIGTERM and SIGINT no longer end the process at once, and
+   * the program has `stopTimeout` to wind down. It exits when the {@link Daemon.onStop} handlers are done; where there are
+   * none, when a `main` that is still running has settled or nothing is left to do.
+   */
+  readonly stopping: AbortSignal;
+  /** Says that the daemon serves: a start that waits for it has succeeded. Later calls only change the status text. */
+  ready(status?: string): void;
+  /**
+   * Adds a handler that runs when the daemon is asked to stop, by SIGTERM, SIGINT or {@link Daemon.stop}. Handlers are awaited
+   * in the order in which they were added; then the process exits with 0. A second signal, or the end of `stopTimeout`, ends
+   * it by the signal. Where the program has its own listener for the signal, the handlers run but daemonry does not exit.
+   */
+  onStop(handler: () => unknown): void;
+  /**
+   * Adds a handler for SIGHUP; it runs after the logs were reopened. A rejection is logged and the daemon lives on. In a
+   * foreground with a terminal SIGHUP keeps its default and ends the process.
+   */
+  onReload(handler: () => unknown): void;
+  /**
+   * Opens the logs again by their paths, under the running process: native output moves, too, and no line is lost.
+   * @throws a {@link SystemCallError}; the old files then stay open
+   */
+  reopenLogs(): void;
+  /** Stops as on SIGTERM: runs the handlers, then exits with 0. Settles only if the process does not end. */
+  stop(): Promise<void>;
+}
+
+/** Under this symbol every copy of the package finds the handle. */
+const key = Symbol.for('daemonry.daemon');
+
+/** The handle inside a daemon, once `daemonize` was called there; `undefined` elsewhere. Never forks. */
+export function currentDaemon(): Daemon | undefined {
+  return (globalThis as { [key]?: Daemon })[key];
+}
+
+/** What a handle is made of. */
+export interface DaemonParts {
+  readonly mode: Daemon['mode'];
+  /** The start that was taken over, in a daemon. */
+  readonly start: DaemonStart | undefined;
+  readonly pidFile: NativePidFile | undefined;
+  readonly logs: readonly ReopenableLog[];
+  readonly stopTimeout: number;
+}
+
+/** The one implementation of {@link Daemon}, with what `daemonize` needs of it besides. */
+export class DaemonHandle implements Daemon {
+  readonly pid = process.pid;
+  readonly mode: Daemon['mode'];
+  readonly pidFile: string | undefined;
+  readonly #start: DaemonStart | undefined;
+  readonly #pidFile: NativePidFile | undefined;
+  readonly #termination: Termination;
+  readonly #reload: LogsAndReload;
+
+  constructor({ mode, start, pidFile, logs, stopTimeout }: DaemonParts) {
+    this.mode = mode;
+    this.pidFile = pidFile?.path;
+    this.#start = start;
+    this.#pidFile = pidFile;
+    this.#termination = new Termination(mode, pidFile, stopTimeout);
+    this.#reload = new LogsAndReload(mode, logs);
+    pidFile?.guard();
+    process.on('exit', (code) => {
+      this.#start?.exiting(code);
+      // What cannot be removed stays, unlocked: it says "dead".
+      this.#pidFile?.release();
+    });
+    (globalThis as { [key]?: Daemon })[key] = this;
+  }
+
+  get stopping(): AbortSignal {
+    return this.#termination.signal;
+  }
+
+  ready(status?: string): void {
+    if (status !== undefined && typeof status !== 'string') throw new TypeError('the status must be a string');
+    this.#report((start) => start.ready());
+  }
+
+  onStop(handler: () => unknown): void {
+    this.#termination.add(checkHandler(handler));
+  }
+
+  onReload(handler: () => unknown): void {
+    this.#reload.add(checkHandler(handler));
+  }
+
+  reopenLogs(): void {
+    this.#reload.reopenLogs();
+  }
+
+  stop(): Promise<void> {
+    return this.#termination.stop();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  /** `daemonize` has returned and the event loop has turned. */
+  started(): void {
+    this.#report((start) => start.started());
+  }
+
+  /** The start has failed for this reason. */
+  failed(reason: string): void {
+    this.#report((start) => start.failed(reason));
+  }
+
+  /** While `main` runs, a program that only reads `stopping` is not considered done. */
+  mainRuns(main: Promise<unknown>): void {
+    this.#termination.awaitMain(main);
+  }
+
+  /** Whether the process has been asked to stop. */
+  get isStopping(): boolean {
+    return this.#termination.isStopping;
+  }
+
+  #report(tell: (start: DaemonStart) => ReturnType<DaemonStart['ready']>): void {
+    const failure = this.#start === undefined ? null : tell(this.#start);
+    if (failure !== null) throw failureError(failure);
+  }
+}
+
+function checkHandler(handler: unknown): () => unknown {
+  if (typeof handler !== 'function') throw new TypeError('the handler must be a function');
+  return handler as () => unknown;
+}

@@ -1,0 +1,60 @@
+/** The environment that a daemon gets. */
+
+import type { Cluster } from 'node:cluster';
+
+/** Variables that mean one process and would mislead another: IPC, supervisors, test runners. */
+const ofOneProcess = [
+  'NODE_CHANNEL_FD',
+  'NODE_CHANNEL_SERIALIZATION_MODE',
+  'NODE_UNIQUE_ID',
+  'NOTIFY_SOCKET',
+  'WATCHDOG_PID',
+  'WATCHDOG_USEC',
+  'LISTEN_PID',
+  'LISTEN_FDS',
+  'LISTEN_FDNAMES',
+  'INVOCATION_ID',
+  'JOURNAL_STREAM',
+  'SYSTEMD_EXEC_PID',
+  'MAINPID',
+  'PIDFILE',
+  'MANAGERPID',
+  'FDSTORE',
+];
+
+/** Left in a daemon's environment: it names the daemon and its script, for {@link isDaemonsWorker}. */
+export const daemonVariable = 'DAEMONRY_DAEMON';
+
+/** Decides the mode before everything else: for tests, debuggers and units. */
+export const modeVariable = 'DAEMONRY_MODE';
+
+/**
+ * The daemon's environment as `NAME=value`: the launcher's (unless `extendEnv` is false) without what belongs to the launcher
+ * alone, then `env`, of which `undefined` deletes.
+ */
+export function daemonEnvironment(
+  env: Readonly<Record<string, string | undefined>>,
+  extendEnv: boolean,
+): string[] {
+  const base: Record<string, string | undefined> = extendEnv ? { ...process.env } : {};
+  for (const name of ofOneProcess) delete base[name];
+  delete base[daemonVariable];
+  // An inspector stays with the launcher: its port can be had only once.
+  const inspector = /(^|\s)--inspect(-brk|-wait|-port|-publish-uid)?(=\S*)?(?=\s|$)/g;
+  if (base['NODE_OPTIONS'] !== undefined) base['NODE_OPTIONS'] = base['NODE_OPTIONS'].replaceAll(inspector, '');
+  const merged = Object.entries({ ...base, ...env });
+  return merged.flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]));
+}
+
+/** Remembers in the environment which daemon this is. */
+export function markDaemon(): void {
+  process.env[daemonVariable] = `${process.pid}:${process.argv[1] ?? ''}`;
+}
+
+/** Whether this process is a cluster worker, or a child of a daemon that runs the daemon's own script over IPC. */
+export function isDaemonsWorker(): boolean {
+  if (process.send === undefined) return false;
+  // Looked at only now: loading it takes time that every other program would pay, too.
+  const cluster = process.getBuiltinModule('node:cluster') as unknown as Cluster;
+  return cluster.isWorker || process.env[daemonVariable] === `${process.ppid}:${process.argv[1] ?? ''}`;
+}

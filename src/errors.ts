@@ -1,0 +1,179 @@
+/** Every error that daemonry throws: its codes, its fields, its one sentence. */
+import { basename } from 'node:path';
+import { constants } from 'node:os';
+import { getSystemErrorMap } from 'node:util';
+import { steps } from './steps.js';
+
+/** The name of a failed system call's errno, such as `'EACCES'`. */
+export type Errno = keyof typeof constants.errno;
+
+/** The step of a start, a look-up or a stop at which a system call failed. */
+export type DaemonStep = (typeof steps)[number];
+
+/** What every {@link DaemonError} has. Its `message` is one sentence that says what to do about it. */
+interface CommonError extends Error {
+  readonly name: 'DaemonError';
+}
+
+/** A system call failed. `code` is its errno's name, as in Node's own errors. */
+export interface SystemCallError extends CommonError {
+  readonly code: Errno;
+  /** What was being done. */
+  readonly step: DaemonStep;
+  /** The errno's number, negative. */
+  readonly errno: number;
+  /** The system call. */
+  readonly syscall: string;
+  /** The file that it was about. */
+  readonly path?: string;
+}
+
+/** The pidfile is held by a daemon; the kernel confirms its pid. */
+export interface AlreadyRunningError extends CommonError {
+  readonly code: 'ERR_ALREADY_RUNNING';
+  readonly pid: number;
+  /** The pidfile. */
+  readonly path: string;
+}
+
+/** No daemon holds the pidfile. */
+export interface NotRunningError extends CommonError {
+  readonly code: 'ERR_NOT_RUNNING';
+  /** The pidfile. */
+  readonly path: string;
+}
+
+/** The daemon was not up when it ended, when the time was over, or when the launcher was interrupted. It was undone. */
+export interface StartError extends CommonError {
+  readonly code: 'ERR_START_FAILED' | 'ERR_START_TIMEOUT' | 'ERR_START_INTERRUPTED';
+  /** The pid that the daemon had, if it came that far. */
+  readonly pid?: number;
+  /** `ERR_START_FAILED`: the code that the daemon exited with. */
+  readonly exitCode?: number;
+  /** The signal that ended the daemon, or that interrupted the launcher. */
+  readonly signal?: NodeJS.Signals;
+  /** The end of what the daemon wrote to its stderr during this start, at most 8 KiB. */
+  readonly stderr: string;
+}
+
+/** The daemon did not end in time. */
+export interface StopTimeoutError extends CommonError {
+  readonly code: 'ERR_STOP_TIMEOUT';
+  readonly pid: number;
+}
+
+/** The pidfile is locked, but not by the process whose pid is in it. Nothing was signalled. */
+export interface PidFileHeldError extends CommonError {
+  readonly code: 'ERR_PIDFILE_HELD';
+  /** The process that holds the lock, where it can be found. */
+  readonly pid?: number;
+  /** The pidfile. */
+  readonly path: string;
+}
+
+/** The file given as a pidfile is something else. It was left untouched. */
+export interface NotAPidFileError extends CommonError {
+  readonly code: 'ERR_NOT_A_PIDFILE';
+  readonly path: string;
+}
+
+/** The signal would have ended the daemon instead of telling it something, so it was not sent. */
+export interface SignalRefusedError extends CommonError {
+  readonly code: 'ERR_SIGNAL_REFUSED';
+  readonly pid: number;
+  readonly signal: NodeJS.Signals;
+}
+
+/** The call itself is wrong, or cannot be made here. Nothing was done. */
+export interface UsageError extends CommonError {
+  readonly code:
+    | 'ERR_INVALID_OPTION'
+    | 'ERR_NOT_RESTARTABLE'
+    | 'ERR_WORKER_THREAD'
+    | 'ERR_UNSUPPORTED_PLATFORM';
+}
+
+/** Every error that daemonry throws, told apart by its `code`. */
+export type DaemonError =
+  | SystemCallError
+  | AlreadyRunningError
+  | NotRunningError
+  | StartError
+  | StopTimeoutError
+  | PidFileHeldError
+  | NotAPidFileError
+  | SignalRefusedError
+  | UsageError;
+
+/** The values of {@link DaemonError.code}. */
+export type DaemonErrorCode = DaemonError['code'];
+
+/** The member of the union that has this code. */
+type ErrorOf<Code, Member = DaemonError> = Member extends { code: infer Codes } ? (Code extends Codes ? Member : never) : never;
+
+/** The fields beside the message, each only where it applies. */
+type Fields<Code extends DaemonErrorCode> = Omit<ErrorOf<Code>, keyof Error | 'code'>;
+
+/** By this property every copy of the package knows the errors of the others. */
+const brand = Symbol.for('daemonry.error');
+
+class DaemonErrorImplementation extends Error {
+  declare readonly code: string;
+
+  constructor(code: string, message: string, fields: object, cause: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    Object.assign(this, { code }, fields);
+  }
+
+  static {
+    Object.defineProperty(this.prototype, 'name', { value: 'DaemonError', configurable: true, writable: true });
+    Object.defineProperty(this.prototype, brand, { value: true });
+  }
+}
+
+/** Whether `error` was thrown by daemonry, be it by another copy of the package. */
+export function isDaemonError(error: unknown): error is DaemonError {
+  return error instanceof Error && brand in error;
+}
+
+/** Makes an error of daemonry. */
+export function daemonError<Code extends DaemonErrorCode>(
+  code: Code,
+  message: string,
+  fields: Fields<Code>,
+  cause?: unknown,
+): DaemonError {
+  return new DaemonErrorImplementation(code, message, fields, cause) as Error as DaemonError;
+}
+
+/** The call or an option is wrong. */
+export function invalidOption(message: string): DaemonError {
+  return daemonError('ERR_INVALID_OPTION', message, {});
+}
+
+/** The error of a system call that Node made, in the words of those that the core makes. */
+export function systemCallError(step: DaemonStep, doing: string, path: string, cause: unknown): DaemonError {
+  const { code, errno, syscall } = cause as NodeJS.ErrnoException;
+  if (code === undefined || errno === undefined) throw cause;
+  const reason = getSystemErrorMap().get(errno)?.[1] ?? code;
+  const message = `cannot ${doing} ${path}: ${reason} (${code})`;
+  return daemonError(code as Errno, message, { step, errno, syscall: syscall ?? step, path }, cause);
+}
+
+/** What a program prints about an error that nobody caught. */
+export function sentence(error: DaemonError): string {
+  const program = process.argv[1] === undefined ? 'daemonry' : basename(process.argv[1]);
+  return `${program}: ${error.message}\n`;
+}
+
+/** Makes an uncaught `error` print as its sentence instead of as a page of stack and properties. */
+export function printsAsSentence(error: DaemonError): DaemonError {
+  const monitor = (uncaught: unknown) => {
+    // With a listener of its own the program decides what is printed.
+    if (uncaught !== error || process.listenerCount('uncaughtException') > 0) return;
+    process.stderr.write(sentence(error));
+    process.exit(1);
+  };
+  process.on('uncaughtExceptionMonitor', monitor);
+  return error;
+}

@@ -1,0 +1,88 @@
+/** The launcher: starts the daemon, tells the truth about it, and leaves. */
+import { constants } from 'node:os';
+import type { Failure } from '../index.js';
+import { printsAsSentence, sentence } from './errors.js';
+import { failureError, isFailure, native } from './native.js';
+import type { ReopenableLog, ResolvedOptions } from './options.js';
+import { runningProgram } from './program.js';
+
+/** What the launcher tells its daemon, by way of the marker. */
+export interface Note {
+  readonly cwd: string;
+  readonly logs: readonly ReopenableLog[];
+}
+
+/**
+ * Starts the daemon and exits when it is up. A failed start is thrown or, with `main`, printed before the launcher exits: there
+ * is nobody then to whom it could be thrown.
+ */
+export function launch(options: ResolvedOptions, hasMain: boolean): never {
+  options.prepare();
+  const { program, arguments: args } = runningProgram();
+  const { cwd, logs, pidFile, environment, stdin, stdout, stderr, umask, waitFor, aliveFor, startTimeout } = options;
+  const note: Note = { cwd, logs };
+  const outcome = native().launch({
+    program,
+    stdin,
+    stdout,
+    stderr,
+    umask,
+    waitFor,
+    aliveFor,
+    startTimeout,
+    ...(pidFile === undefined ? {} : { pidFile }),
+    arguments: [...args],
+    environment: [...environment],
+    launcherLeaves: true,
+    note: JSON.stringify(note),
+  });
+  if (isFailure(outcome)) return fail(outcome, options, hasMain);
+  process.stderr.write(outcome.stderr);
+  options.onStarted?.({ outcome: 'started', pid: outcome.pid });
+  return native().exitNow(0) as never;
+}
+
+function fail(failure: Failure, options: ResolvedOptions, hasMain: boolean): never {
+  const error = failureError(failure, describe(failure, options, hasMain));
+  // What went to a log is there to be read; what the daemon said to nobody else is passed on.
+  if (options.stderr.kind === 'capture' && 'stderr' in error) process.stderr.write(error.stderr);
+  if (error.code === 'ERR_START_INTERRUPTED' && error.signal !== undefined) {
+    const hasListener = process.listenerCount(error.signal) > 0;
+    if (hasMain || !hasListener) {
+      process.stderr.write(sentence(error));
+      native().dieOfSignal(constants.signals[error.signal]);
+    }
+  }
+  if (!hasMain) throw printsAsSentence(error);
+  process.stderr.write(sentence(error));
+  return native().exitNow(1) as never;
+}
+
+/** The core's sentence, with the daemon's name and what only this side knows. */
+function describe(failure: Failure, { label, stderr, waitFor }: ResolvedOptions, hasMain: boolean): string {
+  const { errorCode, message, stderr: said = '' } = failure;
+  const log = stderr.kind === 'file' ? ` (see ${stderr.path})` : '';
+  switch (errorCode) {
+    case 'ERR_ALREADY_RUNNING':
+      return `${label} is ${message}`;
+    case 'ERR_START_FAILED': {
+      const reason = message.includes(': ') ? undefined : lastErrorIn(said);
+      return `${label} did not start: ${message}${reason === undefined ? '' : `: ${reason}`}${log}`;
+    }
+    case 'ERR_START_TIMEOUT': {
+      const missed = hasMain ? 'main had neither settled nor called ready()' : missing[waitFor];
+      return `${label} did not start: ${message}: ${missed}${log}`;
+    }
+    default:
+      return `${label} did not start: ${message}`;
+  }
+}
+
+const missing = { start: 'daemonize() had not returned in it', ready: 'it had not called ready()' };
+
+/** The line of a stack trace, or of other last words, that tells most. */
+function lastErrorIn(stderr: string): string | undefined {
+  const lines = stderr.split('\n').map((line) => line.trim());
+  const named = lines.findLast((line) => /^(Uncaught )?([A-Z]\w*)?(Error|Exception)( \[\w+\])?: /.test(line));
+  return named ?? lines.findLast((line) => line !== '' && !/^(Node\.js v|at |[}^])/.test(line));
+}

@@ -1,0 +1,71 @@
+/** The one door to the native core: loads it, and turns its failures into errors. */
+import { createRequire } from 'node:module';
+import { isMainThread } from 'node:worker_threads';
+import { daemonError, type DaemonError, type DaemonErrorCode } from './errors.js';
+import type * as Binding from '../index.js';
+
+type Native = typeof Binding;
+
+let binding: Native | undefined;
+let refusal: unknown;
+try {
+  // Not an import: where there is no binary, importing daemonry must still work.
+  binding = createRequire(import.meta.url)('../index.js') as Native;
+} catch (error) {
+  refusal = error;
+}
+
+/**
+ * Whether daemonry works here: Linux or macOS, with the platform's binary installed and native addons allowed. Where it is
+ * false, every call throws `ERR_UNSUPPORTED_PLATFORM`.
+ */
+export const supported: boolean = binding !== undefined;
+
+/** The native core, or the reason why there is none. */
+export function native(): Native {
+  if (binding === undefined) throw unsupported(refusal);
+  return binding;
+}
+
+/** For calls that concern the whole process. */
+export function nativeOfMainThread(): Native {
+  const loaded = native();
+  if (!isMainThread) {
+    throw daemonError('ERR_WORKER_THREAD', 'a worker thread cannot become a daemon: call it in the main thread', {});
+  }
+  return loaded;
+}
+
+/** The value of a native call; throws its failure. */
+export function unwrap<T>(outcome: T): Exclude<T, Binding.Failure> {
+  if (isFailure(outcome)) throw failureError(outcome);
+  return outcome as Exclude<T, Binding.Failure>;
+}
+
+/** A native failure as an error, its sentence optionally put another way. */
+export function failureError(failure: Binding.Failure, message = failure.message): DaemonError {
+  const { errorCode, message: _, ...fields } = failure;
+  return daemonError(errorCode as DaemonErrorCode, message, fields as never);
+}
+
+export function isFailure(outcome: unknown): outcome is Binding.Failure {
+  return typeof outcome === 'object' && outcome !== null && 'errorCode' in outcome;
+}
+
+function unsupported(cause: unknown): DaemonError {
+  const platforms = 'Linux (x64, arm64; glibc, musl) and macOS (x64, arm64)';
+  const here = `${process.platform} ${process.arch}`;
+  let message = `daemonry has no binary for ${here}: it runs on ${platforms}`;
+  if (chainOf(cause).some((error) => error.code === 'ERR_DLOPEN_DISABLED')) {
+    message = "Node's permission model forbids the native addon of daemonry: add --allow-addons";
+  } else if (['linux', 'darwin'].includes(process.platform) && ['x64', 'arm64'].includes(process.arch)) {
+    message = `daemonry's binary for ${here} cannot be loaded: install it again with optional dependencies`;
+  }
+  return daemonError('ERR_UNSUPPORTED_PLATFORM', message, {}, cause);
+}
+
+function chainOf(error: unknown): NodeJS.ErrnoException[] {
+  const chain: NodeJS.ErrnoException[] = [];
+  for (let next = error; next instanceof Error && !chain.includes(next); next = next.cause) chain.push(next);
+  return chain;
+}
