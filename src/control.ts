@@ -67,8 +67,7 @@ export interface StopOptions {
 
 /** How a daemon was stopped: by itself, by SIGKILL, or not at all because none was running. */
 export type StopResult =
-  | { readonly outcome: 'stopped' | 'killed'; readonly pid: number }
-  | { readonly outcome: 'not-running' };
+  { readonly outcome: 'stopped' | 'killed'; readonly pid: number } | { readonly outcome: 'not-running' };
 
 /**
  * Tells the state of a daemon without disturbing it.

@@ -32,10 +32,7 @@ export const modeVariable = 'DAEMONRY_MODE';
  * The daemon's environment as `NAME=value`: the launcher's (unless `extendEnv` is false) without what belongs to the launcher
  * alone, then `env`, of which `undefined` deletes.
  */
-export function daemonEnvironment(
-  env: Readonly<Record<string, string | undefined>>,
-  extendEnv: boolean,
-): string[] {
+export function daemonEnvironment(env: Readonly<Record<string, string | undefined>>, extendEnv: boolean): string[] {
   const base: Record<string, string | undefined> = extendEnv ? { ...process.env } : {};
   for (const name of ofOneProcess) delete base[name];
   delete base[daemonVariable];

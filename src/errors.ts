@@ -86,11 +86,7 @@ export interface SignalRefusedError extends CommonError {
 
 /** The call itself is wrong, or cannot be made here. Nothing was done. */
 export interface UsageError extends CommonError {
-  readonly code:
-    | 'ERR_INVALID_OPTION'
-    | 'ERR_NOT_RESTARTABLE'
-    | 'ERR_WORKER_THREAD'
-    | 'ERR_UNSUPPORTED_PLATFORM';
+  readonly code: 'ERR_INVALID_OPTION' | 'ERR_NOT_RESTARTABLE' | 'ERR_WORKER_THREAD' | 'ERR_UNSUPPORTED_PLATFORM';
 }
 
 /** Every error that daemonry throws, told apart by its `code`. */
@@ -109,7 +105,11 @@ export type DaemonError =
 export type DaemonErrorCode = DaemonError['code'];
 
 /** The member of the union that has this code. */
-type ErrorOf<Code, Member = DaemonError> = Member extends { code: infer Codes } ? (Code extends Codes ? Member : never) : never;
+type ErrorOf<Code, Member = DaemonError> = Member extends { code: infer Codes }
+  ? Code extends Codes
+    ? Member
+    : never
+  : never;
 
 /** The fields beside the message, each only where it applies. */
 type Fields<Code extends DaemonErrorCode> = Omit<ErrorOf<Code>, keyof Error | 'code'>;

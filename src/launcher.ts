@@ -66,7 +66,7 @@ function describe(failure: Failure, { label, stderr, waitFor }: ResolvedOptions,
     case 'ERR_ALREADY_RUNNING':
       return `${label} is ${message}`;
     case 'ERR_START_FAILED': {
-      const reason = message.includes(': ') ? undefined : lastErrorIn(said);
+      const reason = message.includes(': ') ? undefined : lastErrorIn(said, stderr.kind === 'capture');
       return `${label} did not start: ${message}${reason === undefined ? '' : `: ${reason}`}${log}`;
     }
     case 'ERR_START_TIMEOUT': {
@@ -80,9 +80,11 @@ function describe(failure: Failure, { label, stderr, waitFor }: ResolvedOptions,
 
 const missing = { start: 'daemonize() had not returned in it', ready: 'it had not called ready()' };
 
-/** The line of a stack trace, or of other last words, that tells most. */
-function lastErrorIn(stderr: string): string | undefined {
+/** The line of a stack trace that tells most; of other last words the last, if they can only be about this start. */
+function lastErrorIn(stderr: string, isOnlyStderr: boolean): string | undefined {
   const lines = stderr.split('\n').map((line) => line.trim());
   const named = lines.findLast((line) => /^(Uncaught )?([A-Z]\w*)?(Error|Exception)( \[\w+\])?: /.test(line));
-  return named ?? lines.findLast((line) => line !== '' && !/^(Node\.js v|at |[}^])/.test(line));
+  return (
+    named ?? (isOnlyStderr ? lines.findLast((line) => line !== '' && !/^(Node\.js v|at |[}^])/.test(line)) : undefined)
+  );
 }

@@ -227,7 +227,10 @@ export function resolveOptions(options: DaemonizeOptions, hasMain: boolean): Res
 /** Which standard streams are regular log files, and where. */
 function reopenable(stdout: NativeStream, stderr: NativeStream): ReopenableLog[] {
   const logs = new Map<string, { path: string; mode: number; descriptors: number[] }>();
-  for (const [descriptor, { path, mode }] of [[1, stdout], [2, stderr]] as const) {
+  for (const [descriptor, { path, mode }] of [
+    [1, stdout],
+    [2, stderr],
+  ] as const) {
     if (path === undefined) continue;
     const log = logs.get(path) ?? { path, mode: mode ?? defaults.logMode, descriptors: [] };
     log.descriptors.push(descriptor);

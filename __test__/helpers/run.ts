@@ -1,0 +1,50 @@
+/** Running programs as a shell would, and seeing what they tell. */
+import { spawn, type SpawnOptions } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+export interface Outcome {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface RunOptions extends SpawnOptions {
+  /** Milliseconds after which the program has hung: it is killed and the run rejects. */
+  readonly deadline?: number;
+}
+
+/** The path of a file in `__test__/fixtures`. */
+export function fixture(name: string): string {
+  return fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
+}
+
+/** Starts a program; `done` resolves when it has exited and its output is at an end. */
+export function start(command: string, args: readonly string[], { deadline = 60_000, ...options }: RunOptions = {}) {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+  let [stdout, stderr] = ['', ''];
+  child.stdout?.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text));
+  const done = new Promise<Outcome>((resolve, reject) => {
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL');
+      reject(new Error(`${command} ${args.join(' ')} hung; stdout: ${stdout}; stderr: ${stderr}`));
+    }, deadline);
+    child.on('error', reject);
+    child.on('close', (code, signal) => {
+      clearTimeout(timer);
+      resolve({ code, signal, stdout, stderr });
+    });
+  });
+  return { child, done };
+}
+
+/** Runs a program to its end. */
+export function run(command: string, args: readonly string[], options?: RunOptions): Promise<Outcome> {
+  return start(command, args, options).done;
+}
+
+/** Runs a fixture with this node. */
+export function runFixture(name: string, args: readonly string[], options?: RunOptions): Promise<Outcome> {
+  return run(process.execPath, [fixture(name), ...args], options);
+}

@@ -1,0 +1,30 @@
+/** A temporary folder for one test, and the certainty that the test leaves no process behind in it. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { ExecutionContext } from 'ava';
+import { processes } from './processes.js';
+import { until } from './until.js';
+
+export interface Workspace {
+  /** The folder. */
+  readonly path: string;
+  /** A path in it. */
+  at(...names: string[]): string;
+}
+
+/**
+ * Makes a folder that is removed after the test. Whatever process still has the folder's path on its command line or in its
+ * environment then is killed; unless `expectLeftovers`, its presence fails the test.
+ */
+export function workspace(t: ExecutionContext, options: { expectLeftovers?: boolean } = {}): Workspace {
+  const path = mkdtempSync(join(tmpdir(), 'daemonry-test-'));
+  t.teardown(async () => {
+    const left = processes().filter((process) => process.mentions(path));
+    for (const process of left) process.kill();
+    await until('the processes of the test have ended', () => left.every((process) => process.hasEnded()));
+    rmSync(path, { recursive: true, force: true });
+    if (left.length > 0 && !options.expectLeftovers) throw new Error(`left behind: ${left.join('; ')}`);
+  });
+  return { path, at: (...names) => join(path, ...names) };
+}
