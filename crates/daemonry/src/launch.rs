@@ -76,11 +76,17 @@ impl std::error::Error for LaunchFailure {
 /// A [`LaunchFailure`] with any [`Error`] of [`PidFile::acquire`]; [`Error::System`] for a step that failed, in whichever
 /// process; [`Error::StartFailed`]; [`Error::StartTimeout`]; [`Error::StartInterrupted`]; [`Error::InvalidPlan`].
 pub fn launch(plan: &LaunchPlan) -> std::result::Result<Started, LaunchFailure> {
+    // Before there is anything to undo.
+    let signals = plan.launcher_leaves.then(SignalWatch::install).transpose()?;
+    let pause = |pause| {
+        let asleep = || std::thread::sleep(pause);
+        signals.as_ref().map_or_else(|| Ok(asleep()), |signals| signals.sleep(pause))
+    };
     let pid_file = match &plan.pid_file {
-        Some(path) => Some(PidFile::acquire(path, pidfile::DEFAULT_MODE, plan.start_timeout)?),
+        Some(path) => Some(PidFile::acquire_pausing(path, pidfile::DEFAULT_MODE, plan.start_timeout, pause)?),
         None => None,
     };
-    let outcome = launch_locked(plan, pid_file.as_ref());
+    let outcome = launch_locked(plan, pid_file.as_ref(), signals.as_ref());
     if let (Err(failure), Some(pid_file)) = (&outcome, &pid_file) {
         // Why the start failed matters more than a file that stays behind: unlocked, it says "dead".
         let _left = pid_file.remove(failure.pid);
@@ -88,9 +94,13 @@ pub fn launch(plan: &LaunchPlan) -> std::result::Result<Started, LaunchFailure> 
     outcome
 }
 
-fn launch_locked(plan: &LaunchPlan, pid_file: Option<&PidFile>) -> std::result::Result<Started, LaunchFailure> {
+fn launch_locked(
+    plan: &LaunchPlan,
+    pid_file: Option<&PidFile>,
+    signals: Option<&SignalWatch>,
+) -> std::result::Result<Started, LaunchFailure> {
     let (prepared, ends) = Prepared::new(plan, pid_file)?;
-    let mut start = Start::begin(plan, prepared, ends)?;
+    let mut start = Start::begin(prepared, ends, signals)?;
     let outcome = start.wait(plan).and_then(|pid| {
         pid_file.map_or(Ok(()), |pid_file| pid_file.commit(pid))?;
         Ok(pid)
@@ -119,11 +129,11 @@ struct Daemon {
 }
 
 /// A start under way.
-struct Start {
+struct Start<'a> {
     leader: Pid,
     daemon: Option<Daemon>,
     ends: LauncherEnds,
-    signals: Option<SignalWatch>,
+    signals: Option<&'a SignalWatch>,
     exec_closed: bool,
     status_closed: bool,
     frames: Vec<u8>,
@@ -134,10 +144,9 @@ struct Start {
     exit_code: Option<i32>,
 }
 
-impl Start {
-    fn begin(plan: &LaunchPlan, prepared: Prepared, mut ends: LauncherEnds) -> Result<Self> {
+impl<'a> Start<'a> {
+    fn begin(prepared: Prepared, mut ends: LauncherEnds, signals: Option<&'a SignalWatch>) -> Result<Self> {
         let begun = (|| {
-            let signals = plan.launcher_leaves.then(SignalWatch::install).transpose()?;
             let blocked = block_signals().map_err(|errno| Error::system(Step::Fork, errno))?;
             let hold = ends.hold.as_ref().map_or(-1, AsRawFd::as_raw_fd);
             // SAFETY: the child only runs child::leader, which keeps to async-signal-safe calls.
@@ -148,12 +157,12 @@ impl Start {
             }
             restore_signals(blocked);
             let leader = forked.map_err(|errno| Error::system(Step::Fork, errno))?;
-            Ok((signals, Pid::from_raw(leader)))
+            Ok(Pid::from_raw(leader))
         })();
         // The launcher's copies would keep the pipes open. A forked child has its own memory, so all of it can go.
         drop(prepared);
         match begun {
-            Ok((signals, leader)) => Ok(Self {
+            Ok(leader) => Ok(Self {
                 leader,
                 daemon: None,
                 ends,
@@ -196,7 +205,7 @@ impl Start {
 
     /// What is known now: up, failed (an error), or not yet.
     fn settled(&mut self, plan: &LaunchPlan, alive_until: &mut Option<Instant>) -> Result<Option<i32>> {
-        if let Some(signal) = self.signals.as_ref().and_then(SignalWatch::take) {
+        if let Some(signal) = self.signals.and_then(SignalWatch::take) {
             return Err(Error::StartInterrupted { signal });
         }
         if let Some(error) = self.failure.take() {
@@ -231,7 +240,7 @@ impl Start {
                 (!self.exec_closed).then(|| self.ends.exec.as_fd()),
                 (!self.status_closed).then(|| self.ends.status.as_fd()),
                 process.and_then(Process::exit_event),
-                self.signals.as_ref().map(SignalWatch::event),
+                self.signals.map(SignalWatch::event),
             ];
             let mut fds: Vec<PollFd<'_>> =
                 events.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
@@ -318,7 +327,7 @@ impl Start {
         let deadline = Instant::now() + UNDO_GRACE;
         while Instant::now() < deadline && self.daemon_lives() && self.no_second_signal() {
             let process = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref());
-            let events = [process.and_then(Process::exit_event), self.signals.as_ref().map(SignalWatch::event)];
+            let events = [process.and_then(Process::exit_event), self.signals.map(SignalWatch::event)];
             let mut fds: Vec<PollFd<'_>> =
                 events.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
             let wake = if events[0].is_some() { deadline } else { Instant::now() + EXIT_POLL };
@@ -346,7 +355,7 @@ impl Start {
     }
 
     fn no_second_signal(&self) -> bool {
-        self.signals.as_ref().is_none_or(|signals| signals.take().is_none())
+        self.signals.is_none_or(|signals| signals.take().is_none())
     }
 
     /// To the daemon, the leader and whoever is in their process group. Those that are gone already need none.

@@ -58,6 +58,19 @@ impl PidFile {
     /// the file; [`Error::NotAPidFile`], the file untouched, when it is not a regular file with one link that is empty or
     /// holds a number; [`Error::System`].
     pub fn acquire(path: &Path, mode: u32, patience: Duration) -> Result<Self> {
+        Self::acquire_pausing(path, mode, patience, |pause| {
+            std::thread::sleep(pause);
+            Ok(())
+        })
+    }
+
+    /// The same for a caller that has its own way to pause, and may give up.
+    pub(crate) fn acquire_pausing(
+        path: &Path,
+        mode: u32,
+        patience: Duration,
+        pause: impl Fn(Duration) -> Result<()>,
+    ) -> Result<Self> {
         let begun = Instant::now();
         let (directory, name) = open_directory(path)?;
         loop {
@@ -79,7 +92,7 @@ impl PidFile {
             if begun.elapsed() > limit {
                 return Err(Error::PidFileHeld { holder, path: path.to_owned() });
             }
-            std::thread::sleep(jittered(RETRY_PAUSE));
+            pause(jittered(RETRY_PAUSE))?;
         }
     }
 

@@ -1,0 +1,254 @@
+//! Launching real programs: what is told, and that nothing is left.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use daemonry::{Errno, Error, Exit, LaunchPlan, LogFile, Status, Step, StopOptions, Stopped, Stream, WaitFor};
+
+/// A folder of the test's own; removed in the end. One test at a time: they count this process's descriptors and children.
+struct Scratch {
+    path: PathBuf,
+    _alone: MutexGuard<'static, ()>,
+}
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = std::env::temp_dir().join(format!("daemonry-{name}-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self { path, _alone: alone }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    fn entries(&self) -> Vec<OsString> {
+        fs::read_dir(&self.path).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.path).unwrap();
+    }
+}
+
+fn shell(script: &str) -> LaunchPlan {
+    LaunchPlan { arguments: vec!["sh".into(), "-c".into(), script.into()], ..LaunchPlan::new("/bin/sh") }
+}
+
+fn stop(pid_file: &Path) -> Stopped {
+    daemonry::stop(pid_file, StopOptions::default()).unwrap()
+}
+
+fn open_descriptors() -> Vec<(OsString, PathBuf)> {
+    let mut open: Vec<_> = fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            Some((entry.file_name(), fs::read_link(entry.path()).ok()?))
+        })
+        .filter(|(_, target)| !target.starts_with("/proc"))
+        .collect();
+    open.sort();
+    open
+}
+
+#[test]
+fn both_ways_to_be_a_parent_launch_the_same_daemon() {
+    let scratch = Scratch::new("parents");
+    for launcher_leaves in [false, true] {
+        let pid_file = scratch.at("a.pid");
+        let plan = LaunchPlan {
+            pid_file: Some(pid_file.clone()),
+            stdout: Stream::File(LogFile::new(scratch.at("out"))),
+            umask: 0o027,
+            launcher_leaves,
+            ..shell("umask; ls -l /proc/$$/fd | sed -n 's/.* \\([0-9]* -> .*\\)/\\1/p'; echo done; exec sleep 60")
+        };
+        let started = daemonry::launch(&plan).unwrap();
+        assert_eq!(fs::read_to_string(&pid_file).unwrap(), format!("{}\n", started.pid));
+        assert!(matches!(daemonry::status(&pid_file).unwrap(), Status::Running { pid, .. } if pid == started.pid));
+
+        let stat = fs::read_to_string(format!("/proc/{}/stat", started.pid)).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        let [_state, ppid, pgrp, session, tty, ..] = fields.as_slice() else { panic!("{stat}") };
+        assert_eq!(*ppid == std::process::id().to_string(), launcher_leaves, "who reaps it");
+        assert_eq!(pgrp, session);
+        assert_ne!(*session, started.pid.to_string(), "a session leader could get a terminal");
+        assert_eq!(*tty, "0");
+
+        let said = loop {
+            let said = fs::read_to_string(scratch.at("out")).unwrap();
+            if said.ends_with("done\n") {
+                break said;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        assert!(said.starts_with("0027\n0 -> /dev/null\n"), "{said}");
+        assert!(said.contains("2 -> /dev/null\n3 -> pipe:"), "{said}");
+        assert!(said.contains(&format!("4 -> {}", pid_file.display())), "{said}");
+        assert!(!said.contains("5 -> "), "{said}");
+
+        assert_eq!(stop(&pid_file), Stopped::Ended { pid: started.pid });
+        fs::remove_file(scratch.at("out")).unwrap();
+        assert_eq!(scratch.entries(), [] as [&str; 0]);
+        if launcher_leaves {
+            // A launcher that lives on although it said it would leave: its child is its own to reap.
+            nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(started.pid), None).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_program_that_cannot_be_executed_is_told_with_its_errno() {
+    let scratch = Scratch::new("exec");
+    let text = scratch.at("text");
+    fs::write(&text, "no program").unwrap();
+    for (program, expected) in [(scratch.at("missing"), Errno::ENOENT), (text.clone(), Errno::EACCES)] {
+        for launcher_leaves in [false, true] {
+            let plan = LaunchPlan { pid_file: Some(scratch.at("a.pid")), launcher_leaves, ..LaunchPlan::new(&program) };
+            let failure = daemonry::launch(&plan).unwrap_err();
+            assert!(
+                matches!(failure.error, Error::System { step: Step::Exec, errno, .. } if errno == expected),
+                "{failure}"
+            );
+            assert_eq!(scratch.entries(), ["text"]);
+        }
+    }
+}
+
+#[test]
+fn a_daemon_that_ends_too_early_is_told_with_its_exit_and_its_last_words() {
+    let scratch = Scratch::new("early");
+    for (script, exit) in [("echo sorry >&2; exit 3", Exit::Code(3)), ("kill -KILL $$", Exit::Signal(libc::SIGKILL))] {
+        let plan = LaunchPlan {
+            pid_file: Some(scratch.at("a.pid")),
+            stderr: Stream::File(LogFile::new(scratch.at("log"))),
+            alive_for: Duration::from_secs(20),
+            launcher_leaves: true,
+            ..shell(script)
+        };
+        let failure = daemonry::launch(&plan).unwrap_err();
+        assert!(matches!(failure.error, Error::StartFailed { exit: Some(seen), .. } if seen == exit), "{failure}");
+        let said_something = script.starts_with("echo");
+        assert_eq!(String::from_utf8(failure.stderr).unwrap(), if said_something { "sorry\n" } else { "" });
+        // What it said stays; a log that it never wrote to does not.
+        let left = if said_something { vec!["log"] } else { vec![] };
+        assert_eq!(scratch.entries(), left);
+        let _removed = fs::remove_file(scratch.at("log"));
+    }
+}
+
+#[test]
+fn a_start_that_takes_too_long_is_ended_with_all_its_helpers() {
+    let scratch = Scratch::new("slow");
+    for launcher_leaves in [false, true] {
+        let plan = LaunchPlan {
+            pid_file: Some(scratch.at("a.pid")),
+            stdout: Stream::File(LogFile::new(scratch.at("pids"))),
+            wait_for: WaitFor::Start,
+            start_timeout: Duration::from_millis(700),
+            launcher_leaves,
+            ..shell("trap '' TERM; sleep 60 & echo $$ $!; wait; wait")
+        };
+        let failure = daemonry::launch(&plan).unwrap_err();
+        assert!(matches!(failure.error, Error::StartTimeout { .. }), "{failure}");
+        let pids = fs::read_to_string(scratch.at("pids")).unwrap();
+        assert_eq!(pids.split_whitespace().count(), 2, "{pids}");
+        for pid in pids.split_whitespace() {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+        }
+        fs::remove_file(scratch.at("pids")).unwrap();
+        assert_eq!(scratch.entries(), [] as [&str; 0]);
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_leaves_no_pidfile() {
+    let scratch = Scratch::new("log");
+    for (path, expected) in [(scratch.at("missing/log"), Errno::ENOENT), (scratch.path.clone(), Errno::EISDIR)] {
+        let plan = LaunchPlan {
+            pid_file: Some(scratch.at("a.pid")),
+            stdout: Stream::File(LogFile::new(&path)),
+            ..shell("exec sleep 60")
+        };
+        let failure = daemonry::launch(&plan).unwrap_err();
+        assert!(
+            matches!(&failure.error, Error::System { step: Step::OpenStdout, errno, .. } if *errno == expected),
+            "{failure}"
+        );
+        assert!(failure.to_string().contains(path.to_str().unwrap()), "{failure}");
+        assert_eq!(scratch.entries(), [] as [&str; 0]);
+    }
+}
+
+#[test]
+fn an_impossible_plan_is_refused_before_anything_is_made() {
+    let scratch = Scratch::new("plan");
+    for plan in [
+        LaunchPlan { stdout: Stream::Capture, ..shell("") },
+        LaunchPlan { stderr: Stream::Capture, ..shell("") },
+        LaunchPlan { alive_for: Duration::from_secs(60), ..shell("") },
+        LaunchPlan { arguments: vec!["a\0b".into()], ..shell("") },
+        LaunchPlan { note: "a\0b".into(), ..shell("") },
+        LaunchPlan { stdin: Stream::Descriptor(-1), ..shell("") },
+        LaunchPlan { stdin: Stream::Descriptor(9999), ..shell("") },
+    ] {
+        let failure = daemonry::launch(&LaunchPlan { pid_file: Some(scratch.at("a.pid")), ..plan }).unwrap_err();
+        assert!(
+            matches!(failure.error, Error::InvalidPlan(_) | Error::System { errno: Errno::EBADF, .. }),
+            "{failure}"
+        );
+        assert_eq!(scratch.entries(), [] as [&str; 0]);
+    }
+}
+
+#[test]
+fn launches_leave_no_descriptor_and_no_child() {
+    let scratch = Scratch::new("leaks");
+    let log = || Stream::File(LogFile::new(scratch.at("log")));
+    let before = open_descriptors();
+    for round in 0..100 {
+        let pid_file = Some(scratch.at("a.pid"));
+        let good = LaunchPlan { pid_file, stdout: log(), stderr: log(), ..shell("exec sleep 60") };
+        let bad = LaunchPlan { program: "/missing".into(), launcher_leaves: round % 2 == 0, ..good.clone() };
+        daemonry::launch(&bad).unwrap_err();
+        daemonry::launch(&good).unwrap();
+        let refused = daemonry::launch(&good).unwrap_err();
+        assert!(matches!(refused.error, Error::AlreadyRunning { .. }), "{refused}");
+        stop(&scratch.at("a.pid"));
+    }
+    assert_eq!(open_descriptors(), before);
+    assert_eq!(nix::sys::wait::waitpid(None, None), Err(Errno::ECHILD), "a child is left");
+}
+
+#[test]
+fn a_log_gets_exactly_its_mode_and_an_existing_one_keeps_its_own() {
+    let scratch = Scratch::new("mode");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    let existing = scratch.at("existing");
+    fs::write(&existing, "old\n").unwrap();
+    fs::set_permissions(&existing, fs::Permissions::from_mode(0o604)).unwrap();
+    let plan = LaunchPlan {
+        pid_file: Some(scratch.at("a.pid")),
+        stdout: Stream::File(LogFile { mode: 0o666, ..LogFile::new(scratch.at("new")) }),
+        stderr: Stream::File(LogFile { append: false, ..LogFile::new(&existing) }),
+        ..shell("exec sleep 60")
+    };
+    daemonry::launch(&plan).unwrap();
+    assert_eq!(mode(&scratch.at("new")), 0o666);
+    assert_eq!(mode(&existing), 0o604);
+    assert_eq!(mode(&scratch.at("a.pid")), 0o644);
+    assert_eq!(fs::read_to_string(&existing).unwrap(), "");
+    stop(&scratch.at("a.pid"));
+}
