@@ -43,7 +43,7 @@ pub(crate) unsafe fn leader(prepared: &Prepared, hold: RawFd) -> ! {
     if let Err(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) = pid {
         sibling = false;
         // SAFETY: the child goes on with async-signal-safe calls only.
-        pid = Errno::result(unsafe { libc::fork() });
+        pid = unsafe { sys::fork() };
     }
     match pid {
         // SAFETY: this is the child, with every signal still blocked.
@@ -93,7 +93,7 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
     }
     // SAFETY: the place was prepared for exactly this; the launcher does not touch it.
     unsafe { Marker::sign(prepared.marker_pid(), pid) };
-    reset_dispositions();
+    sys::reset_dispositions();
     unblock_signals();
     // SAFETY: all three are null-terminated and alive.
     unsafe { libc::execve(prepared.program(), prepared.arguments(), prepared.environment()) };
@@ -143,22 +143,6 @@ fn write_pid(pid: libc::pid_t, commit: bool) -> Result<(), Errno> {
         }
     }
 }
-
-/// Signals that the launcher caught or ignored do what they do by default.
-fn reset_dispositions() {
-    // SAFETY: all-zero is SIG_DFL without flags and with an empty mask.
-    let default: libc::sigaction = unsafe { std::mem::zeroed() };
-    for signal in 1..=LAST_SIGNAL {
-        // SIGKILL, SIGSTOP and the C library's own two refuse; they have nothing to reset that exec does not.
-        // SAFETY: the structure outlives the call.
-        unsafe { libc::sigaction(signal, &raw const default, ptr::null_mut()) };
-    }
-}
-
-#[cfg(target_os = "linux")]
-const LAST_SIGNAL: libc::c_int = 64;
-#[cfg(not(target_os = "linux"))]
-const LAST_SIGNAL: libc::c_int = 31;
 
 fn unblock_signals() {
     // SAFETY: all-zero is an empty signal set on Linux and macOS.

@@ -79,8 +79,11 @@ pub fn launch(plan: &LaunchPlan) -> std::result::Result<Started, LaunchFailure> 
     // Before there is anything to undo.
     let signals = plan.launcher_leaves.then(SignalWatch::install).transpose()?;
     let pause = |pause| {
-        let asleep = || std::thread::sleep(pause);
-        signals.as_ref().map_or_else(|| Ok(asleep()), |signals| signals.sleep(pause))
+        let Some(signals) = &signals else {
+            std::thread::sleep(pause);
+            return Ok(());
+        };
+        signals.sleep(pause)
     };
     let pid_file = match &plan.pid_file {
         Some(path) => Some(PidFile::acquire_pausing(path, pidfile::DEFAULT_MODE, plan.start_timeout, pause)?),
@@ -150,7 +153,7 @@ impl<'a> Start<'a> {
             let blocked = block_signals().map_err(|errno| Error::system(Step::Fork, errno))?;
             let hold = ends.hold.as_ref().map_or(-1, AsRawFd::as_raw_fd);
             // SAFETY: the child only runs child::leader, which keeps to async-signal-safe calls.
-            let forked = Errno::result(unsafe { libc::fork() });
+            let forked = unsafe { sys::fork() };
             if forked == Ok(0) {
                 // SAFETY: this is the forked child, with every signal blocked.
                 unsafe { child::leader(&prepared, hold) };
@@ -216,7 +219,8 @@ impl<'a> Start<'a> {
         };
         let pid = daemon.pid;
         if daemon.process.as_ref().is_none_or(Process::has_ended) {
-            // What it said last may still be in the pipe.
+            // What it said last may still be in the pipes.
+            self.read_frames()?;
             self.read_reports()?;
             let said = self.failure.take().unwrap_or(Error::StartFailed { exit: None, reason: None });
             return Err(self.with_exit(said));
@@ -258,7 +262,9 @@ impl<'a> Start<'a> {
     }
 
     fn read_frames(&mut self) -> Result<()> {
-        self.exec_closed |= read_some(self.ends.exec.as_fd(), &mut self.frames)?;
+        while !self.exec_closed && has_input(self.ends.exec.as_fd()) {
+            self.exec_closed |= read_some(self.ends.exec.as_fd(), &mut self.frames)?;
+        }
         while let Some((frame, _)) = self.frames.split_first_chunk::<FRAME_LENGTH>() {
             let frame = Frame::decode(*frame);
             self.frames.drain(..FRAME_LENGTH);

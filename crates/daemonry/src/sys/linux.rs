@@ -39,16 +39,31 @@ pub(crate) fn memory_file() -> nix::Result<OwnedFd> {
     Ok(file)
 }
 
+/// Forks. The bare system call, because the C library's fork runs handlers in the child that other libraries registered:
+/// libuv's closes descriptors and opens a pipe.
+///
+/// # Safety
+///
+/// In the child only async-signal-safe calls are allowed. The C library is not told, so its record of the thread id is the
+/// parent's.
+pub(crate) unsafe fn fork() -> Result<libc::pid_t, Errno> {
+    // SAFETY: by the caller's word.
+    unsafe { clone(libc::SIGCHLD) }
+}
+
 /// Forks a child whose parent is the caller's own parent, so that the launcher reaps the daemon.
 ///
 /// # Safety
 ///
-/// As for `fork`: in the child only async-signal-safe calls are allowed. The C library is not told, so its record of the
-/// thread id is the parent's.
+/// As for [`fork`].
 pub(crate) unsafe fn fork_sibling() -> Result<libc::pid_t, Errno> {
-    let flags = libc::c_long::from(libc::CLONE_PARENT | libc::SIGCHLD);
+    // SAFETY: by the caller's word.
+    unsafe { clone(libc::CLONE_PARENT | libc::SIGCHLD) }
+}
+
+unsafe fn clone(flags: libc::c_int) -> Result<libc::pid_t, Errno> {
     // SAFETY: without CLONE_VM this is a fork; no stack, tid or TLS pointer is passed.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0, 0, 0, 0) };
     #[expect(clippy::cast_possible_truncation, reason = "the kernel's pids fit an int")]
     Errno::result(pid as libc::pid_t)
 }
@@ -118,6 +133,20 @@ fn close_from_by_limit(first: RawFd) -> Result<(), Errno> {
         unsafe { libc::close(fd) };
     }
     Ok(())
+}
+
+/// Signals that the launcher caught or ignored do what they do by default. Async-signal-safe.
+///
+/// The bare system call: the C library refuses the two signals that it keeps for itself, which may be ignored, too.
+pub(crate) fn reset_dispositions() {
+    const LAST_SIGNAL: libc::c_long = 64;
+    // The kernel's structure: handler (SIG_DFL is 0), flags, restorer, mask.
+    let default = [0_u64; 4];
+    for signal in 1..=LAST_SIGNAL {
+        // SIGKILL and SIGSTOP refuse; they have nothing to reset.
+        // SAFETY: the structure outlives the call, and is as long as the kernel's.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), 0, size_of::<u64>()) };
+    }
 }
 
 /// Takes the record lock that names the calling process as the pidfile's holder. It survives exec, is not inherited by

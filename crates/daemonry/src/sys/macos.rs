@@ -108,6 +108,16 @@ pub(crate) fn memory_file() -> nix::Result<OwnedFd> {
     }
 }
 
+/// `fork(2)`.
+///
+/// # Safety
+///
+/// In the child only async-signal-safe calls are allowed.
+pub(crate) unsafe fn fork() -> Result<libc::pid_t, Errno> {
+    // SAFETY: by the caller's word.
+    Errno::result(unsafe { libc::fork() })
+}
+
 /// There is no way to fork a child for one's own parent; the caller forks plainly.
 ///
 /// # Safety
@@ -163,6 +173,18 @@ fn list_descriptors(pid: i32, buffer: &mut [libc::proc_fdinfo]) -> Option<usize>
     let filled = unsafe { libc::proc_pidinfo(pid, libc::PROC_PIDLISTFDS, 0, buffer.as_mut_ptr().cast(), room) };
     let filled = usize::try_from(filled).ok().filter(|&filled| filled > 0)?;
     Some((filled / size_of::<libc::proc_fdinfo>()).min(buffer.len()))
+}
+
+/// Signals that the launcher caught or ignored do what they do by default. Async-signal-safe.
+pub(crate) fn reset_dispositions() {
+    const LAST_SIGNAL: libc::c_int = 31;
+    // SAFETY: all-zero is SIG_DFL without flags and with an empty mask.
+    let default: libc::sigaction = unsafe { std::mem::zeroed() };
+    for signal in 1..=LAST_SIGNAL {
+        // SIGKILL and SIGSTOP refuse; they have nothing to reset.
+        // SAFETY: the structure outlives the call.
+        unsafe { libc::sigaction(signal, &raw const default, std::ptr::null_mut()) };
+    }
 }
 
 /// Would take a record lock that names the daemon. XNU keeps `flock` and record locks in one list, where they conflict
