@@ -19,7 +19,10 @@ export interface Daemon extends AsyncDisposable {
    * none, when a `main` that is still running has settled or nothing is left to do.
    */
   readonly stopping: AbortSignal;
-  /** Says that the daemon serves: a start that waits for it has succeeded. Later calls only change the status text. */
+  /**
+   * Says that the daemon serves: a start that waits for it has succeeded.
+   * @param status one line about what it does; checked, and not shown anywhere yet
+   */
   ready(status?: string): void;
   /**
    * Adds a handler that runs when the daemon is asked to stop, by SIGTERM, SIGINT or {@link Daemon.stop}. Handlers are awaited

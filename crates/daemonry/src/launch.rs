@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 
 use crate::child;
 use crate::error::{Error, Exit, Result, Step};
@@ -364,12 +364,15 @@ impl<'a> Start<'a> {
         self.signals.is_none_or(|signals| signals.take().is_none())
     }
 
-    /// To the daemon, the leader and whoever is in their process group. Those that are gone already need none.
+    /// To the leader and whoever is in its process group, and to a daemon that has left it. Those that are gone already need
+    /// none, and a daemon that gets SIGTERM twice would not wind down.
     fn signal(&self, signal: i32) {
-        if let Some(process) = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref()) {
+        let leader = self.leader.as_raw();
+        if let Some(Daemon { pid, process: Some(process), .. }) = &self.daemon
+            && getpgid(Some(Pid::from_raw(*pid))) != Ok(self.leader)
+        {
             let _gone = process.signal(signal);
         }
-        let leader = self.leader.as_raw();
         for target in [leader, -leader] {
             // SAFETY: kill touches no memory. The leader is not reaped yet, so both numbers are still its own.
             unsafe { libc::kill(target, signal) };
