@@ -31,7 +31,7 @@ export declare class DaemonStart {
 export declare class NativePidFile {
   /** Its path; empty once released. */
   get path(): string
-  /** Makes a signal that ends the process remove it first. */
+  /** Makes it go with the process: a signal that ends it removes it first, an exit last. */
   guard(): void
   /** Says that the process has begun to stop. */
   markStopping(): Failure | null

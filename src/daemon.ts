@@ -68,7 +68,6 @@ export class DaemonHandle implements Daemon {
   readonly mode: Daemon['mode'];
   readonly pidFile: string | undefined;
   readonly #start: DaemonStart | undefined;
-  readonly #pidFile: NativePidFile | undefined;
   readonly #termination: Termination;
   readonly #reload: LogsAndReload;
 
@@ -76,15 +75,10 @@ export class DaemonHandle implements Daemon {
     this.mode = mode;
     this.pidFile = pidFile?.path;
     this.#start = start;
-    this.#pidFile = pidFile;
     this.#termination = new Termination(mode, pidFile, stopTimeout);
     this.#reload = new LogsAndReload(mode, logs);
     pidFile?.guard();
-    process.on('exit', (code) => {
-      this.#start?.exiting(code);
-      // What cannot be removed stays, unlocked: it says "dead".
-      this.#pidFile?.release();
-    });
+    process.on('exit', (code) => start?.exiting(code));
     (globalThis as { [key]?: Daemon })[key] = this;
   }
 

@@ -146,7 +146,7 @@ impl NativePidFile {
         self.file.as_ref().map_or_else(String::new, |file| file.path().to_string_lossy().into_owned())
     }
 
-    /// Makes a signal that ends the process remove it first.
+    /// Makes it go with the process: a signal that ends it removes it first, an exit last.
     #[napi]
     pub fn guard(&self) {
         if let Some(file) = &self.file {

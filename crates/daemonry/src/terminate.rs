@@ -1,6 +1,7 @@
-//! What a signal that ends the process does first: remove the pidfile. Async-signal-safe, so that it works in a blocked
-//! event loop, too.
+//! What the end of the process does besides: remove the pidfile. First thing in a signal handler, async-signal-safe, so that
+//! it works in a blocked event loop, too; last thing in an orderly exit.
 
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -17,13 +18,18 @@ static PID_FILE: AtomicPtr<PidFile> = AtomicPtr::new(ptr::null_mut());
 /// What each signal did before it was armed first, by its number.
 static BEFORE: [AtomicPtr<SigAction>; 32] = [const { AtomicPtr::new(ptr::null_mut()) }; 32];
 
-extern "C" fn end(signal: libc::c_int) {
-    let own = std::process::id().cast_signed();
+extern "C" fn remove_pid_file() {
     // SAFETY: guard() leaks what it stores.
     if let Some(pid_file) = unsafe { PID_FILE.load(Ordering::SeqCst).as_ref() } {
-        // A file that cannot be removed is left unlocked, which says "dead".
-        let _left = pid_file.removal().run(Some(own));
+        // A file that cannot be removed is left unlocked, which says "dead". A forked child's pid is not the one in it.
+        let _left = pid_file.removal().run(Some(std::process::id().cast_signed()));
     }
+}
+
+extern "C" fn end(signal: libc::c_int) {
+    let errno = Errno::last_raw();
+    let own = std::process::id().cast_signed();
+    remove_pid_file();
     // The default action of a signal does not reach PID 1.
     if own == 1 {
         // SAFETY: ends the process without exit handlers, as a death by signal does.
@@ -40,15 +46,31 @@ extern "C" fn end(signal: libc::c_int) {
     // Blocked until this handler returns; then it does what it would have done without it.
     // SAFETY: raise touches no memory.
     unsafe { libc::raise(signal) };
+    Errno::set_raw(errno);
 }
 
-/// Makes the pidfile go with this process when a signal ends it.
+/// Makes the pidfile go with this process: when a signal ends it for which [`arm`] was called, and at its exit, after whatever
+/// else the program does there. Until then nobody else can start what this process may still be cleaning up.
 pub fn guard(pid_file: Arc<PidFile>) {
     let pid_file = Arc::into_raw(pid_file).cast_mut();
-    PID_FILE.store(pid_file, Ordering::SeqCst);
+    if PID_FILE.swap(pid_file, Ordering::SeqCst).is_null() {
+        // SAFETY: the function lives as long as the process, in an addon, too: it is linked so that it is never unloaded.
+        // Without memory for the registration the file stays, unlocked, which says "dead".
+        let _registered = unsafe { libc::atexit(remove_pid_file) };
+        // Bun leaves this way.
+        // SAFETY: as above.
+        #[cfg(target_os = "linux")]
+        let _registered = unsafe { at_quick_exit(remove_pid_file) };
+    }
 }
 
-/// Installs the handler for `signal`, which afterwards does what it did before.
+#[cfg(target_os = "linux")]
+unsafe extern "C" {
+    /// Missing in the libc crate.
+    fn at_quick_exit(function: extern "C" fn()) -> libc::c_int;
+}
+
+/// Installs the handler for `signal`, which afterwards does what it did before. A signal that is ignored stays so.
 ///
 /// A program that installs its own handler later replaces it, which is how daemonry yields; one that was there before must
 /// not be replaced by a call of this.
@@ -62,6 +84,10 @@ pub fn arm(signal: i32) -> Result<()> {
     let action = SigAction::new(SigHandler::Handler(end), SaFlags::empty(), SigSet::empty());
     let before =
         usize::try_from(signal).ok().and_then(|index| BEFORE.get(index)).ok_or_else(|| failed(Errno::EINVAL))?;
+    if is_ignored(signal) {
+        // It ends nothing.
+        return Ok(());
+    }
     // SAFETY: the handler keeps to async-signal-safe calls.
     let previous = Box::into_raw(Box::new(unsafe { sigaction(number, &action) }.map_err(failed)?));
     // Armed again after the program's own listener went: what was there the first time still counts.
@@ -70,6 +96,14 @@ pub fn arm(signal: i32) -> Result<()> {
         drop(unsafe { Box::from_raw(previous) });
     }
     Ok(())
+}
+
+fn is_ignored(signal: i32) -> bool {
+    let mut current = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: nothing is installed, and there is room for what is.
+    let asked = unsafe { libc::sigaction(signal, ptr::null(), current.as_mut_ptr()) };
+    // SAFETY: the kernel has written it.
+    asked == 0 && unsafe { current.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
 /// Ends the process by `signal` with its default action, as if nobody had caught it. Returns only where that is impossible.
