@@ -10,8 +10,6 @@ const stopSignals = ['SIGTERM', 'SIGINT'] as const;
 /** End the process by default; the pidfile goes first, even when the event loop is blocked. */
 const endingSignals = [...stopSignals, 'SIGHUP', 'SIGQUIT'] as const;
 
-type StopSignal = (typeof stopSignals)[number];
-
 export class Termination {
   readonly #pidFile: NativePidFile | undefined;
   readonly #timeout: number;
@@ -19,6 +17,9 @@ export class Termination {
   readonly #handlers: (() => unknown)[] = [];
   #optedIn = false;
   #stopped: Promise<void> | undefined;
+  #signalled = false;
+  /** Who only watches `stopping` winds down by itself. */
+  #windsDown = false;
   #main: Promise<unknown> | undefined;
 
   constructor(mode: 'daemon' | 'foreground', pidFile: NativePidFile | undefined, timeout: number) {
@@ -49,32 +50,52 @@ export class Termination {
     main.then(settle, settle);
   }
 
-  async stop(): Promise<void> {
-    this.#stopped ??= this.#run(() => process.exit());
-    return this.#stopped;
+  stop(): Promise<void> {
+    return this.#stop(() => true);
   }
 
   readonly #onSignal = (signal: NodeJS.Signals): void => {
     const isOnlyListener = () => process.listeners(signal).every((listener) => listener === this.#onSignal);
-    if (this.#stopped === undefined) {
-      // Where the program listens itself, it decides when to exit.
-      this.#stopped = this.#run(() => isOnlyListener() && process.exit());
-      const timer = setTimeout(() => {
-        if (!isOnlyListener()) return;
-        process.stderr.write(`the daemon did not stop within ${this.#timeout} ms after ${signal} and ends now\n`);
-        this.#end(signal);
-      }, this.#timeout);
-      timer.unref();
-    } else if (isOnlyListener()) {
+    // A repeated signal ends what the first one could not, whoever listened only once.
+    if (this.#signalled) return isOnlyListener() ? this.#end(signal) : undefined;
+    this.#signalled = true;
+    // Where the program listens itself, it decides when to exit. Asked now, too: its listener may go with the first signal.
+    const decides = isOnlyListener();
+    void this.#stop(() => decides && isOnlyListener());
+    if (!decides) return;
+    const timer = setTimeout(() => {
+      if (!isOnlyListener()) return;
+      process.stderr.write(`the daemon did not stop within ${this.#timeout} ms after ${signal} and ends now\n`);
       this.#end(signal);
-    }
+    }, this.#timeout);
+    timer.unref();
   };
 
-  async #run(exit: () => void): Promise<void> {
+  async #stop(mayExit: () => boolean): Promise<void> {
+    this.#stopped ??= this.#run();
+    await this.#stopped;
+    const exit = () => {
+      if (mayExit()) process.exit();
+    };
+    if (!this.#windsDown) return exit();
+    // Until main has settled, else until nothing is left to do. Not awaited: main may be waiting for this.
+    void this.#main
+      ?.catch(() => {})
+      .then(() => this.#runHandlers())
+      .then(exit);
+  }
+
+  async #run(): Promise<void> {
     // A pidfile that cannot say "stopping" any more still names its daemon.
     this.#pidFile?.markStopping();
     this.#controller.abort();
-    for (const handler of this.#handlers) {
+    this.#windsDown = this.#optedIn && this.#handlers.length === 0;
+    await this.#runHandlers();
+  }
+
+  /** Each once, also those that were added meanwhile. */
+  async #runHandlers(): Promise<void> {
+    for (let handler = this.#handlers.shift(); handler !== undefined; handler = this.#handlers.shift()) {
       try {
         await handler();
       } catch (error) {
@@ -82,18 +103,13 @@ export class Termination {
         process.stderr.write(`a stop handler failed: ${inspect(error)}\n`);
       }
     }
-    // Who only watches `stopping` winds down by itself: until main has settled, else until nothing is left to do.
-    if (this.#handlers.length === 0 && this.#optedIn) {
-      if (this.#main === undefined) return;
-      await this.#main.catch(() => {});
-    }
-    exit();
   }
 
   #optIn(): void {
     if (this.#optedIn) return;
     this.#optedIn = true;
-    for (const signal of stopSignals) process.on(signal, this.#onSignal);
+    // First, to see the program's listeners before those that listen once are gone.
+    for (const signal of stopSignals) process.prependListener(signal, this.#onSignal);
   }
 
   /** By the signal, as its default action would. */
@@ -111,7 +127,7 @@ export class Termination {
     endingSignals.forEach(arm);
     // Node puts the default back when the last listener goes; a listener that is added replaces ours by itself.
     process.on('removeListener', (event) => {
-      if ((endingSignals as readonly unknown[]).includes(event)) arm(event as StopSignal);
+      if ((endingSignals as readonly unknown[]).includes(event)) arm(event as NodeJS.Signals);
     });
   }
 }
