@@ -31,8 +31,9 @@ export interface Daemon extends AsyncDisposable {
    */
   onStop(handler: () => unknown): void;
   /**
-   * Adds a handler for SIGHUP; it runs after the logs were reopened. A rejection is logged and the daemon lives on. In a
-   * foreground with a terminal SIGHUP keeps its default and ends the process.
+   * Adds a handler for SIGHUP; it runs after the logs were reopened. A rejection is logged and the daemon lives on. Signals
+   * during a reload reopen the logs at once, and cause one more reload when it is done. In a foreground with a terminal SIGHUP
+   * keeps its default and ends the process.
    */
   onReload(handler: () => unknown): void;
   /**

@@ -9,6 +9,8 @@ export class LogsAndReload {
   readonly #logs: readonly ReopenableLog[];
   readonly #handlers: (() => unknown)[] = [];
   #listens = false;
+  #reloading = false;
+  #again = false;
 
   constructor(mode: 'daemon' | 'foreground', logs: readonly ReopenableLog[]) {
     this.#mode = mode;
@@ -22,10 +24,9 @@ export class LogsAndReload {
   }
 
   reopenLogs(): void {
-    for (const { path, mode, descriptors } of this.#logs) {
-      const failure = native().reopenLog(path, mode, [...descriptors]);
-      if (failure !== null) throw failureError(failure);
-    }
+    const failures = this.#logs.map(({ path, mode, descriptors }) => native().reopenLog(path, mode, [...descriptors]));
+    const failure = failures.find((failure) => failure !== null);
+    if (failure) throw failureError(failure);
   }
 
   #listen(): void {
@@ -41,6 +42,18 @@ export class LogsAndReload {
     } catch (error) {
       process.stderr.write(`${(error as Error).message}\n`);
     }
+    // One at a time. However many signals come meanwhile, the last reload begins after the last of them.
+    this.#again = true;
+    if (this.#reloading) return;
+    this.#reloading = true;
+    while (this.#again) {
+      this.#again = false;
+      await this.#runHandlers();
+    }
+    this.#reloading = false;
+  }
+
+  async #runHandlers(): Promise<void> {
     for (const handler of this.#handlers) {
       try {
         await handler();
