@@ -126,6 +126,8 @@ class DaemonErrorImplementation extends Error {
   }
 
   static {
+    // What Node prints above a stack.
+    Object.defineProperty(this, 'name', { value: 'DaemonError' });
     Object.defineProperty(this.prototype, 'name', { value: 'DaemonError', configurable: true, writable: true });
     Object.defineProperty(this.prototype, brand, { value: true });
   }
