@@ -22,7 +22,8 @@ export function runningProgram(): Program {
   if (!isEvaluated && /^(-|\/dev\/stdin|\/dev\/fd\/\d+|\/proc\/self\/fd\/\d+)$/.test(script ?? '')) {
     throw notRestartable(`a program read from ${script} cannot become a daemon: put it into a file`);
   }
-  const rest = script === undefined ? [] : [script, ...args];
+  // Behind code on the command line come arguments, however they look.
+  const rest = script === undefined ? [] : [...(isEvaluated ? ['--'] : []), script, ...args];
   return { program: process.execPath, arguments: [process.argv0, ...flags, ...rest] };
 }
 
