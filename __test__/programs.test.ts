@@ -207,3 +207,11 @@ test('a program with an IPC channel becomes a daemon that does not keep the chan
     [],
   );
 });
+
+test('a message about a program given to node -e does not take an argument for its name', async (t) => {
+  const app = project(t);
+  const program = "require('daemonry').daemonize({}, () => process.exit(5))";
+  const { code, stderr } = await app.node(['-e', program, '/bin/argument']);
+  t.is(code, 1);
+  t.is(stderr, 'daemonry: the daemon did not start: the daemon exited with code 5 before it was up\n');
+});

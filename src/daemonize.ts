@@ -1,8 +1,9 @@
 /** The one call: launcher, daemon or foreground, and what each of them does. */
 import { inspect } from 'node:util';
+import { isMainThread } from 'node:worker_threads';
 import { currentDaemon, DaemonHandle, type Daemon } from './daemon.js';
 import { isDaemonsWorker, markDaemon, modeVariable } from './environment.js';
-import { invalidOption } from './errors.js';
+import { invalidOption, isDaemonError, printsAsSentence } from './errors.js';
 import { launch, type Note } from './launcher.js';
 import { native, nativeOfMainThread, unwrap } from './native.js';
 import type { DaemonStart } from '../index.js';
@@ -40,7 +41,16 @@ export function daemonize(options: DaemonizeOptions, main: (daemon: Daemon) => u
  * @throws a {@link DaemonError} when the daemon does not come up; uncaught, it prints as one sentence
  */
 export function daemonize(options?: DaemonizeOptions): Daemon;
-export function daemonize(options: DaemonizeOptions = {}, main?: (daemon: Daemon) => unknown): Daemon | void {
+export function daemonize(options?: DaemonizeOptions, main?: (daemon: Daemon) => unknown): Daemon | void {
+  try {
+    return begin(options, main);
+  } catch (error) {
+    // A worker's errors are printed by its parent, if it does not catch them.
+    throw isDaemonError(error) && isMainThread ? printsAsSentence(error) : error;
+  }
+}
+
+function begin(options: DaemonizeOptions = {}, main?: (daemon: Daemon) => unknown): Daemon | void {
   const binding = nativeOfMainThread();
   if (main !== undefined && typeof main !== 'function') throw invalidOption('main must be a function');
   const existing = currentDaemon();

@@ -1,7 +1,7 @@
 /** Every error that daemonry throws: its codes, its fields, its one sentence. */
-import { basename } from 'node:path';
 import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
+import { scriptName } from './script.js';
 import { steps } from './steps.js';
 
 /** The name of a failed system call's errno, such as `'EACCES'`. */
@@ -164,8 +164,7 @@ export function systemCallError(step: DaemonStep, doing: string, path: string, c
 
 /** What a program prints about an error that nobody caught. */
 export function sentence(error: DaemonError): string {
-  const program = process.argv[1] === undefined ? 'daemonry' : basename(process.argv[1]);
-  return `${program}: ${error.message}\n`;
+  return `${scriptName() ?? 'daemonry'}: ${error.message}\n`;
 }
 
 /** Makes an uncaught `error` print as its sentence instead of as a page of stack and properties. */

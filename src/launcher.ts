@@ -1,7 +1,7 @@
 /** The launcher: starts the daemon, tells the truth about it, and leaves. */
 import { constants } from 'node:os';
 import type { Failure } from '../index.js';
-import { printsAsSentence, sentence } from './errors.js';
+import { sentence } from './errors.js';
 import { failureError, isFailure, native } from './native.js';
 import type { ReopenableLog, ResolvedOptions } from './options.js';
 import { runningProgram } from './program.js';
@@ -53,7 +53,7 @@ function fail(failure: Failure, options: ResolvedOptions, hasMain: boolean): nev
       native().dieOfSignal(constants.signals[error.signal]);
     }
   }
-  if (!hasMain) throw printsAsSentence(error);
+  if (!hasMain) throw error;
   process.stderr.write(sentence(error));
   return native().exitNow(1) as never;
 }

@@ -56,16 +56,28 @@ function unsupported(cause: unknown): DaemonError {
   const platforms = 'Linux (x64, arm64; glibc, musl) and macOS (x64, arm64)';
   const here = `${process.platform} ${process.arch}`;
   let message = `daemonry has no binary for ${here}: it runs on ${platforms}`;
-  if (chainOf(cause).some((error) => error.code === 'ERR_DLOPEN_DISABLED')) {
-    message = "Node's permission model forbids the native addon of daemonry: add --allow-addons";
+  if (chainOf(cause).some(saysForbidden)) {
+    message = isRestricted()
+      ? "Node's permission model forbids the native addon of daemonry: add --allow-addons"
+      : "Node's --no-addons forbids the native addon of daemonry: start without it";
   } else if (['linux', 'darwin'].includes(process.platform) && ['x64', 'arm64'].includes(process.arch)) {
     message = `daemonry's binary for ${here} cannot be loaded: install it again with optional dependencies`;
   }
   return daemonError('ERR_UNSUPPORTED_PLATFORM', message, {}, cause);
 }
 
-function chainOf(error: unknown): NodeJS.ErrnoException[] {
-  const chain: NodeJS.ErrnoException[] = [];
+/** The generated loader keeps the message, but not the code `ERR_DLOPEN_DISABLED`. */
+function saysForbidden(error: Error): boolean {
+  return error.message.includes('loading addons is disabled');
+}
+
+/** Whether Node's permission model is on. */
+function isRestricted(): boolean {
+  return (process as { permission?: unknown }).permission !== undefined;
+}
+
+function chainOf(error: unknown): Error[] {
+  const chain: Error[] = [];
   for (let next = error; next instanceof Error && !chain.includes(next); next = next.cause) chain.push(next);
   return chain;
 }

@@ -1,10 +1,11 @@
 /** The options of `daemonize`: their documentation, their defaults, and the one place where they are checked. */
 import { accessSync, constants, statSync } from 'node:fs';
-import { basename, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import type { NativeStream } from '../index.js';
 import { daemonEnvironment } from './environment.js';
 import { invalidOption, systemCallError } from './errors.js';
 import { checkName, makePlaces, paths } from './places.js';
+import { scriptName } from './script.js';
 
 /** A file that a daemon writes to. */
 export interface LogFile {
@@ -203,7 +204,7 @@ export function resolveOptions(options: DaemonizeOptions, hasMain: boolean): Res
   const cwd = resolve(options.cwd === undefined ? defaults.cwd : path('cwd', options.cwd));
 
   return {
-    label: name ?? basename(process.argv[1] ?? 'the daemon'),
+    label: name ?? scriptName() ?? 'the daemon',
     pidFile,
     stdin: stream('stdin', options.stdin, { kind: 'null' }),
     stdout,

@@ -1,5 +1,6 @@
 /** The command line by which the daemon becomes a fresh image of the running program. */
 import { daemonError, type DaemonError } from './errors.js';
+import { isEvaluated } from './script.js';
 
 /** An executable and its arguments, `argv[0]` first. */
 export interface Program {
@@ -15,15 +16,15 @@ export function runningProgram(): Program {
     throw notRestartable("a program under node's --watch cannot become a daemon: start it without --watch");
   }
   const [, script, ...args] = process.argv;
-  const isEvaluated = hasFlag('-e', '--eval', '-p', '--print', '-pe');
-  if (hasFlag('-i', '--interactive') || (script === undefined && !isEvaluated)) {
+  const evaluated = isEvaluated();
+  if (hasFlag('-i', '--interactive') || (script === undefined && !evaluated)) {
     throw notRestartable('a program on stdin or in the REPL cannot become a daemon: put it into a file');
   }
-  if (!isEvaluated && /^(-|\/dev\/stdin|\/dev\/fd\/\d+|\/proc\/self\/fd\/\d+)$/.test(script ?? '')) {
+  if (!evaluated && /^(-|\/dev\/stdin|\/dev\/fd\/\d+|\/proc\/self\/fd\/\d+)$/.test(script ?? '')) {
     throw notRestartable(`a program read from ${script} cannot become a daemon: put it into a file`);
   }
   // Behind code on the command line come arguments, however they look.
-  const rest = script === undefined ? [] : [...(isEvaluated ? ['--'] : []), script, ...args];
+  const rest = script === undefined ? [] : [...(evaluated ? ['--'] : []), script, ...args];
   return { program: process.execPath, arguments: [process.argv0, ...flags, ...rest] };
 }
 
