@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,7 +38,9 @@ pub struct Adoption {
     /// The pidfile that the launcher locked for this process.
     pub pid_file: Option<Arc<PidFile>>,
     captures: bool,
-    status: Mutex<Option<File>>,
+    /// Empty once the launcher has let go.
+    status: Arc<Mutex<Option<Arc<File>>>>,
+    is_up: AtomicBool,
 }
 
 /// Takes over the start that `marker`, the value of [`crate::START_VARIABLE`], belongs to. `Ok(None)` when it is not about
@@ -72,7 +75,8 @@ pub unsafe fn adopt(marker: &OsStr) -> Result<Option<Adoption>> {
         wait_for: marker.wait_for,
         pid_file,
         captures: marker.captures,
-        status: Mutex::new(Some(File::from(status))),
+        status: Arc::new(Mutex::new(Some(Arc::new(File::from(status))))),
+        is_up: AtomicBool::new(false),
     }))
 }
 
@@ -89,8 +93,8 @@ fn close_on_exec(fd: RawFd) -> nix::Result<()> {
 }
 
 impl Adoption {
-    /// Tells the launcher. Once the point that it waits for is reached, a thread stays until the launcher has let go and
-    /// completes the pidfile if the launcher could not.
+    /// Tells the launcher, which listens until it lets go. Once the point that it waits for is reached, a thread stays until
+    /// then and completes the pidfile if the launcher could not.
     ///
     /// A launcher that is gone is no error: there is nobody left to tell.
     ///
@@ -98,26 +102,30 @@ impl Adoption {
     ///
     /// [`Error::System`] when a captured stderr cannot be replaced or the thread cannot be started.
     pub fn report(&self, report: &Report) -> Result<()> {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(pipe) = status.as_mut() else { return Ok(()) };
-        let is_up = match report {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(pipe) = status.as_ref() else { return Ok(()) };
+        let says_up = match report {
             Report::Started => self.wait_for <= WaitFor::Start,
             Report::Ready => true,
             _ => false,
         };
-        let memory = if is_up && self.captures { Some(end_capture()?) } else { None };
-        match pipe.write_all(&report.encode()) {
+        if says_up && self.is_up.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let memory = if says_up && self.captures { Some(end_capture()?) } else { None };
+        match pipe.as_ref().write_all(&report.encode()) {
             Err(error) if error.raw_os_error() != Some(libc::EPIPE) => {
                 return Err(Error::system(Step::Adopt, Errno::from_raw(error.raw_os_error().unwrap_or(0))));
             }
             _ => {}
         }
-        if is_up && let Some(pipe) = status.take() {
-            let pid_file = self.pid_file.clone();
+        if says_up {
+            self.is_up.store(true, Ordering::SeqCst);
+            let (pipe, status, pid_file) = (Arc::clone(pipe), Arc::clone(&self.status), self.pid_file.clone());
             std::thread::Builder::new()
                 .name("daemonry".into())
                 .stack_size(WATCH_STACK)
-                .spawn(move || settle(&pipe, pid_file.as_deref(), memory))
+                .spawn(move || settle(pipe, &status, pid_file.as_deref(), memory))
                 .map_err(|error| Error::system(Step::Adopt, Errno::from_raw(error.raw_os_error().unwrap_or(0))))?;
         }
         Ok(())
@@ -136,9 +144,10 @@ fn end_capture() -> Result<OwnedFd> {
 }
 
 /// Waits until the launcher has let go of the pipe, then makes sure that the pidfile is complete.
-fn settle(pipe: &File, pid_file: Option<&PidFile>, memory: Option<OwnedFd>) {
+fn settle(pipe: Arc<File>, status: &Mutex<Option<Arc<File>>>, pid_file: Option<&PidFile>, memory: Option<OwnedFd>) {
     let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
     let _closed = sys::poll(&mut fds, None);
+    drop((status.lock().unwrap_or_else(PoisonError::into_inner).take(), pipe));
     if let Some(pid_file) = pid_file {
         // On failure the pidfile keeps saying "starting", with the right pid: nothing that this thread could mend.
         let _kept = pid_file.commit(std::process::id().cast_signed());
