@@ -1,5 +1,6 @@
 /** The launcher: starts the daemon, tells the truth about it, and leaves. */
 import { constants } from 'node:os';
+import { inspect } from 'node:util';
 import type { Failure } from '../index.js';
 import { sentence } from './errors.js';
 import { failureError, isFailure, native } from './native.js';
@@ -38,8 +39,18 @@ export function launch(options: ResolvedOptions, hasMain: boolean): never {
   });
   if (isFailure(outcome)) return fail(outcome, options, hasMain);
   process.stderr.write(outcome.stderr);
-  options.onStarted?.({ outcome: 'started', pid: outcome.pid });
-  return native().exitNow(0) as never;
+  return native().exitNow(tellStarted(options, outcome.pid) ? 0 : 1) as never;
+}
+
+/** The daemon is up, so whatever `onStarted` throws must not bring back to life what is written below the call. */
+function tellStarted({ onStarted }: ResolvedOptions, pid: number): boolean {
+  try {
+    onStarted?.({ outcome: 'started', pid });
+    return true;
+  } catch (error) {
+    process.stderr.write(`${inspect(error)}\n`);
+    return false;
+  }
 }
 
 function fail(failure: Failure, options: ResolvedOptions, hasMain: boolean): never {
