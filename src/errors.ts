@@ -158,7 +158,7 @@ export function systemCallError(step: DaemonStep, doing: string, path: string, c
   const { code, errno, syscall } = cause as NodeJS.ErrnoException;
   if (code === undefined || errno === undefined) throw cause;
   const reason = getSystemErrorMap().get(errno)?.[1] ?? code;
-  const message = `cannot ${doing} ${path}: ${reason} (${code})`;
+  const message = `cannot ${doing} ${path}: ${reason.charAt(0).toUpperCase()}${reason.slice(1)} (${code})`;
   return daemonError(code as Errno, message, { step, errno, syscall: syscall ?? step, path }, cause);
 }
 

@@ -1,5 +1,5 @@
 /** The options of `daemonize`: their documentation, their defaults, and the one place where they are checked. */
-import { accessSync, constants, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { NativeStream } from '../index.js';
 import { daemonEnvironment } from './environment.js';
@@ -191,7 +191,7 @@ export function resolveOptions(options: DaemonizeOptions, hasMain: boolean): Res
     throw invalidOption('option "waitFor" does not go with a main function, which counts as up when it has settled');
   }
   const places = name === undefined ? undefined : paths(name);
-  const log = options.log ?? places?.logFile;
+  const log = options.log === undefined ? places?.logFile : options.log;
   const logStream = log === undefined ? undefined : fileStream('log', log);
   const stdout = stream('stdout', options.stdout, logStream ?? { kind: 'null' });
   const stderr = stream('stderr', options.stderr, logStream ?? { kind: 'capture' });
@@ -242,7 +242,7 @@ function reopenable(stdout: NativeStream, stderr: NativeStream): ReopenableLog[]
 
 function checkDirectory(directory: string): void {
   try {
-    accessSync(directory, constants.X_OK);
+    // Searched, as a change to it would be.
     statSync(`${directory}/.`);
   } catch (error) {
     throw systemCallError('chdir', 'change the working directory to', directory, error);
