@@ -12,6 +12,8 @@ export interface Outcome {
 export interface RunOptions extends SpawnOptions {
   /** Milliseconds after which the program has hung: it is killed and the run rejects. */
   readonly deadline?: number;
+  /** Lets permissions count for root, too. */
+  readonly unprivileged?: boolean;
 }
 
 /** The path of a file in `__test__/fixtures`. */
@@ -20,8 +22,15 @@ export function fixture(name: string): string {
 }
 
 /** Starts a program; `done` resolves when it has exited and its output is at an end. */
-export function start(command: string, args: readonly string[], { deadline = 60_000, ...options }: RunOptions = {}) {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+export function start(command: string, args: readonly string[], options: RunOptions = {}) {
+  const { deadline = 60_000, unprivileged = false, ...spawnOptions } = options;
+  if (unprivileged && process.geteuid?.() === 0) {
+    return start('setpriv', ['--bounding-set=-dac_override,-dac_read_search', command, ...args], {
+      ...options,
+      unprivileged: false,
+    });
+  }
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...spawnOptions });
   let [stdout, stderr] = ['', ''];
   child.stdout?.setEncoding('utf8').on('data', (text: string) => (stdout += text));
   child.stderr?.setEncoding('utf8').on('data', (text: string) => (stderr += text));

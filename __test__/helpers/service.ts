@@ -12,7 +12,7 @@ export function launchService(options: object, behaviour: Behaviour = 'classic',
 /** The same, for a test that needs it running: fails the test if it does not start, and stops it in the end. Returns its pid. */
 export async function startService(
   t: ExecutionContext,
-  options: { readonly pidFile: string },
+  options: { readonly pidFile: string; readonly [more: string]: unknown },
   behaviour: Behaviour = 'classic',
   run?: RunOptions,
 ): Promise<number> {
