@@ -243,6 +243,7 @@ fn reason(step: Step, errno: Errno) -> &'static str {
             "it is a symbolic link, or leads through too many"
         }
         (OpenStdout | OpenStderr | ReopenLog, Errno::ENXIO) => "it is a FIFO that nobody reads",
+        (OpenStdin | OpenStdout | OpenStderr, Errno::EBADF) => "it is not an open descriptor",
         (OpenStdout | OpenStderr | ReopenLog, Errno::EMLINK) => {
             "it has hard links in a directory that is not root's alone"
         }
