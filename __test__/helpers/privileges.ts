@@ -1,0 +1,40 @@
+/** What this machine lets a test do. A test that cannot run says so in its name. */
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { tmpdir } from 'node:os';
+import anyTest, { type Implementation } from 'ava';
+
+/** An ordinary user without files or processes: nobody. */
+export const nobody = { uid: 65534, gid: 65534 };
+
+/** Why this process cannot run our programs as another user; `undefined` where it can. */
+export const noOtherUser: string | undefined = (() => {
+  if (process.getuid?.() !== 0) return 'only root can run a program as another user';
+  const dist = fileURLToPath(new URL('../../dist/index.js', import.meta.url));
+  const { status } = spawnSync(process.execPath, ['--check', dist], { ...nobody, cwd: '/' });
+  return status === 0 ? undefined : 'other users cannot read this repository or run this node';
+})();
+
+/** Why there can be no namespace of the kind that `unshare` is told by `flags`; `undefined` where there can. */
+function noNamespace(flags: readonly string[], probe: string): string | undefined {
+  const { status } = spawnSync('unshare', [...flags, 'sh', '-c', probe, tmpdir()], { stdio: 'ignore' });
+  return status === 0 ? undefined : `this machine does not allow unshare ${flags.join(' ')}`;
+}
+
+const asRoot = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user'];
+
+/** Runs what follows with mounts of its own, which go when it ends. */
+export const ownMounts = ['unshare', ...asRoot, '--mount'];
+export const noOwnMounts = noNamespace(ownMounts.slice(1), 'mount -t tmpfs tmpfs "$0"');
+
+/** Runs what follows in a PID namespace of its own, which ends with it. */
+export const ownPids = ['unshare', ...asRoot, '--pid', '--fork', '--mount-proc', '--kill-child'];
+export const noOwnPids = noNamespace(ownPids.slice(1), 'true');
+
+/** `test.serial`, or a skipped test that says why. */
+export function testUnless(obstacle: string | undefined) {
+  return (title: string, implementation: Implementation<[]>) => {
+    if (obstacle === undefined) anyTest.serial(title, implementation);
+    else anyTest.skip(`${title} (skipped: ${obstacle})`, implementation);
+  };
+}
