@@ -1,0 +1,362 @@
+import { spawn } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import anyTest from 'ava';
+import { isDaemonError, paths, sendSignal, status, stop, type StopOptions, type Target } from '../dist/index.js';
+import { locksOn } from './helpers/files.js';
+import { nobody, noOtherUser, noOwnPids, ownPids, testUnless } from './helpers/privileges.js';
+import { hasEnded, statusField } from './helpers/processes.js';
+import { fixture, start } from './helpers/run.js';
+import { heard, killOwn, runScript, startDaemon, startScript } from './helpers/script.js';
+import { startService } from './helpers/service.js';
+import { until } from './helpers/until.js';
+import { workspace } from './helpers/workspace.js';
+
+// One at a time: each starts several processes.
+const test = anyTest.serial;
+
+const daemon = 'daemonize({ pidFile: args[0], onStarted: started }); forever();';
+const deaf = `daemonize({ pidFile: args[0], onStarted: started }, () => {
+  process.on('SIGTERM', () => fs.appendFileSync(args[1], 'TERM '));
+  process.on('SIGUSR2', () => process.exit());
+  forever();
+});`;
+
+// A user's place for named daemons that is nobody else's.
+const state = mkdtempSync(join(tmpdir(), 'daemonry-test-state-'));
+process.env.XDG_STATE_HOME = state;
+anyTest.after.always(() => rmSync(state, { recursive: true }));
+
+test('status tells of a running daemon its pid and when its process was started', async (t) => {
+  const { at } = workspace(t);
+  const before = Date.now();
+  const pid = await startService(t, { pidFile: at('a.pid') });
+  const seen = status({ pidFile: at('a.pid') });
+  if (seen.state !== 'running') return t.fail(seen.state);
+  t.deepEqual(Object.keys(seen).sort(), ['pid', 'pidFile', 'since', 'state']);
+  t.is(seen.pid, pid);
+  t.is(seen.pidFile, at('a.pid'));
+  // The kernel counts a process's start in hundredths of a second.
+  t.true(seen.since.getTime() >= before - 50 && seen.since.getTime() <= Date.now() + 50, String(seen.since));
+});
+
+test('status tells of a missing pidfile that the daemon is stopped, also in a missing directory', (t) => {
+  const { at } = workspace(t);
+  t.deepEqual(status({ pidFile: at('a.pid') }), { state: 'stopped', pidFile: at('a.pid') });
+  t.is(status({ pidFile: at('missing', 'a.pid') }).state, 'stopped');
+});
+
+test('status tells of a killed daemon that it is dead, and its last pid', async (t) => {
+  const folder = workspace(t);
+  const pidFile = folder.at('a.pid');
+  const pid = await startDaemon(t, folder, daemon, [pidFile]);
+  process.kill(pid, 'SIGKILL');
+  await until('the lock is free', () => status({ pidFile }).state !== 'running');
+  t.deepEqual(status({ pidFile }), { state: 'dead', pidFile, lastPid: pid });
+  t.is(readFileSync(pidFile, 'utf8'), `${pid}\n`);
+});
+
+testUnless(noOtherUser)("an ordinary user sees that root's daemon runs, and may not stop it", async (t) => {
+  const { path, at } = workspace(t);
+  chmodSync(path, 0o755);
+  const pid = await startService(t, { pidFile: at('a.pid') });
+  const run = { ...nobody, cwd: '/' };
+  const { returned } = await runScript('return status({ pidFile: args[0] })', [at('a.pid')], run);
+  t.like(returned, { state: 'running', pid });
+  const { error } = await runScript('return stop({ pidFile: args[0] })', [at('a.pid')], run);
+  t.like(error, { name: 'DaemonError', code: 'EPERM', step: 'signal' });
+  t.like(status({ pidFile: at('a.pid') }), { state: 'running', pid });
+});
+
+test('a relative path is looked up from the working directory', async (t) => {
+  const { path, at } = workspace(t);
+  const pid = await startService(t, { pidFile: at('a.pid') });
+  const { returned } = await runScript("return status({ pidFile: 'a.pid' })", [], { cwd: path });
+  t.like(returned, { state: 'running', pid, pidFile: at('a.pid') });
+});
+
+testUnless(noOwnPids)('a daemon in another PID namespace is unknown from outside and never signalled', async (t) => {
+  const { at } = workspace(t);
+  const pidFile = at('a.pid');
+  const inside = `"$0" "$1" "$2" classic; exec sleep 1000`;
+  const service = [process.execPath, fixture('service.mjs'), JSON.stringify({ pidFile })];
+  const namespace = start('unshare', [...ownPids.slice(1), 'sh', '-c', inside, ...service], { deadline: 120_000 });
+  t.teardown(async () => {
+    namespace.child.kill('SIGKILL');
+    await until('the namespace has ended', () => status({ pidFile }).state === 'dead');
+  });
+  await until('it is up', () => existsSync(pidFile) && readFileSync(pidFile, 'utf8').endsWith('\n'));
+
+  const seen = status({ pidFile });
+  if (seen.state !== 'unknown') return t.fail(seen.state);
+  const { heldBy } = seen;
+  t.is(statusField(heldBy!, 'NSpid')?.split(/\s+/)[1], readFileSync(pidFile, 'utf8').trim());
+  await t.throwsAsync(stop({ pidFile }), { code: 'ERR_PIDFILE_HELD' });
+  t.throws(() => sendSignal({ pidFile }, 'SIGKILL'), { code: 'ERR_PIDFILE_HELD' });
+  const { error } = await runScript('daemonize({ pidFile: args[0] })', [pidFile]);
+  t.like(error, { code: 'ERR_PIDFILE_HELD', pid: heldBy! });
+  t.false(hasEnded(heldBy!));
+});
+
+testUnless(noOwnPids)('a daemon outside is unknown from another PID namespace and never signalled', async (t) => {
+  const { at } = workspace(t);
+  const pidFile = at('a.pid');
+  const pid = await startService(t, { pidFile });
+  const body = `
+    const codes = [];
+    for (const call of [() => stop({ pidFile: args[0] }), () => sendSignal({ pidFile: args[0] }, 'SIGKILL'),
+      () => PidFile.acquire(args[0]), () => daemonize({ pidFile: args[0] })]) {
+      try { codes.push(await call()); } catch (error) { codes.push(error.code, error.pid); }
+    }
+    return [process.pid, status({ pidFile: args[0] }), ...codes];`;
+  const { returned } = await runScript(body, [pidFile], { via: [...ownPids, '--'] });
+  const [self, seen, ...codes] = returned;
+  t.not(self, pid);
+  t.deepEqual(seen, { state: 'unknown', pidFile });
+  // JSON has null for undefined: no pid.
+  t.deepEqual(
+    codes,
+    Array.from({ length: 8 }, (_, index) => (index % 2 === 0 ? 'ERR_PIDFILE_HELD' : null)),
+  );
+  t.like(status({ pidFile }), { state: 'running', pid });
+});
+
+test('stop ends a daemon, waits for its end and removes the pidfile', async (t) => {
+  const { at } = workspace(t);
+  const pid = await startService(t, { pidFile: at('a.pid') });
+  t.deepEqual(await stop({ pidFile: at('a.pid') }), { outcome: 'stopped', pid });
+  t.true(hasEnded(pid));
+  t.false(existsSync(at('a.pid')));
+  t.deepEqual(await stop({ pidFile: at('a.pid') }), { outcome: 'not-running' });
+});
+
+test('stop kills a daemon that does not end in time, and removes its pidfile', async (t) => {
+  const folder = workspace(t);
+  const pidFile = folder.at('a.pid');
+  const pid = await startDaemon(t, folder, deaf, [pidFile, folder.at('heard')]);
+  t.deepEqual(await stop({ pidFile }, { timeout: 300 }), { outcome: 'killed', pid });
+  t.is(readFileSync(folder.at('heard'), 'utf8'), 'TERM ');
+  t.true(hasEnded(pid));
+  t.false(existsSync(pidFile));
+});
+
+test('stop with force: false throws ERR_STOP_TIMEOUT and leaves the daemon running', async (t) => {
+  const folder = workspace(t);
+  const pidFile = folder.at('a.pid');
+  const pid = await startDaemon(t, folder, deaf, [pidFile, folder.at('heard')]);
+  const error = await t.throwsAsync(stop({ pidFile }, { timeout: 200, force: false }), { code: 'ERR_STOP_TIMEOUT' });
+  t.like(error, { pid, message: `the daemon with pid ${pid} did not end within 200 ms` });
+  t.like(status({ pidFile }), { state: 'running', pid });
+  t.is(readFileSync(folder.at('heard'), 'utf8'), 'TERM ');
+});
+
+test('stop sends the signal that it is told', async (t) => {
+  const folder = workspace(t);
+  const pidFile = folder.at('a.pid');
+  const pid = await startDaemon(t, folder, deaf, [pidFile, folder.at('heard')]);
+  t.deepEqual(await stop({ pidFile }, { killSignal: 'SIGUSR2' }), { outcome: 'stopped', pid });
+  t.false(existsSync(folder.at('heard')));
+});
+
+test('stop waits for the end itself: two of them both succeed', async (t) => {
+  const { at } = workspace(t);
+  const pid = await startService(t, { pidFile: at('a.pid') });
+  const outcomes = await Promise.all([stop({ pidFile: at('a.pid') }), stop({ pidFile: at('a.pid') })]);
+  t.true(hasEnded(pid));
+  t.true(outcomes.some(({ outcome }) => outcome === 'stopped'));
+  t.true(outcomes.every(({ outcome }) => outcome === 'stopped' || outcome === 'not-running'));
+});
+
+test('stop ends a daemon that is still starting, and its launcher fails', async (t) => {
+  const { at } = workspace(t);
+  const pidFile = at('a.pid');
+  const body =
+    'daemonize({ pidFile: args[0] }, async (daemon) => { tell(args[1], daemon.pid); forever(); await new Promise(() => {}); });';
+  const launcher = start(process.execPath, [fixture('script.mjs'), body, pidFile, at('told')]);
+  const pid: number = await heard(at('told'));
+  t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
+  const { code, stderr } = await launcher.done;
+  t.is(code, 1);
+  t.is(stderr, 'script.mjs: script.mjs did not start: the daemon was ended by SIGTERM before it was up\n');
+  t.false(existsSync(pidFile));
+});
+
+test('sendSignal delivers the signal and returns the pid', async (t) => {
+  const folder = workspace(t);
+  const pidFile = folder.at('a.pid');
+  const body = `daemonize({ pidFile: args[0], onStarted: started }, () => {
+    for (const signal of ['SIGUSR2', 'SIGHUP']) process.on(signal, () => fs.appendFileSync(args[1], signal + ' '));
+    forever();
+  });`;
+  const pid = await startDaemon(t, folder, body, [pidFile, folder.at('heard')]);
+  const heardSo = (text: string) =>
+    until(text, () => existsSync(folder.at('heard')) && readFileSync(folder.at('heard'), 'utf8') === text);
+  t.is(sendSignal({ pidFile }, 'SIGUSR2'), pid);
+  await heardSo('SIGUSR2 ');
+  t.is(sendSignal({ pidFile }, 'SIGHUP'), pid);
+  await heardSo('SIGUSR2 SIGHUP ');
+});
+
+for (const reloads of [
+  'daemon.onReload(() => fs.writeFileSync(args[1], ""))',
+  'process.on("SIGHUP", () => fs.writeFileSync(args[1], ""))',
+]) {
+  test(`sendSignal delivers SIGHUP where the daemon has ${reloads.split('(')[0]}`, async (t) => {
+    const folder = workspace(t);
+    const pidFile = folder.at('a.pid');
+    const body = `const daemon = daemonize({ pidFile: args[0], onStarted: started }); ${reloads}; forever();`;
+    const pid = await startDaemon(t, folder, body, [pidFile, folder.at('reloaded')]);
+    t.is(sendSignal({ pidFile }, 'SIGHUP'), pid);
+    await until('it has reloaded', () => existsSync(folder.at('reloaded')));
+  });
+}
+
+test('sendSignal refuses what would end a daemon that is still starting, and delivers SIGCONT', async (t) => {
+  const { at } = workspace(t);
+  const pidFile = at('a.pid');
+  const body = `daemonize({ pidFile: args[0], onStarted: started }, async (daemon) => {
+    process.on('SIGUSR2', () => {});
+    tell(args[1], daemon.pid);
+    await until(() => fs.existsSync(args[2]));
+    forever();
+  });`;
+  const launcher = startScript(body, [pidFile, at('told'), at('go')]);
+  t.teardown(() => stop({ pidFile }));
+  const pid: number = await heard(at('told'));
+  for (const signal of ['SIGUSR2', 'SIGHUP', 'SIGINT'] as const) {
+    t.like(
+      t.throws(() => sendSignal({ pidFile }, signal), { code: 'ERR_SIGNAL_REFUSED' }),
+      { pid, signal },
+    );
+  }
+  t.is(sendSignal({ pidFile }, 'SIGCONT'), pid);
+  writeFileSync(at('go'), '');
+  t.is((await launcher.done).returned, pid);
+  t.is(sendSignal({ pidFile }, 'SIGUSR2'), pid);
+});
+
+test('sendSignal to what is not running names the pidfile, or the places that a name was looked for', (t) => {
+  const { at } = workspace(t);
+  const byPath = t.throws(() => sendSignal({ pidFile: at('a.pid') }, 'SIGTERM'), { code: 'ERR_NOT_RUNNING' });
+  t.like(byPath, { path: at('a.pid'), message: `no daemon is running (pidfile ${at('a.pid')})` });
+  const name = uniqueName();
+  const byName = t.throws(() => sendSignal(name, 'SIGTERM'), { code: 'ERR_NOT_RUNNING' });
+  const places = [userPidFile(name), systemPidFile(name)];
+  t.is(byName?.message, `no daemon named ${name} is running (looked at ${places.join(' and ')})`);
+});
+
+test('a name means the locked pidfile, else the first that is there, else the place of a start', async (t) => {
+  const folder = workspace(t);
+  const name = uniqueName();
+  const user = userPidFile(name);
+  t.deepEqual(status(name), { name, pidFile: paths(name).pidFile, state: 'stopped' });
+
+  mkdirSync(dirname(user), { recursive: true });
+  writeFileSync(user, '1\n');
+  t.deepEqual(status(name), { name, pidFile: user, state: 'dead', lastPid: 1 });
+
+  const pid = await startDaemon(t, folder, daemon, [user, folder.path]);
+  t.like(status(name), { name, pidFile: user, state: 'running', pid });
+  t.is(sendSignal(name, 'SIGCONT'), pid);
+  t.deepEqual(await stop(name), { outcome: 'stopped', pid });
+});
+
+testUnless(process.getuid?.() === 0 ? undefined : 'only root can start a daemon in the places of the system')(
+  "the user's running daemon comes before the system's, and that before a dead one of the user's",
+  async (t) => {
+    const folder = workspace(t);
+    const name = uniqueName();
+    const [user, system] = [userPidFile(name), systemPidFile(name)];
+    t.teardown(() =>
+      [dirname(system), join('/var/log', name)].forEach((place) => rmSync(place, { recursive: true, force: true })),
+    );
+    mkdirSync(dirname(user), { recursive: true });
+
+    const byName = `daemonize({ name: ${JSON.stringify(name)}, onStarted: started }); forever();`;
+    const ofSystem = await startDaemon(t, folder, byName, [folder.path]);
+    t.like(status(name), { name, pidFile: system, state: 'running', pid: ofSystem });
+    writeFileSync(user, '1\n');
+    t.like(status(name), { pidFile: system, state: 'running', pid: ofSystem });
+
+    const ofUser = await startDaemon(t, folder, daemon, [user, folder.path]);
+    t.like(status(name), { pidFile: user, state: 'running', pid: ofUser });
+    t.deepEqual(await stop(name), { outcome: 'stopped', pid: ofUser });
+    t.deepEqual(await stop(name), { outcome: 'stopped', pid: ofSystem });
+    t.deepEqual(await stop(name), { outcome: 'not-running' });
+  },
+);
+
+test('a wrong target, signal or option is named', async (t) => {
+  const { at } = workspace(t);
+  const running = { pidFile: at('a.pid') };
+  const pid = await startService(t, running);
+  const calls: [() => unknown, string][] = [];
+  for (const [target, word] of [
+    ['', "daemon's name"],
+    ['a/b', "daemon's name"],
+    ['..', "daemon's name"],
+    ['a b', "daemon's name"],
+    [undefined, 'target'],
+    [null, 'target'],
+    [7, 'target'],
+    [{}, 'target'],
+    [{ pidFile: '' }, 'target'],
+    [{ pidFile: 7 }, 'target'],
+  ] as [Target, string][]) {
+    calls.push([() => status(target), word], [() => stop(target), word], [() => sendSignal(target, 'SIGTERM'), word]);
+  }
+  for (const signal of ['SIGNONE', 'TERM', '', 15, undefined] as unknown[] as NodeJS.Signals[]) {
+    calls.push([() => sendSignal(running, signal), 'signal']);
+    if (signal !== undefined) calls.push([() => stop(running, { killSignal: signal }), 'killSignal']);
+  }
+  for (const [options, word] of [
+    [{ timeout: -1 }, 'timeout'],
+    [{ timeout: '5s' }, 'timeout'],
+    [{ timeout: Number.NaN }, 'timeout'],
+    [{ force: 'no' }, 'force'],
+    [{ patience: 1 }, 'patience'],
+  ] as [StopOptions, string][]) {
+    calls.push([() => stop(running, options), word]);
+  }
+  for (const [call, word] of calls) {
+    const error = await t.throwsAsync(async () => call(), { code: 'ERR_INVALID_OPTION', name: 'DaemonError' });
+    t.true(isDaemonError(error) && error.message.includes(word), `${error?.message} should mention ${word}`);
+  }
+  t.like(status(running), { state: 'running', pid });
+});
+
+test('an error of daemonry is told from others, and carries only the fields that apply', (t) => {
+  const { at } = workspace(t);
+  const error: Error = t.throws(() => sendSignal({ pidFile: at('a.pid') }, 'SIGTERM'));
+  t.true(error instanceof Error);
+  if (!isDaemonError(error)) return t.fail('not a DaemonError');
+  t.deepEqual({ ...error } as object, { code: 'ERR_NOT_RUNNING', path: at('a.pid') });
+  t.is(error.name, 'DaemonError');
+  t.is(`${error}`, `DaemonError: no daemon is running (pidfile ${at('a.pid')})`);
+  for (const other of [new Error('no daemon is running'), { ...error }, null, undefined, 'ERR_NOT_RUNNING']) {
+    t.false(isDaemonError(other));
+  }
+});
+
+test('a stranger that took the pid of a daemon while it was looked at is not signalled', async (t) => {
+  const folder = workspace(t);
+  const pidFile = folder.at('a.pid');
+  const pid = await startDaemon(t, folder, daemon, [pidFile]);
+  const stranger = spawn('sleep', ['1000'], { stdio: 'ignore' });
+  t.teardown(() => stranger.kill('SIGKILL'));
+  // The lock is the daemon's, the content the stranger's.
+  writeFileSync(pidFile, `${stranger.pid}\n`);
+  t.deepEqual(status({ pidFile }), { state: 'unknown', pidFile, heldBy: pid });
+  t.like(await t.throwsAsync(stop({ pidFile }), { code: 'ERR_PIDFILE_HELD' }), { pid });
+  t.false(hasEnded(stranger.pid!));
+  t.false(hasEnded(pid));
+});
+
+let names = 0;
+function uniqueName() {
+  return `daemonry-test-${process.pid}-${++names}`;
+}
+
+const userPidFile = (name: string) => join(state, 'daemonry', name, `${name}.pid`);
+const systemPidFile = (name: string) => `${process.platform === 'darwin' ? '/var/run' : '/run'}/${name}/${name}.pid`;
