@@ -72,6 +72,12 @@ const cases: {
     reason: link,
   },
   {
+    what: 'a directory',
+    make: (pidFile) => mkdirSync(pidFile),
+    code: 'ERR_NOT_A_PIDFILE',
+    reason: 'it is a directory',
+  },
+  {
     what: 'a FIFO',
     make: (pidFile) => void spawnSync('mkfifo', [pidFile]),
     code: 'ERR_NOT_A_PIDFILE',
@@ -112,6 +118,17 @@ for (const { what, make, code, reason } of cases) {
     t.true(error?.message.includes(reason));
   });
 }
+
+test('a pidfile that is a socket is refused and untouched', async (t) => {
+  const { at } = workspace(t);
+  const pidFile = at('a.pid');
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(pidFile, resolve));
+  t.teardown(() => server.close());
+  const says = `did not start: ${pidFile} is not a pidfile: it is a socket, or a device that is not there`;
+  await refuses(t, pidFile, { code: 'ERR_NOT_A_PIDFILE', path: pidFile, says });
+  await cannotBeLookedAt(t, pidFile, 'ERR_NOT_A_PIDFILE');
+});
 
 test('a pidfile that is a device is refused', async (t) => {
   const { error } = await runScript("daemonize({ pidFile: '/dev/null' })", []);

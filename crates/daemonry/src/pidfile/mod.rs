@@ -299,7 +299,7 @@ enum Attempt {
 }
 
 fn try_acquire(directory: BorrowedFd<'_>, name: &CStr, path: &Path, mode: u32) -> Result<Attempt> {
-    let open_error = Error::at(Step::OpenPidFile, path);
+    let open_error = |errno| cannot_open(errno, path);
     // Without O_CREAT first: with it, another user's file in a sticky directory is EACCES even for root.
     match open_existing(directory, name) {
         Ok(file) => take(directory, name, path, file),
@@ -338,6 +338,16 @@ fn take(directory: BorrowedFd<'_>, name: &CStr, path: &Path, file: OwnedFd) -> R
 }
 
 const OPEN_FLAGS: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
+
+/// The kinds of files that cannot even be opened are no pidfiles either.
+fn cannot_open(errno: Errno, path: &Path) -> Error {
+    let reason = match errno {
+        Errno::EISDIR => "it is a directory",
+        Errno::ENXIO | Errno::EOPNOTSUPP => "it is a socket, or a device that is not there",
+        errno => return Error::at(Step::OpenPidFile, path)(errno),
+    };
+    Error::NotAPidFile { reason, path: path.to_owned() }
+}
 
 fn open_existing(directory: BorrowedFd<'_>, name: &CStr) -> nix::Result<OwnedFd> {
     retry(|| nix::fcntl::openat(directory, name, OPEN_FLAGS | OFlag::O_RDWR, Mode::empty()))

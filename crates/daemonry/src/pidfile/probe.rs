@@ -8,7 +8,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::content::{Content, Phase};
-use super::{OPEN_FLAGS, held, is_pidfile, read_content};
+use super::{OPEN_FLAGS, cannot_open, held, is_pidfile, read_content};
 use crate::error::{Error, Result, Step};
 use crate::sys::{self, Holder, retry};
 
@@ -60,7 +60,7 @@ pub(crate) fn probe_path(path: &Path) -> Result<Option<Probe>> {
     let file = match retry(|| nix::fcntl::open(path, OPEN_FLAGS | OFlag::O_RDONLY, Mode::empty())) {
         Ok(file) => file,
         Err(Errno::ENOENT) => return Ok(None),
-        Err(errno) => return Err(Error::at(Step::OpenPidFile, path)(errno)),
+        Err(errno) => return Err(cannot_open(errno, path)),
     };
     if !is_pidfile(file.as_fd(), path)? {
         return Ok(None);
