@@ -196,6 +196,18 @@ async function onOwnFileSystem(options: string, prepare: string, { path, at }: W
   return { exit, stderr, errors: [daemonized, acquired].map((line) => JSON.parse(line).error), files, at };
 }
 
+testUnless(noOwnMounts)('a pidfile on a full disk is told, and no file stays behind', async (t) => {
+  const folder = workspace(t);
+  const pidFile = folder.at('a.pid');
+  const fill = 'cat /dev/zero >"$0/fill" 2>/dev/null';
+  const { exit, stderr, errors, files } = await onOwnFileSystem('size=8k', fill, folder);
+  const sentence = `cannot write the pidfile ${pidFile}: No space left on device (ENOSPC)`;
+  t.is(stderr, `service.mjs: service.mjs did not start: ${sentence}\n`);
+  t.is(exit, 'exit 1');
+  for (const error of errors) t.like(error, { code: 'ENOSPC', step: 'write-pid', path: pidFile });
+  t.deepEqual(files, ['fill']);
+});
+
 testUnless(noOwnMounts)('a pidfile on a read-only file system is told and untouched', async (t) => {
   const folder = workspace(t);
   const pidFile = folder.at('a.pid');

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -202,7 +203,7 @@ impl<'a> Start<'a> {
                 return Err(Error::StartTimeout { limit: plan.start_timeout });
             }
             let wake = alive_until.map_or(deadline, |until: Instant| until.min(deadline));
-            self.turn(wake)?;
+            self.turn(plan, wake)?;
         }
     }
 
@@ -220,7 +221,7 @@ impl<'a> Start<'a> {
         let pid = daemon.pid;
         if daemon.process.as_ref().is_none_or(Process::has_ended) {
             // What it said last may still be in the pipes.
-            self.read_frames()?;
+            self.read_frames(plan)?;
             self.read_reports()?;
             let said = self.failure.take().unwrap_or(Error::StartFailed { exit: None, reason: None });
             return Err(self.with_exit(said));
@@ -235,7 +236,7 @@ impl<'a> Start<'a> {
     }
 
     /// Waits for one thing to happen.
-    fn turn(&mut self, wake: Instant) -> Result<()> {
+    fn turn(&mut self, plan: &LaunchPlan, wake: Instant) -> Result<()> {
         let process = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref());
         let must_ask = process.is_some_and(|process| process.exit_event().is_none());
         let wake = if must_ask { wake.min(Instant::now() + EXIT_POLL) } else { wake };
@@ -253,7 +254,7 @@ impl<'a> Start<'a> {
             (!self.exec_closed && is_ready(&self.ends.exec), !self.status_closed && is_ready(&self.ends.status))
         };
         if exec_ready {
-            self.read_frames()?;
+            self.read_frames(plan)?;
         }
         if status_ready {
             self.read_reports()?;
@@ -261,7 +262,7 @@ impl<'a> Start<'a> {
         Ok(())
     }
 
-    fn read_frames(&mut self) -> Result<()> {
+    fn read_frames(&mut self, plan: &LaunchPlan) -> Result<()> {
         while !self.exec_closed && has_input(self.ends.exec.as_fd()) {
             self.exec_closed |= read_some(self.ends.exec.as_fd(), &mut self.frames)?;
         }
@@ -276,7 +277,8 @@ impl<'a> Start<'a> {
                 }
                 Some(Frame::Failed { step, errno }) => {
                     let step = Step::from_number(step).unwrap_or(Step::Exec);
-                    self.failure = Some(Error::system(step, Errno::from_raw(errno)));
+                    let path = plan.path_at(step).map(Path::to_owned);
+                    self.failure = Some(Error::System { step, errno: Errno::from_raw(errno), path });
                 }
                 None => {}
             }

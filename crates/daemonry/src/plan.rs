@@ -3,7 +3,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr;
 use std::time::Duration;
 
@@ -94,6 +94,15 @@ impl LaunchPlan {
             return refuse("the time to stay alive must be shorter than the start's time-out");
         }
         Ok(())
+    }
+
+    /// The file that a step of the child is about.
+    pub(crate) fn path_at(&self, step: Step) -> Option<&Path> {
+        match step {
+            Step::WritePid | Step::LockRecord => self.pid_file.as_deref(),
+            Step::Exec => Some(&self.program),
+            _ => None,
+        }
     }
 }
 
