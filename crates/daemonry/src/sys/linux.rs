@@ -187,7 +187,8 @@ pub(crate) fn holder(file: BorrowedFd<'_>, claimed: Option<i32>) -> Holder {
     match flock_taker(file) {
         Lock::Free => Holder::Nobody,
         Lock::Held(Some(taker)) if holds_lock(taker, identity) => Holder::Taker(taker),
-        Lock::Held(taker) => Holder::Other(taker),
+        // Its taker is gone, or hidden: whoever keeps it now came by it through fork.
+        Lock::Held(_) => Holder::Other(processes().find(|&pid| holds_lock(pid, identity))),
     }
 }
 
@@ -272,15 +273,18 @@ fn name_in_lock_list(file: BorrowedFd<'_>) -> Option<String> {
 /// Whether a process other than the caller still has `file` open, as far as the caller may see.
 pub(crate) fn others_hold(file: BorrowedFd<'_>) -> bool {
     let Ok(identity) = super::identity(file) else { return false };
-    let own = std::process::id().to_string();
-    let Ok(processes) = fs::read_dir("/proc") else { return true };
-    processes.flatten().any(|process| {
-        let name = process.file_name();
-        name.as_encoded_bytes().first().is_some_and(u8::is_ascii_digit)
-            && name.as_os_str() != own.as_str()
-            && fs::read_dir(process.path().join("fd"))
+    let own = std::process::id().cast_signed();
+    processes().any(|pid| {
+        pid != own
+            && fs::read_dir(format!("/proc/{pid}/fd"))
                 .is_ok_and(|entries| entries.flatten().any(|entry| is_file(&entry, identity)))
     })
+}
+
+/// Every process that can be seen.
+fn processes() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// How an own child ended, without reaping it; `None` while it runs and for other processes.
