@@ -57,6 +57,25 @@ test('status tells of a killed daemon that it is dead, and its last pid', async 
   t.is(readFileSync(pidFile, 'utf8'), `${pid}\n`);
 });
 
+test('status sees a lock however many others come and go meanwhile', async (t) => {
+  const { path, at } = workspace(t);
+  const pidFile = at('a.pid');
+  writeFileSync(pidFile, '');
+  // Not by a daemon: without a record lock the kernel's list of locks is all there is.
+  const holder = spawn('flock', ['--no-fork', pidFile, 'sleep', '1000'], { stdio: 'ignore' });
+  t.teardown(() => holder.kill('SIGKILL'));
+  await until('it is locked', () => locksOn(pidFile).length > 0);
+  for (const name of ['b.pid', 'c.pid']) {
+    const { child, done } = startScript('for (;;) PidFile.acquire(args[0]).release();', [at(name)]);
+    done.catch(() => {});
+    t.teardown(() => killOwn(path, child.pid!));
+    await until('others come and go', () => existsSync(at(name)));
+  }
+  const states = new Set(Array.from({ length: 500 }, () => status({ pidFile }).state));
+  t.deepEqual([...states], ['starting']);
+  t.is(holder.signalCode, null);
+});
+
 testUnless(noOtherUser)("an ordinary user sees that root's daemon runs, and may not stop it", async (t) => {
   const { path, at } = workspace(t);
   chmodSync(path, 0o755);

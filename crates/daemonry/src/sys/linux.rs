@@ -1,7 +1,7 @@
 //! Linux: pidfds, record locks that survive exec, `/proc`, `close_range`, `CLONE_PARENT`.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,6 +23,12 @@ const RECORD_OFFSET: libc::off64_t = 1 << 40;
 
 /// The inode of the initial PID namespace (`PROC_PID_INIT_INO`), the only one whose `/proc/locks` lists every lock.
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// What `/proc/locks` tells in one go: less than a page of it has no gaps.
+const CONSISTENT: usize = 4096 - 128;
+
+/// How often a lock is looked for in a list that may have gaps.
+const LOCK_LIST_LOOKS: usize = 4;
 
 /// How often the exit of a process without a pidfd is looked for.
 const EXIT_POLL: Duration = Duration::from_millis(10);
@@ -225,14 +231,20 @@ enum Lock {
 
 /// Whether a `flock` is on the file, and who took it.
 fn flock_taker(file: BorrowedFd<'_>) -> Lock {
-    if let (Ok(locks), Some(name)) = (fs::read_to_string("/proc/locks"), name_in_lock_list(file)) {
-        // "1: FLOCK  ADVISORY  WRITE 1234 08:01:131 0 EOF"; waiting ones have "->" as second word.
-        for line in locks.lines() {
-            let mut words = line.split_ascii_whitespace().skip(1);
-            if words.next() == Some("FLOCK") && words.nth(3) == Some(name.as_str()) {
-                let taker = line.split_ascii_whitespace().nth(4).and_then(|pid| pid.parse().ok());
-                return Lock::Held(taker.filter(|&pid| pid > 0));
+    if let (Ok(mut locks), Some(name)) = (lock_list(), name_in_lock_list(file)) {
+        for _ in 0..LOCK_LIST_LOOKS {
+            // "1: FLOCK  ADVISORY  WRITE 1234 08:01:131 0 EOF"; waiting ones have "->" as second word.
+            for line in locks.lines() {
+                let mut words = line.split_ascii_whitespace().skip(1);
+                if words.next() == Some("FLOCK") && words.nth(3) == Some(name.as_str()) {
+                    let taker = line.split_ascii_whitespace().nth(4).and_then(|pid| pid.parse().ok());
+                    return Lock::Held(taker.filter(|&pid| pid > 0));
+                }
             }
+            if locks.len() < CONSISTENT {
+                break;
+            }
+            locks = lock_list().unwrap_or_default();
         }
         if fs::read_link("/proc/self/ns/pid").is_ok_and(|name| name.as_os_str() == INITIAL_PID_NAMESPACE) {
             return Lock::Free;
@@ -248,6 +260,24 @@ fn flock_taker(file: BorrowedFd<'_>) -> Lock {
         Lock::Free
     } else {
         Lock::Held(None)
+    }
+}
+
+/// The kernel's list of locks.
+///
+/// It is consistent within one `read(2)`, which is given a page at most. Between two reads a lock that somebody takes or
+/// releases shifts the rest, and a line is missed: hence no small reads, and several looks at a long list.
+fn lock_list() -> io::Result<String> {
+    let mut file = fs::File::open("/proc/locks")?;
+    let mut list = Vec::new();
+    let mut chunk = [0; 4 * CONSISTENT];
+    loop {
+        match file.read(&mut chunk) {
+            Ok(0) => return Ok(String::from_utf8_lossy(&list).into_owned()),
+            Ok(read) => list.extend(chunk.iter().take(read)),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
