@@ -234,6 +234,14 @@ test('a daemon that looks at itself, however it spells the path, keeps its recor
   t.true(locksOn(at('real/a.pid')).some(({ kind, pid: owner }) => kind === 'POSIX' && owner === pid));
 });
 
+test('a program that looks at its pidfile above daemonize() has its record lock back below', async (t) => {
+  const folder = workspace(t);
+  const pidFile = folder.at('a.pid');
+  const body = `status({ pidFile: args[0] }); ${daemon}`;
+  const pid = await startDaemon(t, folder, body, [pidFile]);
+  t.true(locksOn(pidFile).some(({ kind, pid: owner }) => kind === 'POSIX' && owner === pid));
+});
+
 test('a daemon that read its own pidfile has lost its record lock and is proven all the same', async (t) => {
   const folder = workspace(t);
   const pidFile = folder.at('a.pid');

@@ -108,6 +108,8 @@ impl PidFile {
         let file = unsafe { OwnedFd::from_raw_fd(fd) };
         let mut adopted = Self { path: path.to_owned(), directory, name, file, held: false };
         adopted.note_held()?;
+        // Whatever looked at the pidfile in this process before, and closed it again, has dropped the record lock.
+        sys::lock_record(fd).or_else(tolerate_no_record_locks).map_err(Error::at(Step::LockRecord, path))?;
         Ok(adopted)
     }
 
