@@ -217,6 +217,16 @@ test('sendSignal delivers the signal and returns the pid', async (t) => {
   await heardSo('SIGUSR2 SIGHUP ');
 });
 
+test('sendSignal refuses SIGHUP for a daemon that does not catch it, and the daemon lives on', async (t) => {
+  const folder = workspace(t);
+  const pidFile = folder.at('a.pid');
+  const pid = await startDaemon(t, folder, daemon, [pidFile]);
+  const error = t.throws(() => sendSignal({ pidFile }, 'SIGHUP'), { code: 'ERR_SIGNAL_REFUSED' });
+  t.like(error, { pid, signal: 'SIGHUP' });
+  t.like(status({ pidFile }), { state: 'running', pid });
+  t.is(sendSignal({ pidFile }, 'SIGCONT'), pid);
+});
+
 for (const reloads of [
   'daemon.onReload(() => fs.writeFileSync(args[1], ""))',
   'process.on("SIGHUP", () => fs.writeFileSync(args[1], ""))',

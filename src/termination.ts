@@ -7,8 +7,11 @@ import { native } from './native.js';
 /** Ask the daemon to stop, for one that opted in. */
 const stopSignals = ['SIGTERM', 'SIGINT'] as const;
 
-/** End the process by default; the pidfile goes first, even when the event loop is blocked. */
-const endingSignals = [...stopSignals, 'SIGHUP', 'SIGQUIT'] as const;
+/**
+ * End the process by default; the pidfile goes first, even when the event loop is blocked. Not SIGHUP: who catches it seems to
+ * reload, and would be ended by the reload that `sendSignal` does not refuse then.
+ */
+const endingSignals = [...stopSignals, 'SIGQUIT'] as const;
 
 export class Termination {
   readonly #pidFile: NativePidFile | undefined;
