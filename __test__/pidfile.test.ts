@@ -367,3 +367,20 @@ for (const [how, body] of [
     t.false(existsSync(at('a.pid')));
   });
 }
+
+test('PidFile.acquire names an option that is wrong', (t) => {
+  const { at } = workspace(t);
+  const acquire = (path: unknown, options?: unknown) => () => PidFile.acquire(path as string, options as object);
+  for (const [call, word] of [
+    [acquire(''), 'path'],
+    [acquire(7), 'path'],
+    [acquire(at('a.pid'), { mode: '0644' }), 'mode'],
+    [acquire(at('a.pid'), { mode: 0o10000 }), 'mode'],
+    [acquire(at('a.pid'), { mode: 0o666 }), 'mode'],
+    [acquire(at('a.pid'), { modus: 0o600 }), 'modus'],
+  ] as const) {
+    const error = t.throws(call, { code: 'ERR_INVALID_OPTION' });
+    t.true(error?.message.includes(word), error?.message);
+  }
+  t.false(existsSync(at('a.pid')));
+});

@@ -1,6 +1,6 @@
 /** Looking at daemons, signalling and stopping them, by name or pidfile. */
 import { constants } from 'node:os';
-import { daemonError, invalidOption } from './errors.js';
+import { daemonError } from './errors.js';
 import { isFailure, native, unwrap } from './native.js';
 import { check, defaults } from './options.js';
 import { locate, type Target } from './places.js';
@@ -89,9 +89,7 @@ export function status(target: Target): DaemonStatus {
  * @throws `ERR_STOP_TIMEOUT`, `ERR_PIDFILE_HELD`, `ERR_NOT_A_PIDFILE`, `ERR_INVALID_OPTION`, a {@link SystemCallError}
  */
 export async function stop(target: Target, options: StopOptions = {}): Promise<StopResult> {
-  for (const option of Object.keys(options)) {
-    if (!['killSignal', 'timeout', 'force'].includes(option)) throw invalidOption(check.unknownOption(option));
-  }
+  check.only(options, 'killSignal', 'timeout', 'force');
   const signal = signalNumber('killSignal', options.killSignal ?? 'SIGTERM');
   const timeout = check.milliseconds('timeout', options.timeout, defaults.killTimeout);
   const force = check.boolean('force', options.force, true);

@@ -332,10 +332,15 @@ function show(value: unknown): string {
   return JSON.stringify(value) ?? 'undefined';
 }
 
+/** Throws for an option that is not one of `known`. */
+function only(options: object, ...known: string[]): void {
+  for (const option of Object.keys(options)) if (!known.includes(option)) throw invalidOption(unknownOption(option));
+}
+
 function unknownOption(option: string): string {
   const meant = [...known].find((name) => name.toLowerCase() === option.toLowerCase().replaceAll(/[-_]/g, ''));
   return `unknown option "${option}"${meant === undefined ? '' : `: did you mean "${meant}"?`}`;
 }
 
 /** For options of other calls: only these keys, and only these types. */
-export const check = { milliseconds, boolean, mode, path, callback, unknownOption, invalid };
+export const check = { milliseconds, boolean, mode, path, callback, only, invalid };

@@ -24,6 +24,7 @@ export class PidFile implements Disposable {
    * {@link SystemCallError}
    */
   static acquire(path: string, options: { readonly mode?: number } = {}): PidFile {
+    check.only(options, 'mode');
     const mode = check.mode('mode', options.mode, defaults.pidFileMode);
     if ((mode & 0o002) !== 0) throw invalidOption('option "mode" must not let everybody write');
     return new PidFile(unwrap(native().acquirePidFile(resolve(check.path('path', path)), mode)));
