@@ -16,6 +16,9 @@ import { workspace, type Workspace } from './helpers/workspace.js';
 // One at a time: each starts several processes.
 const test = anyTest.serial;
 
+// More than any kernel gives: whatever goes wrong, no process is hit.
+const noPid = 2 ** 31 - 1;
+
 /** What a start on a bad pidfile tells. */
 interface Refusal {
   readonly code: string;
@@ -61,7 +64,7 @@ const cases: {
 }[] = [
   {
     what: 'a symbolic link to a pidfile',
-    make: (pidFile, { at }) => (writeFileSync(at('other.pid'), '1\n'), symlinkSync(at('other.pid'), pidFile)),
+    make: (pidFile, { at }) => (writeFileSync(at('other.pid'), `${noPid}\n`), symlinkSync(at('other.pid'), pidFile)),
     code: 'ELOOP',
     reason: link,
   },
@@ -85,14 +88,14 @@ const cases: {
   },
   {
     what: 'a file with another hard link',
-    make: (pidFile, { at }) => (writeFileSync(at('other.pid'), '1\n'), linkSync(at('other.pid'), pidFile)),
+    make: (pidFile, { at }) => (writeFileSync(at('other.pid'), `${noPid}\n`), linkSync(at('other.pid'), pidFile)),
     code: 'ERR_NOT_A_PIDFILE',
     reason: 'it has more than one hard link',
   },
   ...[
     ['text', 'do not lose me\n'],
-    ['JSON', '{"pid":1}\n'],
-    ['a pid with a comment', '1 # the service\n'],
+    ['JSON', `{"pid":${noPid}}\n`],
+    ['a pid with a comment', `${noPid} # the service\n`],
     ['bytes that are no text', '\xff\xfe\x00\x01'],
     ['endless digits', '7'.repeat(5000)],
   ].map(([what, content]) => ({
@@ -176,7 +179,7 @@ for (const [what, mode] of [
 testUnless(noOtherUser)("another user's pidfile that may only be read is refused and untouched", async (t) => {
   const { path, at } = workspace(t);
   chmodSync(path, 0o777);
-  writeFileSync(at('a.pid'), '1\n');
+  writeFileSync(at('a.pid'), `${noPid}\n`);
   const says = `did not start: cannot open the pidfile ${at('a.pid')}: Permission denied (EACCES)`;
   const fields = { code: 'EACCES', step: 'open-pidfile', path: at('a.pid'), says };
   await refuses(t, at('a.pid'), fields, { ...nobody, cwd: '/' });
@@ -265,7 +268,7 @@ test('a pidfile held by a helper of a dead daemon names the helper, and nobody i
 test('a pidfile locked by a stranger is refused and untouched, and its holder is named', async (t) => {
   const { at } = workspace(t);
   const pidFile = at('a.pid');
-  writeFileSync(pidFile, '1\n');
+  writeFileSync(pidFile, `${noPid}\n`);
   const holder = spawn('flock', ['--no-fork', pidFile, 'sleep', '1000'], { stdio: 'ignore' });
   t.teardown(() => holder.kill('SIGKILL'));
   await until('it is locked', () => locksOn(pidFile).length > 0);
@@ -278,10 +281,10 @@ test('a pidfile locked by a stranger is refused and untouched, and its holder is
 for (const [what, content] of [
   ['empty', ''],
   ['full of NULs', '\0'.repeat(512)],
-  ['with a negative pid', '-1\n'],
+  ['with a negative pid', `-${noPid}\n`],
   ['with the pid 0', '0\n'],
   ['with an overlong pid', '99999999999999999999\n'],
-  ['with two pids', '1 2\n'],
+  ['with two pids', `${noPid} ${noPid}\n`],
 ] as const) {
   test(`an old pidfile ${what} is dead, stops nobody and blocks no start`, async (t) => {
     const { at } = workspace(t);

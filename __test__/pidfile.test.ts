@@ -47,7 +47,7 @@ test("the daemon's own umask does not matter to the pidfile", async (t) => {
 
 test('an existing pidfile keeps its mode and is taken over', async (t) => {
   const { at } = workspace(t);
-  writeFileSync(at('a.pid'), '123456789\n');
+  writeFileSync(at('a.pid'), '2147483647\n');
   chmodSync(at('a.pid'), 0o600);
   const { ino } = statSync(at('a.pid'));
   const pid = await startService(t, { pidFile: at('a.pid') });
@@ -161,13 +161,13 @@ for (const [how, body, signal] of [
     renameSync(at('a.pid'), at('old.pid'));
     writeFileSync(at('a.pid'), `${replaced}\n`);
     const rewritten = await startDaemon(t, folder, body, [at('b.pid')]);
-    writeFileSync(at('b.pid'), '123456789\n');
+    writeFileSync(at('b.pid'), '2147483647\n');
     for (const pid of [replaced, rewritten]) {
       process.kill(pid, signal);
       await until('it has ended', () => hasEnded(pid));
     }
     t.is(content(at('a.pid')), `${replaced}\n`);
-    t.is(content(at('b.pid')), '123456789\n');
+    t.is(content(at('b.pid')), '2147483647\n');
   });
 }
 
@@ -188,7 +188,7 @@ testUnless(noOtherUser)('a daemon that may not write the directory empties its p
 testUnless(noOtherUser)("root takes over another user's pidfile in a sticky directory", async (t) => {
   const { path, at } = workspace(t);
   chmodSync(path, 0o1777);
-  const { returned } = await runScript('fs.writeFileSync(args[0], "1\\n"); return 1', [at('a.pid')], {
+  const { returned } = await runScript('fs.writeFileSync(args[0], ""); return 1', [at('a.pid')], {
     ...nobody,
     cwd: '/',
   });
