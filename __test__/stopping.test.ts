@@ -6,7 +6,7 @@ import { bench, read } from './helpers/program.js';
 import { start } from './helpers/run.js';
 import { until } from './helpers/until.js';
 
-const signals = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'] as const;
+const signals = ['SIGTERM', 'SIGINT', 'SIGQUIT'] as const;
 
 for (const signal of signals) {
   test(`${signal} ends a program that opted into nothing by the signal itself, and removes its pidfile`, async (t) => {

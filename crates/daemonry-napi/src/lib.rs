@@ -7,7 +7,7 @@ mod plan;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use daemonry::{Adoption, Errno, LogFile, PidFile, Report, Status, Step, StopOptions, Stopped, WaitFor};
 use napi::bindgen_prelude::{Either, Env, Object};
@@ -115,16 +115,13 @@ impl DaemonStart {
     }
 }
 
-/// How long a start that is under way may take to become a daemon with a pid.
-const START_PATIENCE: Duration = Duration::from_secs(5);
-
 /// Locks a pidfile for this process, which stays in the foreground.
 #[napi]
 pub fn acquire_pid_file(path: String, mode: u32) -> Either<NativePidFile, Failure> {
-    let acquired = PidFile::acquire(Path::new(&path), mode, START_PATIENCE).and_then(|mut file| {
+    let acquired = PidFile::acquire(Path::new(&path), mode).and_then(|mut file| {
         if let Err(error) = file.claim() {
             // Nothing of a claim that failed stays; the claim's error says more than one of the removal.
-            let _left = file.remove(Some(std::process::id().cast_signed()));
+            let _left = file.remove(None);
             return Err(error);
         }
         Ok(NativePidFile { file: Some(Arc::new(file)) })

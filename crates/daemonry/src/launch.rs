@@ -87,13 +87,13 @@ pub fn launch(plan: &LaunchPlan) -> std::result::Result<Started, LaunchFailure> 
         signals.sleep(pause)
     };
     let pid_file = match &plan.pid_file {
-        Some(path) => Some(PidFile::acquire_pausing(path, pidfile::DEFAULT_MODE, plan.start_timeout, pause)?),
+        Some(path) => Some(PidFile::acquire_pausing(path, pidfile::DEFAULT_MODE, pause)?),
         None => None,
     };
     let outcome = launch_locked(plan, pid_file.as_ref(), signals.as_ref());
-    if let (Err(failure), Some(pid_file)) = (&outcome, &pid_file) {
+    if let (Err(_), Some(pid_file)) = (&outcome, &pid_file) {
         // Why the start failed matters more than a file that stays behind: unlocked, it says "dead".
-        let _left = pid_file.remove(failure.pid);
+        let _left = pid_file.remove(None);
     }
     outcome
 }

@@ -31,6 +31,10 @@ pub const DEFAULT_MODE: u32 = 0o644;
 /// SIGKILL and the death.
 const UNPROVEN_PATIENCE: Duration = Duration::from_millis(600);
 
+/// How long a starter that has the lock, but no daemon yet, is waited for. It needs milliseconds unless the machine is
+/// overloaded; a stranger that locked the file looks the same and stays.
+const STARTER_PATIENCE: Duration = Duration::from_secs(4);
+
 /// Between two tries, jittered between half and the whole of it.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -50,27 +54,22 @@ pub struct PidFile {
 impl PidFile {
     /// Locks the pidfile at `path`, creating it with exactly `mode` if there is none, and empties it.
     ///
-    /// A holder that is still starting and has not yet written its pid is waited for up to `patience`.
+    /// A holder that cannot be proven is given a moment: it may be about to write its pid, or to die.
     ///
     /// # Errors
     ///
     /// [`Error::AlreadyRunning`] with the holder's pid; [`Error::PidFileHeld`] when the lock is held but not by the process in
     /// the file; [`Error::NotAPidFile`], the file untouched, when it is not a regular file with one link that is empty or
     /// holds a number; [`Error::System`].
-    pub fn acquire(path: &Path, mode: u32, patience: Duration) -> Result<Self> {
-        Self::acquire_pausing(path, mode, patience, |pause| {
+    pub fn acquire(path: &Path, mode: u32) -> Result<Self> {
+        Self::acquire_pausing(path, mode, |pause| {
             std::thread::sleep(pause);
             Ok(())
         })
     }
 
     /// The same for a caller that has its own way to pause, and may give up.
-    pub(crate) fn acquire_pausing(
-        path: &Path,
-        mode: u32,
-        patience: Duration,
-        pause: impl Fn(Duration) -> Result<()>,
-    ) -> Result<Self> {
+    pub(crate) fn acquire_pausing(path: &Path, mode: u32, pause: impl Fn(Duration) -> Result<()>) -> Result<Self> {
         let begun = Instant::now();
         let (directory, name) = open_directory(path)?;
         loop {
@@ -85,7 +84,7 @@ impl PidFile {
                     }
                     (UNPROVEN_PATIENCE, Some(pid))
                 }
-                Attempt::Held(Probe { holder: Holder::Taker(pid), .. }) => (patience.max(UNPROVEN_PATIENCE), Some(pid)),
+                Attempt::Held(Probe { holder: Holder::Taker(pid), .. }) => (STARTER_PATIENCE, Some(pid)),
                 Attempt::Held(Probe { holder: Holder::Other(pid), .. }) => (UNPROVEN_PATIENCE, pid),
                 Attempt::Vanished | Attempt::Held(_) => (UNPROVEN_PATIENCE, None),
             };
@@ -158,8 +157,8 @@ impl PidFile {
         }
     }
 
-    /// Removes the file if its name still names it and it is empty or holds `pid`; empties it where the directory cannot be
-    /// written.
+    /// Removes the file if its name still names it; empties it where the directory cannot be written. With `pid` only if that
+    /// is what it holds; without, whatever it holds, as the process may that took the lock and whose start has failed.
     pub fn remove(&self, pid: Option<i32>) -> Result<()> {
         let removal = Removal { directory: self.directory.as_raw_fd(), name: &self.name, file: self.file.as_raw_fd() };
         removal.run(pid).map_err(Error::at(Step::RemovePidFile, &self.path))
@@ -198,11 +197,15 @@ impl Removal<'_> {
         let file = unsafe { BorrowedFd::borrow_raw(self.file) };
         // SAFETY: as above.
         let directory = unsafe { BorrowedFd::borrow_raw(self.directory) };
-        let mut buffer = [0; 64];
-        let length = retry(|| nix::sys::uio::pread(file, &mut buffer, 0))?;
-        let content = buffer.get(..length).and_then(Content::parse);
-        let is_own = length == 0 || content.is_some_and(|content| content.pid.is_some() && content.pid == pid);
-        if !is_own || !is_named(directory, self.name, file)? {
+        if let Some(pid) = pid {
+            let mut buffer = [0; 64];
+            let length = retry(|| nix::sys::uio::pread(file, &mut buffer, 0))?;
+            let content = buffer.get(..length).and_then(Content::parse);
+            if content.is_none_or(|content| content.pid != Some(pid)) {
+                return Ok(());
+            }
+        }
+        if !is_named(directory, self.name, file)? {
             return Ok(());
         }
         match nix::unistd::unlinkat(directory, self.name, nix::unistd::UnlinkatFlags::NoRemoveDir) {
