@@ -229,7 +229,7 @@ test('in a foreground without a terminal, SIGHUP reloads', async (t) => {
   t.like(await done, { code: 0, signal: null });
 });
 
-test('in a foreground with a terminal, SIGHUP ends the program, and its pidfile goes', async (t) => {
+test('in a foreground with a terminal, SIGHUP ends the program, and its pidfile says so', async (t) => {
   const { write, notes, pidFile } = bench(t);
   const path = write(`
     daemonize(options).onReload(() => note('reloaded'));
@@ -242,5 +242,5 @@ test('in a foreground with a terminal, SIGHUP ends the program, and its pidfile 
   const { code, stdout } = await run('script', ['-qec', command, '/dev/null']);
   t.deepEqual(notes(), ['up'], stdout);
   t.is(code, 128 + 1);
-  t.false(existsSync(pidFile));
+  t.is(status({ pidFile }).state, 'dead');
 });
