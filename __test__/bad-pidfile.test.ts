@@ -36,7 +36,7 @@ async function refuses(t: ExecutionContext, pidFile: string, { says, ...fields }
   const before = snapshot(folder);
   for (const behaviour of ['run', 'classic'] as const) {
     const { code, stdout, stderr } = await launchService({ pidFile, startTimeout: 1000 }, behaviour, how);
-    t.is(stderr, `service.mjs: service.mjs ${says}\n`);
+    t.is(stderr, `service.mjs ${says}\n`);
     t.is(stdout, '');
     t.is(code, 1);
   }
@@ -205,7 +205,7 @@ testUnless(noOwnMounts)('a pidfile on a full disk is told, and no file stays beh
   const fill = 'cat /dev/zero >"$0/fill" 2>/dev/null';
   const { exit, stderr, errors, files } = await onOwnFileSystem('size=8k', fill, folder);
   const sentence = `cannot write the pidfile ${pidFile}: No space left on device (ENOSPC)`;
-  t.is(stderr, `service.mjs: service.mjs did not start: ${sentence}\n`);
+  t.is(stderr, `service.mjs did not start: ${sentence}\n`);
   t.is(exit, 'exit 1');
   for (const error of errors) t.like(error, { code: 'ENOSPC', step: 'write-pid', path: pidFile });
   t.deepEqual(files, ['fill']);
@@ -216,7 +216,7 @@ testUnless(noOwnMounts)('a pidfile on a read-only file system is told and untouc
   const pidFile = folder.at('a.pid');
   const { exit, stderr, errors, files } = await onOwnFileSystem('size=1m', 'mount -o remount,ro "$0"', folder);
   const sentence = `cannot open the pidfile ${pidFile}: Read-only file system (EROFS)`;
-  t.is(stderr, `service.mjs: service.mjs did not start: ${sentence}\n`);
+  t.is(stderr, `service.mjs did not start: ${sentence}\n`);
   t.is(exit, 'exit 1');
   for (const error of errors) t.like(error, { code: 'EROFS', step: 'open-pidfile', path: pidFile });
   t.deepEqual(files, []);

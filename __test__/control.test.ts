@@ -200,7 +200,7 @@ test('stop ends a daemon that is still starting, and its launcher fails', async 
   t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
   const { code, stderr } = await launcher.done;
   t.is(code, 1);
-  t.is(stderr, 'script.mjs: script.mjs did not start: the daemon was ended by SIGTERM before it was up\n');
+  t.is(stderr, 'script.mjs did not start: the daemon was ended by SIGTERM before it was up\n');
   t.false(existsSync(pidFile));
 });
 
@@ -393,3 +393,29 @@ function uniqueName() {
 
 const userPidFile = (name: string) => join(state, 'daemonry', name, `${name}.pid`);
 const systemPidFile = (name: string) => `${process.platform === 'darwin' ? '/var/run' : '/run'}/${name}/${name}.pid`;
+
+test('a stop above daemonize is a restart: it ends the old daemon, and leaves alone the one that is starting', async (t) => {
+  const { at, path } = workspace(t);
+  const pidFile = at('a.pid');
+  const body =
+    'return stop({ pidFile: args[0] }).then(() => { daemonize({ pidFile: args[0], onStarted: started }); forever(); });';
+  const first = await startDaemon(t, { at, path }, body, [pidFile]);
+  const second = await startDaemon(t, { at, path }, body, [pidFile]);
+  t.not(second, first);
+  t.true(hasEnded(first));
+  t.like(status({ pidFile }), { state: 'running', pid: second });
+  t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid: second });
+});
+
+test('a daemon that stops itself by its pidfile runs its handlers and exits', async (t) => {
+  const { at, path } = workspace(t);
+  const pidFile = at('a.pid');
+  const body = `const daemon = daemonize({ pidFile: args[0], onStarted: started });
+    forever();
+    daemon.onStop(() => fs.writeFileSync(args[1], 'handled'));
+    setTimeout(() => stop({ pidFile: args[0] }), 200);`;
+  const pid = await startDaemon(t, { at, path }, body, [pidFile, at('note')]);
+  await until('the daemon has ended', () => hasEnded(pid));
+  t.is(readFileSync(at('note'), 'utf8'), 'handled');
+  t.false(existsSync(pidFile));
+});

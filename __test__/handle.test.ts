@@ -159,7 +159,7 @@ test('a daemon that ends within aliveFor has failed', async (t) => {
     setTimeout(() => process.exit(4), 100);
   `);
   t.is(code, 1);
-  t.is(stderr, 'program.mjs: program.mjs did not start: the daemon exited with code 4 before it was up\n');
+  t.is(stderr, 'program.mjs did not start: the daemon exited with code 4 before it was up\n');
   t.false(existsSync(pidFile));
 });
 
@@ -233,23 +233,32 @@ for (const [what, text, reason] of [
     'exited with code 1 before it was up: TypeError: nobody cares',
   ],
   ['process.exit in main', 'daemonize(options, () => process.exit(3));', 'exited with code 3 before it was up'],
-  ['an exit with 0 in main', 'daemonize(options, () => process.exit());', 'exited with code 0 before it was up'],
+  [
+    'an exit with 0 in main',
+    'daemonize(options, () => process.exit());',
+    'exited with code 0 before it was up: main had neither settled nor called ready()',
+  ],
   [
     'an event loop that runs empty before ready()',
     "daemonize({ ...options, waitFor: 'ready' });",
-    'exited with code 0 before it was up',
+    'exited with code 0 before it was up: it had not called ready()',
   ],
   [
     'an event loop that runs empty in main',
     'daemonize(options, () => new Promise(() => {}));',
-    'exited with code 0 before it was up',
+    'exited with code 0 before it was up: main had neither settled nor called ready()',
+  ],
+  [
+    'a listen in main that nobody awaited and that fails',
+    "daemonize(options, async () => (await import('node:net')).createServer().listen({ path: '/missing/socket' }));",
+    'exited with code 1 before it was up: Error: listen EACCES: permission denied /missing/socket',
   ],
 ] as const) {
   test(`${what} is a failed start`, async (t) => {
     const { launch, pidFile } = bench(t);
     const { code, stderr } = await launch(text);
     t.is(code, 1);
-    t.is(stderr.trimEnd().split('\n').at(-1), `program.mjs: program.mjs did not start: the daemon ${reason}`);
+    t.is(stderr.trimEnd().split('\n').at(-1), `program.mjs did not start: the daemon ${reason}`);
     t.false(existsSync(pidFile));
   });
 }
@@ -333,7 +342,7 @@ test('an uncaught failure of a start prints exactly one sentence', async (t) => 
   const pid = await daemon('daemonize(options); forever();');
   const again = await run(process.execPath, [at('program.mjs')]);
   t.like(again, { code: 1, stdout: '' });
-  t.regex(again.stderr, /^program\.mjs: [^\n]+\n$/);
+  t.regex(again.stderr, /^program\.mjs [^\n]+\n$/);
   t.true(again.stderr.includes(String(pid)), again.stderr);
   t.true(again.stderr.includes(pidFile), again.stderr);
 });

@@ -11,7 +11,7 @@ import { workspace } from './helpers/workspace.js';
 const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [source: string, wanted: string])[]>> = {
   name: ['1', "''", "'.'", "'..'", "'a/b'", "'ä'", "'a b'", 'null'].map((source) => [
     source,
-    `a daemon's name must consist of letters, digits and _ . @ -, not ${source.replaceAll("'", '"')}`,
+    `a daemon's name must be a string of letters, digits and _ . @ -, not ${source.replaceAll("'", '"')}${source.includes('/') ? ': for a pidfile pass { pidFile: path }' : ''}`,
   ]),
   pidFile: [
     ['7', 'option "pidFile" must be a path, not 7'],
@@ -37,7 +37,7 @@ const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [so
   ],
   stdout: [
     ['1.5', 'option "stdout" must be an open file descriptor, not 1.5'],
-    ['NaN', 'option "stdout" must be an open file descriptor, not null'],
+    ['NaN', 'option "stdout" must be an open file descriptor, not NaN'],
     ["{ path: 'l', mode: 0o666 }", 'option "stdout.mode" (0o666) must not let everybody write'],
   ],
   stderr: [
@@ -75,10 +75,16 @@ const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [so
     ['30_000', 'option "aliveFor" (30000) must be less than "startTimeout" (30000)'],
     ['500, startTimeout: 400', 'option "aliveFor" (500) must be less than "startTimeout" (400)'],
   ],
-  startTimeout: [['NaN', 'option "startTimeout" must be a number of milliseconds, not null']],
-  stopTimeout: [['Infinity', 'option "stopTimeout" must be a number of milliseconds, not null']],
+  startTimeout: [
+    ['NaN', 'option "startTimeout" must be a number of milliseconds, not NaN'],
+    ['0', 'option "startTimeout" must be more than 0 milliseconds, not 0'],
+  ],
+  stopTimeout: [['Infinity', 'option "stopTimeout" must be a number of milliseconds, not Infinity']],
   ifRunning: [["'kill'", `option "ifRunning" must be 'error', not "kill"`]],
-  onStarted: [["'log'", 'option "onStarted" must be a function, not "log"']],
+  onStarted: [
+    ["'log'", 'option "onStarted" must be a synchronous function, not "log"'],
+    ['async () => {}', 'option "onStarted" must be a synchronous function, not an async one'],
+  ],
 };
 
 const misuses: readonly (readonly [source: string, message: string])[] = [
@@ -87,7 +93,15 @@ const misuses: readonly (readonly [source: string, message: string])[] = [
   ),
   ['{ pidfile: "a.pid" }', 'unknown option "pidfile": did you mean "pidFile"?'],
   ['{ "start-timeout": 1 }', 'unknown option "start-timeout": did you mean "startTimeout"?'],
+  ['{ logFile: "a.log" }', 'unknown option "logFile": did you mean "log"?'],
   ['{ colour: 1 }', 'unknown option "colour"'],
+  [
+    '() => {}',
+    'the options must be an object, not a function: a main function comes second, as in daemonize({}, main)',
+  ],
+  ['{ name: "a.pid" }', "a daemon's name must not end in .pid, as a.pid does: for a pidfile pass { pidFile: path }"],
+  ['{ pidFile: "/tmp/a", log: "/tmp/a" }', '/tmp/a cannot be both the pidfile and the log'],
+  ['{ pidFile: "/tmp/a", stdin: "/tmp/a" }', '/tmp/a cannot be both the pidfile and "stdin"'],
   ['null', 'the options must be an object, not null'],
   ['"api"', 'the options must be an object, not "api"'],
   [
@@ -175,7 +189,7 @@ test('a working directory that goes away during the start is told with its path'
   const { code, stderr } = await app.node(['app.mjs']);
   t.is(code, 1);
   const said = `cannot change the working directory to ${app.at('cwd')}: No such file or directory (ENOENT)\n`;
-  t.true(stderr.startsWith('app.mjs: app.mjs did not start: ') && stderr.endsWith(said), stderr);
+  t.true(stderr.startsWith('app.mjs did not start: ') && stderr.endsWith(said), stderr);
   t.false(existsSync(app.at('a.pid')));
 });
 
@@ -298,10 +312,7 @@ for (const [behaviour, missed] of [
     const { code, stdout, stderr } = await launchService(options, behaviour);
     t.is(code, 1);
     t.is(stdout, '');
-    t.is(
-      stderr,
-      `service.mjs: service.mjs did not start: the daemon was not up within 1000 ms and was ended: ${missed}\n`,
-    );
+    t.is(stderr, `service.mjs did not start: the daemon was not up within 1000 ms and was ended: ${missed}\n`);
     t.false(existsSync(at('a.pid')));
   });
 }

@@ -325,10 +325,7 @@ for (const [where, source] of [
     const { code, stderr } = await app.node(['app.mjs']);
     t.is(code, 1);
     const sentence = stderr.trimEnd().split('\n').at(-1)!;
-    t.true(
-      sentence.startsWith('app.mjs: app.mjs did not start: the daemon exited with code 1 before it was up: '),
-      stderr,
-    );
+    t.true(sentence.startsWith('app.mjs did not start: the daemon exited with code 1 before it was up: '), stderr);
     t.true(sentence.includes(`Cannot find module '${app.at('missing.mjs')}'`), sentence);
     nothingStarted(t, app);
   });

@@ -42,7 +42,7 @@ for (const [behaviour, exit, reason] of [
     const { code, stderr } = await launchService({ pidFile: at('a.pid') }, behaviour);
     t.is(code, 1);
     const sentence = stderr.trimEnd().split('\n').at(-1)!;
-    t.true(sentence.startsWith('service.mjs: service.mjs did not start: the daemon '), sentence);
+    t.true(sentence.startsWith('service.mjs did not start: the daemon '), sentence);
     t.true(sentence.includes(exit), sentence);
     t.true(sentence.includes(reason), sentence);
     t.false(existsSync(at('a.pid')));

@@ -314,9 +314,14 @@ test('when the program has removed its own listener, the default is back: death 
   t.false(existsSync(pidFile));
 });
 
-for (const [what, body, reason] of [
-  ['opted into nothing', '', 'was ended by SIGTERM'],
-  ['has a handler', "daemon.onStop(() => note('handled'));", 'exited with code 0'],
+for (const [what, body, reason, more] of [
+  ['opted into nothing', '', 'was ended by SIGTERM', ''],
+  [
+    'has a handler',
+    "daemon.onStop(() => note('handled'));",
+    'exited with code 0',
+    ': main had neither settled nor called ready()',
+  ],
 ] as const) {
   test(`SIGTERM during a start tells the launcher of a daemon that ${what}`, async (t) => {
     const { write, noted, notes, pidFile } = bench(t);
@@ -333,7 +338,7 @@ for (const [what, body, reason] of [
     process.kill(Number(notes()[0]!.split(' ')[1]), 'SIGTERM');
     const { code, stderr } = await done;
     t.is(code, 1);
-    t.is(stderr, `program.mjs: program.mjs did not start: the daemon ${reason} before it was up\n`);
+    t.is(stderr, `program.mjs did not start: the daemon ${reason} before it was up${more}\n`);
     t.false(existsSync(pidFile));
   });
 }

@@ -148,7 +148,7 @@ test('a descriptor that is not open is told', async (t) => {
   const { speak } = speaking(t);
   const { code, stderr } = await speak({ stdout: 999 });
   t.is(code, 1);
-  t.is(stderr, 'app.mjs: app.mjs did not start: cannot open standard output: it is not an open descriptor (EBADF)\n');
+  t.is(stderr, 'app.mjs did not start: cannot open standard output: it is not an open descriptor (EBADF)\n');
 });
 
 test('stdin can be a file', async (t) => {
@@ -179,7 +179,7 @@ for (const [what, make, reason] of [
     const { speak, at } = speaking(t);
     make(at('a.log'));
     const { code, stderr } = await speak({ log: 'a.log' }, { unprivileged: true });
-    t.is(stderr, `app.mjs: app.mjs did not start: cannot open standard output ${at('a.log')}: ${reason}\n`);
+    t.is(stderr, `app.mjs did not start: cannot open the log ${at('a.log')}: ${reason}\n`);
     t.is(code, 1);
     t.deepEqual([existsSync(at('a.pid')), existsSync(at('told.json'))], [false, false]);
   });
@@ -189,7 +189,7 @@ test('a log in a directory that is missing is told with its path', async (t) => 
   const { speak, at } = speaking(t);
   const { code, stderr } = await speak({ stdout: 'out.log', stderr: 'missing/err.log' });
   const reason = `cannot open standard error ${at('missing/err.log')}: No such file or directory (ENOENT)`;
-  t.is(stderr, `app.mjs: app.mjs did not start: ${reason}\n`);
+  t.is(stderr, `app.mjs did not start: ${reason}\n`);
   t.is(code, 1);
   t.deepEqual([existsSync(at('a.pid')), existsSync(at('out.log'))], [false, false]);
 });
@@ -225,8 +225,8 @@ for (const [whose, give] of [
       give(at('logs'));
       for (const append of [true, false]) {
         const { code, stderr } = await speak({ log: { path: 'logs/a.log', append } });
-        const sentence = `cannot open standard output ${at('logs/a.log')}: ${reason}`;
-        t.is(stderr, `app.mjs: app.mjs did not start: ${sentence}\n`);
+        const sentence = `cannot open the log ${at('logs/a.log')}: ${reason}`;
+        t.is(stderr, `app.mjs did not start: ${sentence}\n`);
         t.is(code, 1);
       }
       t.is(read('victim'), 'untouched');
@@ -269,13 +269,29 @@ test('a failed start with a log points to it, and its error has the end of what 
 test('a failed start removes the log that it created if nothing was written to it, and no other', async (t) => {
   const { at } = workspace(t);
   const fail = (log: string) => launchService({ pidFile: at('a.pid'), log }, 'exit');
-  t.is((await fail(at('new.log'))).code, 1);
+  const failed = await fail(at('new.log'));
+  t.is(failed.code, 1);
+  t.is(failed.stderr, 'service.mjs did not start: the daemon exited with code 7 before it was up\n');
   t.false(existsSync(at('new.log')));
   writeFileSync(at('old.log'), '');
   t.is((await fail(at('old.log'))).code, 1);
   t.true(existsSync(at('old.log')));
   t.is((await launchService({ pidFile: at('a.pid'), log: at('told.log') }, 'throw')).code, 1);
   t.true(readFileSync(at('told.log'), 'utf8').includes('Error: thrown by main'));
+});
+
+test('with a log the sentence about a failed start has the last words of a daemon that threw nothing', async (t) => {
+  const { at } = workspace(t);
+  const app = at('app.mjs');
+  const library = new URL('../dist/index.js', import.meta.url).href;
+  writeFileSync(
+    app,
+    `import { daemonize } from ${JSON.stringify(library)};
+    daemonize({ log: ${JSON.stringify(at('a.log'))} }, () => { console.error('cannot do it'); process.exit(3); });`,
+  );
+  const { stderr } = await run(process.execPath, [app]);
+  const exit = 'the daemon exited with code 3 before it was up';
+  t.is(stderr, `app.mjs did not start: ${exit}: its last words were "cannot do it" (see ${at('a.log')})\n`);
 });
 
 test('without a log the launcher shows what the daemon says on stderr while it starts; then it is /dev/null', async (t) => {
@@ -292,10 +308,7 @@ test('without a log the launcher of a failed start shows what the daemon said, a
   t.is(stdout, '');
   const lines = stderr.trimEnd().split('\n');
   t.deepEqual(lines.slice(0, 3), ['err 1', 'err 2', 'Error: failed on purpose']);
-  t.is(
-    lines.at(-1),
-    'app.mjs: app.mjs did not start: the daemon exited with code 1 before it was up: Error: failed on purpose',
-  );
+  t.is(lines.at(-1), 'app.mjs did not start: the daemon exited with code 1 before it was up: Error: failed on purpose');
 });
 
 /** Starts a long-lived helper, which keeps the daemon's streams, then is up; the helper's pid is told. */

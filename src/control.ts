@@ -1,5 +1,6 @@
 /** Looking at daemons, signalling and stopping them, by name or pidfile. */
 import { constants } from 'node:os';
+import { currentDaemon } from './daemon.js';
 import { daemonError } from './errors.js';
 import { isFailure, native, unwrap } from './native.js';
 import { check, defaults } from './options.js';
@@ -83,6 +84,9 @@ export function status(target: Target): DaemonStatus {
 /**
  * Stops a daemon and waits for the exit itself. Nothing is ever signalled that is not proven to be the daemon.
  *
+ * Above `daemonize`, in the daemon that is being started, it leaves that daemon alone: `await stop(name)` followed by
+ * `daemonize({ name })` is a restart.
+ *
  * @example
  * const { outcome } = await stop('api'); // 'stopped', 'killed' or 'not-running'
  *
@@ -93,7 +97,14 @@ export async function stop(target: Target, options: StopOptions = {}): Promise<S
   const signal = signalNumber('killSignal', options.killSignal ?? 'SIGTERM');
   const timeout = check.milliseconds('timeout', options.timeout, defaults.killTimeout);
   const force = check.boolean('force', options.force, true);
-  return unwrap(await native().stopDaemon(locate(target).pidFile, signal, timeout, force)) as StopResult;
+  const { pidFile } = locate(target);
+  if (isThisProcess(pidFile)) {
+    // Code above `daemonize` runs in the new daemon, too, where the old one has been stopped by the launcher already.
+    const daemon = currentDaemon();
+    if (daemon === undefined) return { outcome: 'not-running' };
+    await daemon.stop();
+  }
+  return unwrap(await native().stopDaemon(pidFile, signal, timeout, force)) as StopResult;
 }
 
 /**
@@ -115,6 +126,11 @@ export function sendSignal(target: Target, signal: NodeJS.Signals): number {
     throw daemonError('ERR_NOT_RUNNING', message, { path: pidFile });
   }
   return unwrap(outcome);
+}
+
+function isThisProcess(pidFile: string): boolean {
+  const found = native().pidFileStatus(pidFile);
+  return !isFailure(found) && found.pid === process.pid;
 }
 
 function signalNumber(option: string, signal: unknown): number {

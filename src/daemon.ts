@@ -21,7 +21,7 @@ export interface Daemon extends AsyncDisposable {
   readonly stopping: AbortSignal;
   /**
    * Says that the daemon serves: a start that waits for it has succeeded.
-   * @param status one line about what it does; checked, and not shown anywhere yet
+   * @param status one line about what it does; not shown anywhere yet
    */
   ready(status?: string): void;
   /**

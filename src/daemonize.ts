@@ -5,9 +5,10 @@ import { currentDaemon, DaemonHandle, type Daemon } from './daemon.js';
 import { isDaemonsWorker, markDaemon, modeVariable } from './environment.js';
 import { invalidOption, isDaemonError, printsAsSentence } from './errors.js';
 import { launch, type Note } from './launcher.js';
-import { native, nativeOfMainThread, unwrap } from './native.js';
+import { failureError, isFailure, native, nativeOfMainThread, unwrap } from './native.js';
 import type { DaemonStart } from '../index.js';
 import { defaults, resolveOptions, type DaemonizeOptions, type ResolvedOptions } from './options.js';
+import { describeFailure, reasonOf } from './reasons.js';
 
 /**
  * Makes this program a daemon and runs `main` in it.
@@ -23,10 +24,12 @@ import { defaults, resolveOptions, type DaemonizeOptions, type ResolvedOptions }
  * daemonize({ name: 'api' }, async (daemon) => {
  *   const { serve } = await import('./server.js');
  *   const server = await serve(8080);
- *   daemon.onStop(() => server.close());
+ *   daemon.onStop(() => server.finish());
  * });
  *
- * @throws `ERR_INVALID_OPTION`, `ERR_WORKER_THREAD`, `ERR_UNSUPPORTED_PLATFORM`, `ERR_NOT_RESTARTABLE`
+ * @throws `ERR_INVALID_OPTION`, `ERR_WORKER_THREAD`, `ERR_UNSUPPORTED_PLATFORM`, `ERR_NOT_RESTARTABLE`, and a
+ * {@link SystemCallError} for a working directory or a conventional place that cannot be used; uncaught, each prints as one
+ * sentence
  */
 export function daemonize(options: DaemonizeOptions, main: (daemon: Daemon) => unknown): void;
 /**
@@ -95,14 +98,20 @@ function adopt(start: DaemonStart, stopTimeout: number): DaemonHandle {
     const survives = process.listenerCount('uncaughtException') > 0 || process.hasUncaughtExceptionCaptureCallback();
     if (!survives) daemon.failed(reasonOf(error));
   });
-  // Two turns: the first may be the rest of the one that is under way.
-  setImmediate(() => setImmediate(() => daemon.started()));
+  afterATurn(() => daemon.started());
   return daemon;
+}
+
+/** Once the event loop has turned: what fails without being awaited, such as `listen(port)`, has thrown by then. */
+function afterATurn(callback: () => void): void {
+  // The first turn may be the rest of the one that is under way.
+  setImmediate(() => setImmediate(callback));
 }
 
 function stayInForeground(path: string | undefined, options: ResolvedOptions): DaemonHandle {
   options.prepare();
-  const pidFile = path === undefined ? undefined : unwrap(native().acquirePidFile(path, defaults.pidFileMode));
+  const pidFile = path === undefined ? undefined : native().acquirePidFile(path, defaults.pidFileMode);
+  if (isFailure(pidFile)) throw failureError(pidFile, describeFailure(pidFile, options, false));
   const { stopTimeout } = options;
   return new DaemonHandle({ mode: 'foreground', start: undefined, pidFile, logs: [], stopTimeout });
 }
@@ -119,7 +128,7 @@ function runMain(daemon: DaemonHandle, main: (daemon: Daemon) => unknown): void 
   const running = (async () => main(daemon))();
   daemon.mainRuns(running);
   running.then(
-    () => daemon.ready(),
+    () => afterATurn(() => daemon.ready()),
     (error: unknown) => {
       // A main that waits on `stopping` ends this way when the daemon stops.
       if (daemon.isStopping && (error as Error | undefined)?.name === 'AbortError') return;
@@ -128,10 +137,4 @@ function runMain(daemon: DaemonHandle, main: (daemon: Daemon) => unknown): void 
       process.exit(1);
     },
   );
-}
-
-/** One line. */
-function reasonOf(error: unknown): string {
-  const text = error instanceof Error ? `${error.name}: ${error.message}` : inspect(error);
-  return text.split('\n', 1)[0] ?? text;
 }

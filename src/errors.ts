@@ -164,7 +164,8 @@ export function systemCallError(step: DaemonStep, doing: string, path: string, c
 
 /** What a program prints about an error that nobody caught. */
 export function sentence(error: DaemonError): string {
-  return `${scriptName() ?? 'daemonry'}: ${error.message}\n`;
+  const program = scriptName() ?? 'daemonry';
+  return error.message.startsWith(`${program} `) ? `${error.message}\n` : `${program}: ${error.message}\n`;
 }
 
 /** Makes an uncaught `error` print as its sentence instead of as a page of stack and properties. */

@@ -6,6 +6,7 @@ import { sentence } from './errors.js';
 import { failureError, isFailure, native } from './native.js';
 import type { ReopenableLog, ResolvedOptions } from './options.js';
 import { runningProgram } from './program.js';
+import { describeFailure } from './reasons.js';
 
 /** What the launcher tells its daemon, by way of the marker. */
 export interface Note {
@@ -54,7 +55,7 @@ function tellStarted({ onStarted }: ResolvedOptions, pid: number): boolean {
 }
 
 function fail(failure: Failure, options: ResolvedOptions, hasMain: boolean): never {
-  const error = failureError(failure, describe(failure, options, hasMain));
+  const error = failureError(failure, describeFailure(failure, options, hasMain));
   // What went to a log is there to be read; what the daemon said to nobody else is passed on.
   if (options.stderr.kind === 'capture' && 'stderr' in error) process.stderr.write(error.stderr);
   if (error.code === 'ERR_START_INTERRUPTED' && error.signal !== undefined) {
@@ -67,35 +68,4 @@ function fail(failure: Failure, options: ResolvedOptions, hasMain: boolean): nev
   if (!hasMain) throw error;
   process.stderr.write(sentence(error));
   return native().exitNow(1) as never;
-}
-
-/** The core's sentence, with the daemon's name and what only this side knows. */
-function describe(failure: Failure, { label, stderr, waitFor }: ResolvedOptions, hasMain: boolean): string {
-  const { errorCode, message, stderr: said = '' } = failure;
-  const log = stderr.kind === 'file' ? ` (see ${stderr.path})` : '';
-  switch (errorCode) {
-    case 'ERR_ALREADY_RUNNING':
-      return `${label} is ${message}`;
-    case 'ERR_START_FAILED': {
-      const reason = message.includes(': ') ? undefined : lastErrorIn(said, stderr.kind === 'capture');
-      return `${label} did not start: ${message}${reason === undefined ? '' : `: ${reason}`}${log}`;
-    }
-    case 'ERR_START_TIMEOUT': {
-      const missed = hasMain ? 'main had neither settled nor called ready()' : missing[waitFor];
-      return `${label} did not start: ${message}: ${missed}${log}`;
-    }
-    default:
-      return `${label} did not start: ${message}`;
-  }
-}
-
-const missing = { start: 'daemonize() had not returned in it', ready: 'it had not called ready()' };
-
-/** The line of a stack trace that tells most; of other last words the last, if they can only be about this start. */
-function lastErrorIn(stderr: string, isOnlyStderr: boolean): string | undefined {
-  const lines = stderr.split('\n').map((line) => line.trim());
-  const named = lines.findLast((line) => /^(Uncaught )?([A-Z]\w*)?(Error|Exception)( \[\w+\])?: /.test(line));
-  return (
-    named ?? (isOnlyStderr ? lines.findLast((line) => line !== '' && !/^(Node\.js v|at |[}^])/.test(line)) : undefined)
-  );
 }

@@ -1,6 +1,7 @@
 /** The options of `daemonize`: their documentation, their defaults, and the one place where they are checked. */
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { inspect } from 'node:util';
 import type { NativeStream } from '../index.js';
 import { daemonEnvironment } from './environment.js';
 import { invalidOption, systemCallError } from './errors.js';
@@ -107,7 +108,8 @@ export interface DaemonizeOptions {
    */
   readonly ifRunning?: 'error';
   /**
-   * Called in the launcher just before it exits; must be synchronous.
+   * Called in the launcher just before it exits; must be synchronous. What it throws is printed, and the launcher exits with 1
+   * instead of 0; the daemon stays up.
    * @default none
    */
   readonly onStarted?: (started: StartedDaemon) => void;
@@ -149,6 +151,8 @@ export interface ResolvedOptions {
   readonly startTimeout: number;
   readonly stopTimeout: number;
   readonly onStarted: ((started: StartedDaemon) => void) | undefined;
+  /** What the option `log` names, or `name` means. */
+  readonly logPath: string | undefined;
   /** Does what can only be done, and only fail, in the launcher: makes directories, looks at the working directory. */
   prepare(): void;
 }
@@ -175,7 +179,8 @@ const known = new Set<string>([
 /** Checks the options and fills in the defaults. Throws `ERR_INVALID_OPTION`, naming the option and what was wrong with it. */
 export function resolveOptions(options: DaemonizeOptions, hasMain: boolean): ResolvedOptions {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw invalidOption(`the options must be an object, not ${show(options)}`);
+    const hint = typeof options === 'function' ? ': a main function comes second, as in daemonize({}, main)' : '';
+    throw invalidOption(`the options must be an object, not ${show(options)}${hint}`);
   }
   for (const option of Object.keys(options)) if (!known.has(option)) throw invalidOption(unknownOption(option));
 
@@ -193,20 +198,29 @@ export function resolveOptions(options: DaemonizeOptions, hasMain: boolean): Res
   const places = name === undefined ? undefined : paths(name);
   const log = options.log === undefined ? places?.logFile : options.log;
   const logStream = log === undefined ? undefined : fileStream('log', log);
+  const stdin = stream('stdin', options.stdin, { kind: 'null' });
   const stdout = stream('stdout', options.stdout, logStream ?? { kind: 'null' });
   const stderr = stream('stderr', options.stderr, logStream ?? { kind: 'capture' });
   const startTimeout = milliseconds('startTimeout', options.startTimeout, defaults.startTimeout);
+  if (startTimeout === 0) throw invalid('startTimeout', 'more than 0 milliseconds', startTimeout);
   const aliveFor = milliseconds('aliveFor', options.aliveFor, defaults.aliveFor);
   if (aliveFor > 0 && aliveFor >= startTimeout) {
     throw invalidOption(`option "aliveFor" (${aliveFor}) must be less than "startTimeout" (${startTimeout})`);
   }
   const pidFile = options.pidFile === undefined ? places?.pidFile : resolve(path('pidFile', options.pidFile));
+  for (const [option, { path }] of Object.entries({ stdin, stdout, stderr })) {
+    if (path !== undefined && path === pidFile) {
+      throw invalidOption(
+        `${path} cannot be both the pidfile and ${logStream?.path === path ? 'the log' : `"${option}"`}`,
+      );
+    }
+  }
   const cwd = resolve(options.cwd === undefined ? defaults.cwd : path('cwd', options.cwd));
 
   return {
     label: name ?? scriptName() ?? 'the daemon',
     pidFile,
-    stdin: stream('stdin', options.stdin, { kind: 'null' }),
+    stdin,
     stdout,
     stderr,
     logs: reopenable(stdout, stderr),
@@ -218,6 +232,7 @@ export function resolveOptions(options: DaemonizeOptions, hasMain: boolean): Res
     startTimeout,
     stopTimeout: milliseconds('stopTimeout', options.stopTimeout, defaults.stopTimeout),
     onStarted: callback('onStarted', options.onStarted),
+    logPath: logStream?.path,
     prepare() {
       if (places !== undefined) makePlaces(places);
       checkDirectory(cwd);
@@ -318,8 +333,11 @@ function boolean(option: string, value: unknown, fallback: boolean): boolean {
 }
 
 function callback<T>(option: string, value: T): T {
-  if (value === undefined || typeof value === 'function') return value;
-  throw invalid(option, 'a function', value);
+  // An async function would be cut off: the launcher exits when it has returned.
+  const isAsync = typeof value === 'function' && value.constructor.name === 'AsyncFunction';
+  if (value === undefined || (typeof value === 'function' && !isAsync)) return value;
+  const given = isAsync ? 'an async one' : show(value);
+  throw invalidOption(`option "${option}" must be a synchronous function, not ${given}`);
 }
 
 function invalid(option: string, wanted: string, value: unknown) {
@@ -329,7 +347,7 @@ function invalid(option: string, wanted: string, value: unknown) {
 function show(value: unknown): string {
   if (typeof value === 'function') return 'a function';
   if (typeof value === 'bigint' || typeof value === 'symbol') return String(value);
-  return JSON.stringify(value) ?? 'undefined';
+  return typeof value === 'string' ? JSON.stringify(value) : inspect(value, { depth: 0, breakLength: Infinity });
 }
 
 /** Throws for an option that is not one of `known`. */
@@ -338,7 +356,8 @@ function only(options: object, ...known: string[]): void {
 }
 
 function unknownOption(option: string): string {
-  const meant = [...known].find((name) => name.toLowerCase() === option.toLowerCase().replaceAll(/[-_]/g, ''));
+  const plain = option.toLowerCase().replaceAll(/[-_]/g, '');
+  const meant = plain === 'logfile' ? 'log' : [...known].find((name) => name.toLowerCase() === plain);
   return `unknown option "${option}"${meant === undefined ? '' : `: did you mean "${meant}"?`}`;
 }
 

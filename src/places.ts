@@ -64,7 +64,14 @@ export function locate(target: Target): { pidFile: string; name?: string; search
 /** Throws for a name that could leave its place in the file system. */
 export function checkName(name: unknown): asserts name is string {
   if (typeof name !== 'string' || !/^[A-Za-z0-9_.@-]+$/.test(name) || /^\.+$/.test(name)) {
-    throw invalidOption(`a daemon's name must consist of letters, digits and _ . @ -, not ${JSON.stringify(name)}`);
+    const isPath = typeof name === 'string' && name.includes('/');
+    const hint = isPath ? ': for a pidfile pass { pidFile: path }' : '';
+    throw invalidOption(
+      `a daemon's name must be a string of letters, digits and _ . @ -, not ${JSON.stringify(name)}${hint}`,
+    );
+  }
+  if (name.endsWith('.pid')) {
+    throw invalidOption(`a daemon's name must not end in .pid, as ${name} does: for a pidfile pass { pidFile: path }`);
   }
 }
 
