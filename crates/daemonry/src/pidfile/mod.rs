@@ -418,7 +418,7 @@ fn read_content(file: BorrowedFd<'_>) -> nix::Result<Vec<u8>> {
 
 fn try_lock(file: &OwnedFd) -> nix::Result<bool> {
     // SAFETY: flock touches no memory.
-    match Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+    match retry(|| Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) })) {
         Ok(_) => Ok(true),
         Err(Errno::EWOULDBLOCK) => Ok(false),
         Err(errno) => Err(errno),
