@@ -214,7 +214,7 @@ testUnless(noOwnMounts)('a pidfile on a full disk is told, and no file stays beh
 testUnless(noOwnMounts)('a pidfile on a read-only file system is told and untouched', async (t) => {
   const folder = workspace(t);
   const pidFile = folder.at('a.pid');
-  const { exit, stderr, errors, files } = await onOwnFileSystem('size=1m', 'mount -o remount,ro "$0"', folder);
+  const { exit, stderr, errors, files } = await onOwnFileSystem('size=1m', 'mount -o remount,bind,ro "$0"', folder);
   const sentence = `cannot open the pidfile ${pidFile}: Read-only file system (EROFS)`;
   t.is(stderr, `service.mjs did not start: ${sentence}\n`);
   t.is(exit, 'exit 1');
