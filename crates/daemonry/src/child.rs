@@ -52,7 +52,7 @@ pub(crate) unsafe fn leader(prepared: &Prepared, hold: RawFd) -> ! {
             send(exec_pipe, Frame::Forked { pid, sibling });
             if !sibling {
                 // As long as its parent lives, a daemon that dies stays a zombie and its pid its own.
-                wait_for_eof(prepared.hold_pipe.as_raw_fd());
+                wait_for_eof(keep_only(prepared.hold_pipe.as_raw_fd()));
             }
             exit(0)
         }
@@ -149,6 +149,17 @@ fn unblock_signals() {
     let none: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: the set outlives the call.
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) };
+}
+
+/// Closes everything else: a copy of the pipes of another start, on another thread of the launcher, would keep that one
+/// waiting, and its copy of this one's pipe this one.
+fn keep_only(pipe: RawFd) -> RawFd {
+    if dup2(pipe, 0).is_err() {
+        return pipe;
+    }
+    // What stays open ends with the leader.
+    let _closed = sys::close_from(1);
+    0
 }
 
 fn wait_for_eof(pipe: RawFd) {

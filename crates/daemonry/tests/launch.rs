@@ -261,3 +261,24 @@ fn a_log_gets_exactly_its_mode_and_an_existing_one_keeps_its_own() {
     assert_eq!(fs::read_to_string(&existing).unwrap(), "");
     stop(&scratch.at("a.pid"));
 }
+
+#[test]
+fn launches_of_several_threads_do_not_wait_for_each_other() {
+    let scratch = Scratch::new("threads");
+    let (done, outcomes) = std::sync::mpsc::channel();
+    for thread in 0..8 {
+        let (done, directory) = (done.clone(), scratch.path.clone());
+        std::thread::spawn(move || {
+            for round in 0..20 {
+                let pid_file = directory.join(format!("{thread}-{round}.pid"));
+                let plan = LaunchPlan { pid_file: Some(pid_file.clone()), ..shell("exec sleep 60") };
+                daemonry::launch(&plan).unwrap();
+                stop(&pid_file);
+            }
+            done.send(()).unwrap();
+        });
+    }
+    for _ in 0..8 {
+        outcomes.recv_timeout(Duration::from_secs(60)).expect("a launch hangs");
+    }
+}
