@@ -122,12 +122,12 @@ pub fn stop(path: &Path, options: StopOptions) -> Result<Stopped> {
         Err(errno) => Err(Error::at(Step::Signal, path)(errno)),
     };
     signal(options.signal)?;
-    let stopped = if process.wait(Instant::now() + options.timeout) {
+    let stopped = if process.wait(sys::deadline_after(options.timeout)) {
         Stopped::Ended { pid }
     } else if options.force {
         signal(libc::SIGKILL)?;
         if !process.wait(Instant::now() + KILL_PATIENCE) {
-            return Err(Error::StopTimeout { pid, limit: options.timeout + KILL_PATIENCE });
+            return Err(Error::StopTimeout { pid, limit: options.timeout.saturating_add(KILL_PATIENCE) });
         }
         Stopped::Killed { pid }
     } else {

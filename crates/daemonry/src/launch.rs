@@ -192,7 +192,7 @@ impl<'a> Start<'a> {
 
     /// Waits until the daemon is up, and has stayed so, or has failed.
     fn wait(&mut self, plan: &LaunchPlan) -> Result<i32> {
-        let deadline = Instant::now() + plan.start_timeout;
+        let deadline = sys::deadline_after(plan.start_timeout);
         let mut alive_until = None;
         loop {
             if let Some(pid) = self.settled(plan, &mut alive_until)? {
@@ -227,7 +227,7 @@ impl<'a> Start<'a> {
             return Err(self.with_exit(said));
         }
         if self.exec_closed && self.reached >= Some(plan.wait_for) {
-            let until = *alive_until.get_or_insert_with(|| Instant::now() + plan.alive_for);
+            let until = *alive_until.get_or_insert_with(|| sys::deadline_after(plan.alive_for));
             if Instant::now() >= until {
                 return Ok(Some(pid));
             }

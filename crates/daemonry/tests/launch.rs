@@ -282,3 +282,19 @@ fn launches_of_several_threads_do_not_wait_for_each_other() {
         outcomes.recv_timeout(Duration::from_secs(60)).expect("a launch hangs");
     }
 }
+
+#[test]
+fn no_limit_is_a_limit_that_never_comes() {
+    let scratch = Scratch::new("limits");
+    let pid_file = scratch.at("a.pid");
+    let plan = LaunchPlan {
+        pid_file: Some(pid_file.clone()),
+        start_timeout: Duration::MAX,
+        launcher_leaves: true,
+        ..shell("exec sleep 60")
+    };
+    let started = daemonry::launch(&plan).unwrap();
+    let stopped = daemonry::stop(&pid_file, StopOptions { timeout: Duration::MAX, ..StopOptions::default() }).unwrap();
+    assert_eq!(stopped, Stopped::Ended { pid: started.pid });
+    nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(started.pid), None).unwrap();
+}

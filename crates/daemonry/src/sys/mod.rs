@@ -60,6 +60,12 @@ pub(crate) fn poll(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> nix::Re
     }
 }
 
+/// The moment after `limit`; one that never comes where the clock does not reach so far.
+pub(crate) fn deadline_after(limit: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    Instant::now() + limit.min(NEVER)
+}
+
 /// Permission bits as the kernel takes them.
 pub(crate) fn file_mode(bits: u32) -> Mode {
     Mode::from_bits_truncate((bits & 0o7777) as libc::mode_t)
