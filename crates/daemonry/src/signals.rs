@@ -2,7 +2,9 @@
 //!
 //! Not a signalfd: another thread of the host process would take the signals.
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -39,7 +41,7 @@ extern "C" fn note(signal: libc::c_int) {
     Errno::set_raw(errno);
 }
 
-/// While it lives, the watched signals are noted instead of doing what they did before.
+/// While it lives, the watched signals are noted instead of doing what they did before. Ignored ones stay so.
 pub(crate) struct SignalWatch {
     read_end: OwnedFd,
     write_end: OwnedFd,
@@ -61,7 +63,7 @@ impl SignalWatch {
         WRITE_END.store(write_end.as_raw_fd(), Ordering::SeqCst);
         let mut watch = Self { read_end, write_end, before: Vec::with_capacity(WATCHED.len()), _only: only };
         let action = SigAction::new(SigHandler::Handler(note), SaFlags::SA_RESTART, SigSet::empty());
-        for signal in WATCHED {
+        for signal in WATCHED.into_iter().filter(|&signal| !is_ignored(signal)) {
             // SAFETY: the handler is async-signal-safe: atomics and write(2).
             let before = unsafe { sigaction(signal, &action) }?;
             watch.before.push((signal, before));
@@ -87,6 +89,15 @@ impl SignalWatch {
         let read = retry(|| nix::unistd::read(&self.read_end, &mut byte)).unwrap_or(0);
         (read == 1).then(|| i32::from(byte[0]))
     }
+}
+
+/// Whether whoever started this process, nohup(1) for instance, wants it left alone by `signal`.
+pub(crate) fn is_ignored(signal: Signal) -> bool {
+    let mut current = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: nothing is installed, and there is room for what is.
+    let asked = unsafe { libc::sigaction(signal as libc::c_int, ptr::null(), current.as_mut_ptr()) };
+    // SAFETY: the kernel has written it.
+    asked == 0 && unsafe { current.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
 impl Drop for SignalWatch {

@@ -1,7 +1,6 @@
 //! What the end of the process does besides: remove the pidfile. First thing in a signal handler, async-signal-safe, so that
 //! it works in a blocked event loop, too; last thing in an orderly exit.
 
-use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -11,6 +10,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 
 use crate::error::{Error, Result, Step};
 use crate::pidfile::PidFile;
+use crate::signals::is_ignored;
 
 /// The pidfile that goes with this process. It stays alive behind the pointer as long as the process does.
 static PID_FILE: AtomicPtr<PidFile> = AtomicPtr::new(ptr::null_mut());
@@ -84,7 +84,7 @@ pub fn arm(signal: i32) -> Result<()> {
     let action = SigAction::new(SigHandler::Handler(end), SaFlags::empty(), SigSet::empty());
     let before =
         usize::try_from(signal).ok().and_then(|index| BEFORE.get(index)).ok_or_else(|| failed(Errno::EINVAL))?;
-    if is_ignored(signal) {
+    if is_ignored(number) {
         // It ends nothing.
         return Ok(());
     }
@@ -96,14 +96,6 @@ pub fn arm(signal: i32) -> Result<()> {
         drop(unsafe { Box::from_raw(previous) });
     }
     Ok(())
-}
-
-fn is_ignored(signal: i32) -> bool {
-    let mut current = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: nothing is installed, and there is room for what is.
-    let asked = unsafe { libc::sigaction(signal, ptr::null(), current.as_mut_ptr()) };
-    // SAFETY: the kernel has written it.
-    asked == 0 && unsafe { current.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
 /// Ends the process by `signal` with its default action, as if nobody had caught it. Returns only where that is impossible.

@@ -298,3 +298,22 @@ fn no_limit_is_a_limit_that_never_comes() {
     assert_eq!(stopped, Stopped::Ended { pid: started.pid });
     nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(started.pid), None).unwrap();
 }
+
+#[test]
+fn a_signal_that_the_launcher_ignores_does_not_interrupt_the_start() {
+    let scratch = Scratch::new("ignored");
+    // SAFETY: ignoring a signal runs nothing; no other test is about this one.
+    let before = unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+    let plan = LaunchPlan {
+        pid_file: Some(scratch.at("a.pid")),
+        alive_for: Duration::from_millis(300),
+        launcher_leaves: true,
+        ..shell(&format!("kill -HUP {}; exec sleep 60", std::process::id()))
+    };
+    let outcome = daemonry::launch(&plan);
+    // SAFETY: this is what it was.
+    unsafe { libc::signal(libc::SIGHUP, before) };
+    let started = outcome.unwrap();
+    stop(&scratch.at("a.pid"));
+    nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(started.pid), None).unwrap();
+}
