@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import test from 'ava';
-import { status } from '../dist/index.js';
+import { sendSignal, status } from '../dist/index.js';
 import { hasEnded, processes, stat } from './helpers/processes.js';
 import { bench, read } from './helpers/program.js';
 import { start } from './helpers/run.js';
@@ -92,6 +92,24 @@ test('while its handlers run, a daemon is "stopping", and its pidfile ends with 
   t.is(readFileSync(pidFile, 'utf8'), `${pid}\n\n`);
   writeFileSync(at('go'), '');
   t.true(await gone());
+});
+
+test('a daemon that begins to stop while it starts is "stopping", also when its launcher has left', async (t) => {
+  const { launch, noted, pidFile, at } = bench(t);
+  const launcher = launch(`
+    const daemon = daemonize({ ...options, aliveFor: 500 });
+    daemon.onStop(async () => { note('stopping'); await exists('end'); });
+    forever();
+    note('up');
+  `);
+  await noted('up');
+  sendSignal({ pidFile }, 'SIGTERM');
+  await noted('stopping');
+  t.is(status({ pidFile }).state, 'stopping');
+  await launcher;
+  t.is(status({ pidFile }).state, 'stopping');
+  writeFileSync(at('end'), '');
+  await until('the pidfile is gone', () => !existsSync(pidFile));
 });
 
 test('a stop handler that rejects is reported in the log, the others still run, and the exit code is 1', async (t) => {

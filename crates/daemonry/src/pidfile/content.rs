@@ -1,7 +1,7 @@
 //! What stands in a pidfile: a pid, then a newline when the daemon is up, then a second one when it begins to stop.
 
 /// How far the daemon is, by the newlines behind its pid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     Starting,
     Up,

@@ -138,20 +138,23 @@ impl PidFile {
 
     /// Says that the daemon is up, if the content is still the pid of `pid` and does not say so yet.
     pub(crate) fn commit(&self, pid: i32) -> Result<()> {
-        self.append_newline(pid, Phase::Starting)
+        self.reach(pid, Phase::Up)
     }
 
-    /// Says that this process has begun to stop.
+    /// Says that this process has begun to stop, be it while it starts.
     pub fn mark_stopping(&self) -> Result<()> {
-        self.append_newline(std::process::id().cast_signed(), Phase::Up)
+        self.reach(std::process::id().cast_signed(), Phase::Stopping)
     }
 
-    fn append_newline(&self, pid: i32, before: Phase) -> Result<()> {
+    /// Appends the newlines that are missing. Each has its own place: two writers of the same newline are one, and whoever
+    /// says "up" too late does not undo "stopping".
+    fn reach(&self, pid: i32, phase: Phase) -> Result<()> {
         let bytes = read_content(self.file.as_fd()).map_err(Error::at(Step::Commit, &self.path))?;
         match Content::parse(&bytes) {
-            Some(content) if content.pid == Some(pid) && content.phase == before => {
-                // At a fixed place: two writers of the same newline are one.
-                write_all_at(self.file.as_fd(), b"\n", bytes.len()).map_err(Error::at(Step::Commit, &self.path))
+            Some(content) if content.pid == Some(pid) && content.phase < phase => {
+                let missing: &[u8] =
+                    if (content.phase, phase) == (Phase::Starting, Phase::Stopping) { b"\n\n" } else { b"\n" };
+                write_all_at(self.file.as_fd(), missing, bytes.len()).map_err(Error::at(Step::Commit, &self.path))
             }
             _ => Ok(()),
         }
