@@ -349,6 +349,9 @@ test('a wrong target, signal or option is named', async (t) => {
     [{ timeout: Number.NaN }, 'timeout'],
     [{ force: 'no' }, 'force'],
     [{ patience: 1 }, 'patience'],
+    [{ stopTimeout: 1 }, 'unknown option "stopTimeout"'],
+    [null, 'options'],
+    [5000, 'options'],
   ] as [StopOptions, string][]) {
     calls.push([() => stop(running, options), word]);
   }

@@ -157,7 +157,7 @@ export interface ResolvedOptions {
   prepare(): void;
 }
 
-const known = new Set<string>([
+const known = [
   'name',
   'pidFile',
   'log',
@@ -174,15 +174,16 @@ const known = new Set<string>([
   'stopTimeout',
   'ifRunning',
   'onStarted',
-] satisfies (keyof DaemonizeOptions)[]);
+] as const satisfies (keyof DaemonizeOptions)[];
 
 /** Checks the options and fills in the defaults. Throws `ERR_INVALID_OPTION`, naming the option and what was wrong with it. */
 export function resolveOptions(options: DaemonizeOptions, hasMain: boolean): ResolvedOptions {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    const hint = typeof options === 'function' ? ': a main function comes second, as in daemonize({}, main)' : '';
-    throw invalidOption(`the options must be an object, not ${show(options)}${hint}`);
+  if (typeof options === 'function') {
+    throw invalidOption(
+      'the options must be an object, not a function: a main function comes second, as in daemonize({}, main)',
+    );
   }
-  for (const option of Object.keys(options)) if (!known.has(option)) throw invalidOption(unknownOption(option));
+  only(options, ...known);
 
   const { name, waitFor } = options;
   if (name !== undefined) checkName(name);
@@ -282,7 +283,7 @@ function fileStream(option: string, value: unknown): NativeStream {
     throw invalid(option, `a path${others} or { path, mode, append }`, value);
   }
   for (const key of Object.keys(file)) {
-    if (!['path', 'mode', 'append'].includes(key)) throw invalidOption(unknownOption(`${option}.${key}`));
+    if (!['path', 'mode', 'append'].includes(key)) throw unknownOption(`${option}.${key}`, []);
   }
   const { path: place, mode: bits, append } = file as Partial<LogFile>;
   const resolved = mode(`${option}.mode`, bits, defaults.logMode);
@@ -350,15 +351,21 @@ function show(value: unknown): string {
   return typeof value === 'string' ? JSON.stringify(value) : inspect(value, { depth: 0, breakLength: Infinity });
 }
 
-/** Throws for an option that is not one of `known`. */
+/** Throws for options that are no object, and for one that is not `known`. */
 function only(options: object, ...known: string[]): void {
-  for (const option of Object.keys(options)) if (!known.includes(option)) throw invalidOption(unknownOption(option));
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw invalidOption(`the options must be an object, not ${show(options)}`);
+  }
+  for (const option of Object.keys(options)) if (!known.includes(option)) throw unknownOption(option, known);
 }
 
-function unknownOption(option: string): string {
-  const plain = option.toLowerCase().replaceAll(/[-_]/g, '');
-  const meant = plain === 'logfile' ? 'log' : [...known].find((name) => name.toLowerCase() === plain);
-  return `unknown option "${option}"${meant === undefined ? '' : `: did you mean "${meant}"?`}`;
+function unknownOption(option: string, known: readonly string[]) {
+  const plain = option
+    .toLowerCase()
+    .replaceAll(/[-_]/g, '')
+    .replace(/^logfile$/, 'log');
+  const meant = known.find((name) => name.toLowerCase() === plain);
+  return invalidOption(`unknown option "${option}"${meant === undefined ? '' : `: did you mean "${meant}"?`}`);
 }
 
 /** For options of other calls: only these keys, and only these types. */
