@@ -347,6 +347,7 @@ test('a wrong target, signal or option is named', async (t) => {
     [{ timeout: -1 }, 'timeout'],
     [{ timeout: '5s' }, 'timeout'],
     [{ timeout: Number.NaN }, 'timeout'],
+    [{ timeout: Number.MAX_VALUE }, 'timeout'],
     [{ force: 'no' }, 'force'],
     [{ patience: 1 }, 'patience'],
     [{ stopTimeout: 1 }, 'unknown option "stopTimeout"'],

@@ -79,7 +79,11 @@ const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [so
     ['NaN', 'option "startTimeout" must be a number of milliseconds, not NaN'],
     ['0', 'option "startTimeout" must be more than 0 milliseconds, not 0'],
   ],
-  stopTimeout: [['Infinity', 'option "stopTimeout" must be a number of milliseconds, not Infinity']],
+  stopTimeout: [
+    ['NaN', 'option "stopTimeout" must be a number of milliseconds, not NaN'],
+    ['Infinity', 'option "stopTimeout" must be at most 2147483647 milliseconds (24 days), not Infinity'],
+    ['2 ** 31', 'option "stopTimeout" must be at most 2147483647 milliseconds (24 days), not 2147483648'],
+  ],
   ifRunning: [["'kill'", `option "ifRunning" must be 'error', not "kill"`]],
   onStarted: [
     ["'log'", 'option "onStarted" must be a synchronous function, not "log"'],

@@ -115,6 +115,8 @@ export interface DaemonizeOptions {
   readonly onStarted?: (started: StartedDaemon) => void;
 }
 
+const maxTimer = 2 ** 31 - 1;
+
 /** Every default, in one place. */
 export const defaults = {
   cwd: '/',
@@ -317,8 +319,10 @@ function path(option: string, value: unknown): string {
 
 function milliseconds(option: string, value: unknown, fallback: number): number {
   if (value === undefined) return fallback;
-  if (typeof value === 'number' && Number.isFinite(value) && value >= 0) return value;
-  throw invalid(option, 'a number of milliseconds', value);
+  if (typeof value !== 'number' || !(value >= 0)) throw invalid(option, 'a number of milliseconds', value);
+  // Node's timers end at once when they are given more.
+  if (value > maxTimer) throw invalid(option, `at most ${maxTimer} milliseconds (24 days)`, value);
+  return value;
 }
 
 function mode(option: string, value: unknown, fallback: number): number {
