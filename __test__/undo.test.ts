@@ -1,11 +1,14 @@
 /** A start that does not come off leaves nothing; a launcher that is interrupted dies of its signal. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import test from 'ava';
 import { status } from '../dist/index.js';
+import { nobody, noOtherUser, testUnless } from './helpers/privileges.js';
 import { hasEnded } from './helpers/processes.js';
 import { project, type Project } from './helpers/project.js';
 import { start } from './helpers/run.js';
+import { runScript } from './helpers/script.js';
 import { until } from './helpers/until.js';
+import { workspace } from './helpers/workspace.js';
 
 /** Its main notes that it runs, and settles only when the file `go` is there. */
 const waiting = (inMain = '') => `
@@ -143,4 +146,19 @@ test('Ctrl-C in the terminal of a launcher that waits undoes the start', async (
   t.true(stdout.includes('app.mjs did not start: the start was interrupted by SIGINT'), stdout);
   t.true(hasEnded(pid));
   t.false(existsSync(app.at('a.pid')));
+});
+
+testUnless(noOtherUser)('a daemon that may start no thread any more fails before it is called up', async (t) => {
+  const { path, at } = workspace(t);
+  chmodSync(path, 0o777);
+  const body = `
+    daemonize({ pidFile: args[0], waitFor: 'ready', onStarted: started });
+    const limit = spawn('prlimit', ['--nproc=1', '--pid', String(process.pid)]);
+    limit.on('exit', () => currentDaemon().ready());
+    forever();
+  `;
+  const { error } = await runScript(body, [at('a.pid')], { ...nobody, cwd: '/' });
+  t.is(error?.code, 'ERR_START_FAILED');
+  t.regex(error!.message, /cannot take over the start: .*EAGAIN/);
+  t.false(existsSync(at('a.pid')));
 });

@@ -112,23 +112,23 @@ impl Adoption {
         if says_up && self.is_up.load(Ordering::SeqCst) {
             return Ok(());
         }
-        let memory = if says_up && self.captures { Some(end_capture()?) } else { None };
-        match pipe.as_ref().write_all(&report.encode()) {
-            Err(error) if error.raw_os_error() != Some(libc::EPIPE) => {
-                return Err(Error::system(Step::Adopt, Errno::from_raw(error.raw_os_error().unwrap_or(0))));
-            }
-            _ => {}
-        }
         if says_up {
-            self.is_up.store(true, Ordering::SeqCst);
+            // Whatever can fail comes before the word that cannot be taken back.
+            let memory = if self.captures { Some(end_capture()?) } else { None };
             let (pipe, status, pid_file) = (Arc::clone(pipe), Arc::clone(&self.status), self.pid_file.clone());
             std::thread::Builder::new()
                 .name("daemonry".into())
                 .stack_size(WATCH_STACK)
                 .spawn(move || settle(pipe, &status, pid_file.as_deref(), memory))
                 .map_err(|error| Error::system(Step::Adopt, Errno::from_raw(error.raw_os_error().unwrap_or(0))))?;
+            self.is_up.store(true, Ordering::SeqCst);
         }
-        Ok(())
+        match pipe.as_ref().write_all(&report.encode()) {
+            Err(error) if error.raw_os_error() != Some(libc::EPIPE) => {
+                Err(Error::system(Step::Adopt, Errno::from_raw(error.raw_os_error().unwrap_or(0))))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
