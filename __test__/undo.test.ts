@@ -4,6 +4,7 @@ import test from 'ava';
 import { status } from '../dist/index.js';
 import { nobody, noOtherUser, testUnless } from './helpers/privileges.js';
 import { hasEnded } from './helpers/processes.js';
+import { bench } from './helpers/program.js';
 import { project, type Project } from './helpers/project.js';
 import { start } from './helpers/run.js';
 import { runScript } from './helpers/script.js';
@@ -147,6 +148,19 @@ test('Ctrl-C in the terminal of a launcher that waits undoes the start', async (
   t.true(hasEnded(pid));
   t.false(existsSync(app.at('a.pid')));
 });
+
+for (const form of ['with main', 'without'] as const) {
+  test(`the launcher of a failed start leaves without its exit handlers: ${form}`, async (t) => {
+    const { daemon, write, notes } = bench(t);
+    await daemon('daemonize(options); forever();');
+    const main = form === 'without' ? '' : ', () => {}';
+    const path = write(`process.on('exit', () => note('exit')); daemonize(options${main});`, 'second.mjs');
+    const { code, stderr } = await start(process.execPath, [path]).done;
+    t.is(code, 1);
+    t.regex(stderr, /^second\.mjs is already running with pid \d+ .*\n$/);
+    t.deepEqual(notes(), []);
+  });
+}
 
 testUnless(noOtherUser)('a daemon that may start no thread any more fails before it is called up', async (t) => {
   const { path, at } = workspace(t);

@@ -168,13 +168,13 @@ export function sentence(error: DaemonError): string {
   return error.message.startsWith(`${program} `) ? `${error.message}\n` : `${program}: ${error.message}\n`;
 }
 
-/** Makes an uncaught `error` print as its sentence instead of as a page of stack and properties. */
-export function printsAsSentence(error: DaemonError): DaemonError {
+/** Makes an uncaught `error` print as its sentence instead of as a page of stack and properties, and the process `leave`. */
+export function printsAsSentence(error: DaemonError, leave: () => void = () => process.exit(1)): DaemonError {
   const monitor = (uncaught: unknown) => {
     // With a listener of its own the program decides what is printed.
     if (uncaught !== error || process.listenerCount('uncaughtException') > 0) return;
     process.stderr.write(sentence(error));
-    process.exit(1);
+    leave();
   };
   process.on('uncaughtExceptionMonitor', monitor);
   return error;

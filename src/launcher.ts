@@ -2,7 +2,7 @@
 import { constants } from 'node:os';
 import { inspect } from 'node:util';
 import type { Failure } from '../index.js';
-import { sentence } from './errors.js';
+import { printsAsSentence, sentence } from './errors.js';
 import { failureError, isFailure, native } from './native.js';
 import type { ReopenableLog, ResolvedOptions } from './options.js';
 import { runningProgram } from './program.js';
@@ -65,7 +65,8 @@ function fail(failure: Failure, options: ResolvedOptions, hasMain: boolean): nev
       native().dieOfSignal(constants.signals[error.signal]);
     }
   }
-  if (!hasMain) throw error;
+  // Exit handlers from above the call belong to the daemon: one of them could remove the socket of the one that runs.
+  if (!hasMain) throw printsAsSentence(error, () => native().exitNow(1));
   process.stderr.write(sentence(error));
   return native().exitNow(1) as never;
 }
