@@ -94,19 +94,21 @@ test('while its handlers run, a daemon is "stopping", and its pidfile ends with 
   t.true(await gone());
 });
 
-test('a daemon that begins to stop while it starts is "stopping", also when its launcher has left', async (t) => {
-  const { launch, noted, pidFile, at } = bench(t);
-  const launcher = launch(`
-    const daemon = daemonize({ ...options, aliveFor: 500 });
+test('a daemon that begins to stop while it starts is "stopping", also when its launcher was killed', async (t) => {
+  const { write, noted, pidFile, at } = bench(t);
+  const path = write(`
+    const daemon = daemonize({ ...options, aliveFor: 20_000 });
     daemon.onStop(async () => { note('stopping'); await exists('end'); });
     forever();
     note('up');
   `);
+  const launcher = start(process.execPath, [path]);
   await noted('up');
   sendSignal({ pidFile }, 'SIGTERM');
   await noted('stopping');
   t.is(status({ pidFile }).state, 'stopping');
-  await launcher;
+  launcher.child.kill('SIGKILL');
+  await launcher.done;
   t.is(status({ pidFile }).state, 'stopping');
   writeFileSync(at('end'), '');
   await until('the pidfile is gone', () => !existsSync(pidFile));
@@ -360,3 +362,18 @@ for (const [what, body, reason, more] of [
     t.false(existsSync(pidFile));
   });
 }
+
+test('a daemon that is stopping when it says that it is ready makes the launcher fail with how it ended', async (t) => {
+  const { launch, pidFile } = bench(t);
+  const { code, stderr } = await launch(`
+    daemonize(options, async (daemon) => {
+      daemon.onStop(() => new Promise((done) => setTimeout(done, 300)));
+      process.exitCode = 5;
+      process.kill(process.pid, 'SIGTERM');
+      await new Promise((done) => setTimeout(done, 50));
+    });
+  `);
+  t.is(code, 1);
+  t.is(stderr, 'program.mjs did not start: the daemon exited with code 5 before it was up\n');
+  t.false(existsSync(pidFile));
+});

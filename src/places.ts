@@ -1,5 +1,5 @@
 /** Where a named daemon keeps its files: the user's places, the system's places, and which of them a name means. */
-import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { daemonError, invalidOption, systemCallError } from './errors.js';
@@ -107,7 +107,9 @@ function isRoot(): boolean {
 
 function makeDirectory(directory: string): void {
   try {
-    mkdirSync(directory, { recursive: true, mode: isRoot() ? 0o755 : 0o700 });
+    const bits = isRoot() ? 0o755 : 0o700;
+    // Exactly this mode, whatever the umask.
+    if (mkdirSync(directory, { recursive: true, mode: bits }) !== undefined) chmodSync(directory, bits);
     const { uid, mode } = statSync(directory);
     if ((uid === process.geteuid?.() || uid === 0) && (mode & 0o022) === 0) return;
   } catch (error) {

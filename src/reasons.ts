@@ -5,9 +5,10 @@ import type { ResolvedOptions } from './options.js';
 
 /** The sentence about a failed start. */
 export function describeFailure(failure: Failure, options: ResolvedOptions, hasMain: boolean): string {
-  const { label, logPath, stderr, waitFor } = options;
+  const { aliveFor, label, logPath, stderr, waitFor } = options;
   const { errorCode, message, path, stderr: said = '' } = failure;
   const missed = hasMain ? 'main had neither settled nor called ready()' : missing[waitFor];
+  const unfinished = aliveFor > 0 ? `it was not up for ${aliveFor} ms` : missed;
   const log = stderr.kind === 'file' && said !== '' ? ` (see ${stderr.path})` : '';
   switch (errorCode) {
     case 'ERR_ALREADY_RUNNING':
@@ -16,7 +17,7 @@ export function describeFailure(failure: Failure, options: ResolvedOptions, hasM
       // The daemon's own reason stands in the message already, behind a colon.
       const reason = message.includes(': ')
         ? undefined
-        : (lastWords(said) ?? (failure.exitCode === 0 ? missed : undefined));
+        : (lastWords(said) ?? (failure.exitCode === 0 ? unfinished : undefined));
       return `${label} did not start: ${message}${reason === undefined ? '' : `: ${reason}`}${log}`;
     }
     case 'ERR_START_TIMEOUT': {

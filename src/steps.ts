@@ -26,6 +26,6 @@ export const steps = [
   'remove-pidfile',
   'reopen-log',
   'open-process',
-  'make-directory',
   'signal',
+  'make-directory',
 ] as const;

@@ -101,10 +101,10 @@ steps! {
     ReopenLog = 25, "reopen-log", "open", "reopen the log";
     /// Getting hold of the process behind a pid.
     OpenProcess = 26, "open-process", "pidfd_open", "open the daemon's process";
-    /// Making the conventional directory of a named daemon.
-    MakeDirectory = 28, "make-directory", "mkdir", "make the directory";
     /// Sending a signal.
     Signal = 27, "signal", "kill", "signal the daemon";
+    /// Making the conventional directory of a named daemon.
+    MakeDirectory = 28, "make-directory", "mkdir", "make the directory";
 }
 
 /// How a process ended, as far as it is known.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
-use nix::sys::wait::{WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid};
 
 use crate::child;
@@ -105,7 +105,7 @@ fn launch_locked(
 ) -> std::result::Result<Started, LaunchFailure> {
     let (prepared, ends) = Prepared::new(plan, pid_file)?;
     let mut start = Start::begin(prepared, ends, signals)?;
-    let outcome = start.wait(plan).and_then(|pid| {
+    let outcome = start.wait(plan, pid_file).and_then(|pid| {
         pid_file.map_or(Ok(()), |pid_file| pid_file.commit(pid))?;
         Ok(pid)
     });
@@ -191,12 +191,16 @@ impl<'a> Start<'a> {
     }
 
     /// Waits until the daemon is up, and has stayed so, or has failed.
-    fn wait(&mut self, plan: &LaunchPlan) -> Result<i32> {
+    fn wait(&mut self, plan: &LaunchPlan, pid_file: Option<&PidFile>) -> Result<i32> {
         let deadline = sys::deadline_after(plan.start_timeout);
         let mut alive_until = None;
         loop {
             if let Some(pid) = self.settled(plan, &mut alive_until)? {
-                return Ok(pid);
+                // One that is stopping already is not up; how it ends is told when it has.
+                if !pid_file.is_some_and(|pid_file| pid_file.is_stopping(pid)) {
+                    return Ok(pid);
+                }
+                alive_until = None;
             }
             let now = Instant::now();
             if now >= deadline {
@@ -344,17 +348,17 @@ impl<'a> Start<'a> {
             }
         }
         self.signal(libc::SIGKILL);
-        if let Some(Daemon { pid, sibling, process }) = &self.daemon {
-            if *sibling {
-                let _status = reap(Pid::from_raw(*pid));
-            } else if let Some(process) = process {
-                // Nothing survives SIGKILL; what hangs in the kernel is not waited for, it ends before it runs again.
-                process.wait(Instant::now() + EXIT_GRACE);
-            }
+        // Nothing survives SIGKILL; what hangs in the kernel is not waited for, it ends before it runs again.
+        let deadline = Instant::now() + EXIT_GRACE;
+        if let Some(Daemon { pid, sibling, process: Some(process) }) = &self.daemon
+            && process.wait(deadline)
+            && *sibling
+        {
+            reap(Pid::from_raw(*pid), deadline);
         }
         // The leader's zombie kept the group's id until here. A leader killed before it told of its daemon leaves that
         // daemon as an unknown child in the group.
-        while reap(Pid::from_raw(-self.leader.as_raw())).is_ok() {}
+        reap(Pid::from_raw(-self.leader.as_raw()), deadline);
         self.reap_leader();
     }
 
@@ -383,7 +387,7 @@ impl<'a> Start<'a> {
 
     fn reap_leader(&mut self) {
         self.ends.hold = None;
-        let _status = reap(self.leader);
+        reap(self.leader, Instant::now() + EXIT_GRACE);
     }
 
     fn captured(&self) -> Vec<u8> {
@@ -415,8 +419,17 @@ fn has_input(pipe: BorrowedFd<'_>) -> bool {
     sys::poll(&mut fds, Some(Instant::now())).is_ok_and(|ready| ready > 0)
 }
 
-fn reap(pid: Pid) -> nix::Result<WaitStatus> {
-    retry(|| waitpid(pid, None))
+/// Reaps every own child that `pid` means (a negative one means a process group), as far as they end by `deadline`.
+fn reap(pid: Pid, deadline: Instant) {
+    loop {
+        match retry(|| waitpid(pid, Some(WaitPidFlag::WNOHANG))) {
+            Ok(WaitStatus::StillAlive) if Instant::now() >= deadline => return,
+            Ok(WaitStatus::StillAlive) => std::thread::sleep(EXIT_POLL),
+            Ok(_) => {}
+            // None is left, or the program that this runs in lets the kernel reap.
+            Err(_) => return,
+        }
+    }
 }
 
 /// So that no handler of the launcher runs in the child.

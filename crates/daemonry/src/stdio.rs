@@ -87,7 +87,9 @@ fn open_for_output(log: &LogFile) -> nix::Result<OpenLog> {
         }
     };
     if created {
-        nix::sys::stat::fchmod(&fd, mode)?;
+        nix::sys::stat::fchmod(&fd, mode).inspect_err(|_| {
+            let _left = nix::unistd::unlink(&log.path);
+        })?;
     }
     let stat = nix::sys::stat::fstat(&fd)?;
     if guarded && stat.st_nlink > 1 {

@@ -146,6 +146,12 @@ impl PidFile {
         self.reach(std::process::id().cast_signed(), Phase::Stopping)
     }
 
+    /// Whether `pid` has said that it has begun to stop.
+    pub(crate) fn is_stopping(&self, pid: i32) -> bool {
+        let content = read_content(self.file.as_fd()).ok().and_then(|bytes| Content::parse(&bytes));
+        content.is_some_and(|content| content.pid == Some(pid) && content.phase == Phase::Stopping)
+    }
+
     /// Appends the newlines that are missing. Each has its own place: two writers of the same newline are one, and whoever
     /// says "up" too late does not undo "stopping".
     fn reach(&self, pid: i32, phase: Phase) -> Result<()> {
@@ -163,8 +169,7 @@ impl PidFile {
     /// Removes the file if its name still names it; empties it where the directory cannot be written. With `pid` only if that
     /// is what it holds; without, whatever it holds, as the process may that took the lock and whose start has failed.
     pub fn remove(&self, pid: Option<i32>) -> Result<()> {
-        let removal = Removal { directory: self.directory.as_raw_fd(), name: &self.name, file: self.file.as_raw_fd() };
-        removal.run(pid).map_err(Error::at(Step::RemovePidFile, &self.path))
+        self.removal().run(pid).map_err(Error::at(Step::RemovePidFile, &self.path))
     }
 
     /// What a signal handler needs for the removal.
@@ -312,10 +317,16 @@ fn try_acquire(directory: BorrowedFd<'_>, name: &CStr, path: &Path, mode: u32) -
     match open_existing(directory, name) {
         Ok(file) => take(directory, name, path, file),
         Err(Errno::ENOENT) => match create(directory, name, mode) {
-            Ok(file) => take(directory, name, path, file).inspect_err(|_| {
-                // Nobody can use a file that its maker could not: it would only lie about.
-                let _gone = nix::unistd::unlinkat(directory, name, nix::unistd::UnlinkatFlags::NoRemoveDir);
-            }),
+            Ok(file) => {
+                let twin = file.try_clone();
+                take(directory, name, path, file).inspect_err(|_| {
+                    // Nobody can use a file that its maker could not: it would only lie about.
+                    if let Ok(twin) = &twin {
+                        let _left =
+                            Removal { directory: directory.as_raw_fd(), name, file: twin.as_raw_fd() }.run(None);
+                    }
+                })
+            }
             Err(Errno::EEXIST) => Ok(Attempt::Vanished),
             Err(errno) => Err(open_error(errno)),
         },
