@@ -57,7 +57,8 @@ export function locate(target: Target): { pidFile: string; name?: string; search
   const searched = [...new Set([userPlaces(target).pidFile, systemPlaces(target).pidFile])];
   const present = searched.filter((path) => existsSync(path));
   const isLocked = (path: string) => !['dead', 'stopped'].includes(unwrap(native().pidFileStatus(path)).state);
-  const pidFile = present.find(isLocked) ?? present[0] ?? paths(target).pidFile;
+  const preferred = present.length > 1 ? present.find(isLocked) : present[0];
+  const pidFile = preferred ?? present[0] ?? paths(target).pidFile;
   return { pidFile, name: target, searched };
 }
 

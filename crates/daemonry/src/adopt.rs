@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag};
 use nix::poll::{PollFd, PollFlags};
 
@@ -120,13 +119,11 @@ impl Adoption {
                 .name("daemonry".into())
                 .stack_size(WATCH_STACK)
                 .spawn(move || settle(pipe, &status, pid_file.as_deref(), memory))
-                .map_err(|error| Error::system(Step::Adopt, Errno::from_raw(error.raw_os_error().unwrap_or(0))))?;
+                .map_err(Error::io(Step::Adopt))?;
             self.is_up.store(true, Ordering::SeqCst);
         }
         match pipe.as_ref().write_all(&report.encode()) {
-            Err(error) if error.raw_os_error() != Some(libc::EPIPE) => {
-                Err(Error::system(Step::Adopt, Errno::from_raw(error.raw_os_error().unwrap_or(0))))
-            }
+            Err(error) if error.raw_os_error() != Some(libc::EPIPE) => Err(Error::io(Step::Adopt)(error)),
             _ => Ok(()),
         }
     }
@@ -135,10 +132,7 @@ impl Adoption {
 /// Puts `/dev/null` over the memory file behind stderr, and keeps that file.
 fn end_capture() -> Result<OwnedFd> {
     let null = stdio::open_null(Step::OpenStderr)?;
-    let stderr = std::io::stderr();
-    let memory = stderr.as_fd().try_clone_to_owned();
-    let memory =
-        memory.map_err(|error| Error::system(Step::OpenStderr, Errno::from_raw(error.raw_os_error().unwrap_or(0))))?;
+    let memory = std::io::stderr().as_fd().try_clone_to_owned().map_err(Error::io(Step::OpenStderr))?;
     stdio::put(null.as_fd(), libc::STDERR_FILENO).map_err(|errno| Error::system(Step::OpenStderr, errno))?;
     Ok(memory)
 }

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use crate::error::Step;
 use crate::frame::Frame;
 use crate::marker::Marker;
-use crate::pidfile::{Digits, tolerate_no_record_locks};
+use crate::pidfile::Digits;
 use crate::plan::{PID_FILE_TARGET, Prepared};
 use crate::sys;
 
@@ -87,7 +87,7 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
         if let Err(errno) = write_pid(pid, prepared.commits_at_exec) {
             fail(exec_pipe, Step::WritePid, errno);
         }
-        if let Err(errno) = sys::lock_record(PID_FILE_TARGET).or_else(tolerate_no_record_locks) {
+        if let Err(errno) = sys::lock_record(PID_FILE_TARGET) {
             fail(exec_pipe, Step::LockRecord, errno);
         }
     }

@@ -4,14 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result, Step};
-use crate::pidfile::{self, Phase, probe_path};
+use crate::pidfile::{self, Phase, RETRY_PAUSE, UNPROVEN_PATIENCE, probe_path};
 use crate::sys::{self, Holder, Process};
-
-/// Between two looks at a start that has no pid yet.
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
-
-/// How long such a start is given before it counts as held by somebody else.
-const PATIENCE: Duration = Duration::from_millis(600);
 
 /// How long a killed process may take to be gone.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
@@ -74,10 +68,10 @@ fn prove(path: &Path) -> Result<Option<Proven>> {
                     return Ok(Some(Proven { pid, phase: second.phase, process }));
                 }
             }
-            (Holder::Other(holder), _) if begun.elapsed() > PATIENCE => {
+            (Holder::Other(holder), _) if begun.elapsed() > UNPROVEN_PATIENCE => {
                 return Err(Error::PidFileHeld { holder, path: path.to_owned() });
             }
-            (Holder::Taker(pid), _) if begun.elapsed() > PATIENCE => {
+            (Holder::Taker(pid), _) if begun.elapsed() > UNPROVEN_PATIENCE => {
                 return Err(Error::PidFileHeld { holder: Some(pid), path: path.to_owned() });
             }
             _ => {}

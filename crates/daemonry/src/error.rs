@@ -229,6 +229,11 @@ impl Error {
         Self::System { step, errno, path: None }
     }
 
+    /// From the standard library's calls.
+    pub(crate) fn io(step: Step) -> impl FnOnce(std::io::Error) -> Self {
+        move |error| Self::system(step, Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+    }
+
     pub(crate) fn at(step: Step, path: impl Into<PathBuf>) -> impl FnOnce(Errno) -> Self {
         let path = path.into();
         move |errno| Self::System { step, errno, path: Some(path) }

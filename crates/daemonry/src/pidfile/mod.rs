@@ -29,14 +29,14 @@ pub const DEFAULT_MODE: u32 = 0o644;
 
 /// How long a holder that cannot be proven is given to become one: the gap between a lock and a pid, or between a
 /// SIGKILL and the death.
-const UNPROVEN_PATIENCE: Duration = Duration::from_millis(600);
+pub(crate) const UNPROVEN_PATIENCE: Duration = Duration::from_millis(600);
 
 /// How long a starter that has the lock, but no daemon yet, is waited for. It needs milliseconds unless the machine is
 /// overloaded; a stranger that locked the file looks the same and stays.
 const STARTER_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Between two tries, jittered between half and the whole of it.
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// A pidfile whose lock this process holds or shares.
 ///
@@ -108,7 +108,7 @@ impl PidFile {
         let mut adopted = Self { path: path.to_owned(), directory, name, file, held: false };
         adopted.note_held()?;
         // Whatever looked at the pidfile in this process before, and closed it again, has dropped the record lock.
-        sys::lock_record(fd).or_else(tolerate_no_record_locks).map_err(Error::at(Step::LockRecord, path))?;
+        sys::lock_record(fd).map_err(Error::at(Step::LockRecord, path))?;
         Ok(adopted)
     }
 
@@ -118,9 +118,7 @@ impl PidFile {
         let pid = std::process::id().cast_signed();
         write_all_at(self.file.as_fd(), Digits::of(pid).as_bytes(), 0)
             .map_err(Error::at(Step::WritePid, &self.path))?;
-        sys::lock_record(self.file.as_raw_fd())
-            .or_else(tolerate_no_record_locks)
-            .map_err(Error::at(Step::LockRecord, &self.path))?;
+        sys::lock_record(self.file.as_raw_fd()).map_err(Error::at(Step::LockRecord, &self.path))?;
         self.note_held()?;
         self.commit(pid)
     }
@@ -294,14 +292,6 @@ pub(crate) fn remove_after_exit(path: &Path, pid: i32) -> Result<()> {
     }
     let removal = Removal { directory: directory.as_raw_fd(), name: &name, file: file.as_raw_fd() };
     removal.run(Some(pid)).map_err(Error::at(Step::RemovePidFile, path))
-}
-
-/// A file system without record locks leaves the proof to the descriptors of the holder.
-pub(crate) fn tolerate_no_record_locks(errno: Errno) -> std::result::Result<(), Errno> {
-    match errno {
-        Errno::ENOLCK | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS => Ok(()),
-        errno => Err(errno),
-    }
 }
 
 enum Attempt {

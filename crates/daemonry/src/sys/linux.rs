@@ -156,11 +156,15 @@ pub(crate) fn reset_dispositions() {
 }
 
 /// Takes the record lock that names the calling process as the pidfile's holder. It survives exec, is not inherited by
-/// forked children, and does not meet `flock`. Async-signal-safe.
+/// forked children, and does not meet `flock`. A file system without them leaves the proof to the holder's descriptors.
+/// Async-signal-safe.
 pub(crate) fn lock_record(pid_file: RawFd) -> Result<(), Errno> {
     let lock = record_lock(libc::F_WRLCK);
     // SAFETY: the structure outlives the call.
-    Errno::result(unsafe { libc::fcntl(pid_file, libc::F_SETLK, &raw const lock) }).map(drop)
+    match Errno::result(unsafe { libc::fcntl(pid_file, libc::F_SETLK, &raw const lock) }) {
+        Err(Errno::ENOLCK | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
+        result => result.map(drop),
+    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "lock types and SEEK_SET are small constants")]
