@@ -13,6 +13,7 @@ use crate::frame::Frame;
 use crate::marker::Marker;
 use crate::pidfile::Digits;
 use crate::plan::{PID_FILE_TARGET, Prepared};
+use crate::record::PID_END;
 use crate::sys;
 
 /// Status of a child whose frame tells why it failed.
@@ -77,12 +78,25 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
     }
     // SAFETY: umask touches no memory.
     unsafe { libc::umask(prepared.umask) };
+    if let Some(directory) = prepared.working_directory() {
+        // SAFETY: the path is a C string.
+        if unsafe { libc::chdir(directory.as_ptr()) } < 0 {
+            fail(exec_pipe, Step::Chdir, Errno::last());
+        }
+    }
+    // SAFETY: getpid touches no memory.
+    let pid = unsafe { libc::getpid() };
+    if let Some(record) = &prepared.record {
+        let digits = Digits::of(pid);
+        let place = PID_END - digits.as_bytes().len();
+        if let Err(errno) = write_at(record.as_raw_fd(), digits.as_bytes(), place) {
+            fail(exec_pipe, Step::WriteRecord, errno);
+        }
+    }
     // Before the record lock: closing any other descriptor of the pidfile would drop it.
     if let Err(errno) = sys::close_from(last_target + 1) {
         fail(exec_pipe, Step::CloseDescriptors, errno);
     }
-    // SAFETY: getpid touches no memory.
-    let pid = unsafe { libc::getpid() };
     if prepared.has_pid_file {
         if let Err(errno) = write_pid(pid, prepared.commits_at_exec) {
             fail(exec_pipe, Step::WritePid, errno);
@@ -95,9 +109,35 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
     unsafe { Marker::sign(prepared.marker_pid(), pid) };
     sys::reset_dispositions();
     unblock_signals();
-    // SAFETY: all three are null-terminated and alive.
-    unsafe { libc::execve(prepared.program(), prepared.arguments(), prepared.environment()) };
-    fail(exec_pipe, Step::Exec, Errno::last())
+    // SAFETY: this is the child.
+    let errno = unsafe { execute(prepared) };
+    fail(exec_pipe, Step::Exec, errno)
+}
+
+/// As execvp(3): the first of the places that there is, and a shell for a script that names no interpreter. Returns only when
+/// nothing could be executed.
+///
+/// # Safety
+///
+/// As for [`leader`].
+unsafe fn execute(prepared: &Prepared) -> Errno {
+    let mut refused = Errno::ENOENT;
+    for program in prepared.programs() {
+        // SAFETY: all three are null-terminated and alive.
+        unsafe { libc::execve(program.as_ptr(), prepared.arguments(), prepared.environment()) };
+        match Errno::last() {
+            Errno::ENOENT | Errno::ENOTDIR => {}
+            Errno::EACCES => refused = Errno::EACCES,
+            Errno::ENOEXEC => {
+                let arguments = prepared.shell_arguments(program);
+                // SAFETY: all three are null-terminated and alive.
+                unsafe { libc::execve(c"/bin/sh".as_ptr(), arguments, prepared.environment()) };
+                return Errno::last();
+            }
+            errno => return errno,
+        }
+    }
+    refused
 }
 
 /// Puts the exec pipe behind the handed-over descriptors, closed on exec.
@@ -131,13 +171,18 @@ fn write_pid(pid: libc::pid_t, commit: bool) -> Result<(), Errno> {
         *slot = *digit;
     }
     let length = digits.len() + usize::from(commit);
+    write_at(PID_FILE_TARGET, line.get(..length).unwrap_or(&[]), 0)
+}
+
+fn write_at(file: RawFd, bytes: &[u8], place: usize) -> Result<(), Errno> {
+    #[expect(clippy::cast_possible_wrap, reason = "places are a few bytes from the start")]
+    let place = place as libc::off_t;
     loop {
-        // SAFETY: the line is longer than the digits and the newline.
-        let written = unsafe { libc::pwrite(PID_FILE_TARGET, line.as_ptr().cast(), length, 0) };
-        match Errno::result(written) {
+        // SAFETY: the bytes outlive the call.
+        match Errno::result(unsafe { libc::pwrite(file, bytes.as_ptr().cast(), bytes.len(), place) }) {
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
-            Ok(written) if usize::try_from(written) == Ok(length) => return Ok(()),
+            Ok(written) if usize::try_from(written) == Ok(bytes.len()) => return Ok(()),
             // The kernel writes less than asked only when there is no room for more.
             Ok(_) => return Err(Errno::ENOSPC),
         }

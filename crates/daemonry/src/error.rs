@@ -1,7 +1,7 @@
 //! What can go wrong, and at which step: the one list of errors and steps.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
@@ -59,6 +59,8 @@ steps! {
     ReadPidFile = 4, "read-pidfile", "read", "read the pidfile";
     /// Emptying a stale pidfile, once it is locked.
     ClearPidFile = 5, "clear-pidfile", "ftruncate", "clear the pidfile";
+    /// Writing the record of a named daemon, or the child its pid into it.
+    WriteRecord = 29, "write-record", "write", "write the record";
     /// Opening the file for standard input.
     OpenStdin = 6, "open-stdin", "open", "open standard input";
     /// Opening the file for standard output, or the log.
@@ -201,6 +203,19 @@ pub enum Error {
         /// The signal's number.
         signal: i32,
     },
+    /// The caller gave the start up; it was undone.
+    #[error("the start was aborted and undone")]
+    StartAborted,
+    /// Somebody else's start was not done in time. It was left alone.
+    #[error("somebody else starts it with pid {pid}, and it was not up within {} ms (pidfile {})", limit.as_millis(), path.display())]
+    WaitTimeout {
+        /// The pid that the daemon has.
+        pid: i32,
+        /// The pidfile.
+        path: PathBuf,
+        /// The limit that it missed.
+        limit: std::time::Duration,
+    },
     /// The daemon did not end in time, and was not to be killed.
     #[error("the daemon with pid {pid} did not end within {} ms", limit.as_millis())]
     StopTimeout {
@@ -232,6 +247,11 @@ impl Error {
     /// From the standard library's calls.
     pub(crate) fn io(step: Step) -> impl FnOnce(std::io::Error) -> Self {
         move |error| Self::system(step, Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+    }
+
+    /// The same with the file that it was about.
+    pub(crate) fn io_at(step: Step, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        move |error| Self::at(step, path)(Errno::from_raw(error.raw_os_error().unwrap_or(0)))
     }
 
     pub(crate) fn at(step: Step, path: impl Into<PathBuf>) -> impl FnOnce(Errno) -> Self {

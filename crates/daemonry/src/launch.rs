@@ -14,8 +14,11 @@ use nix::unistd::{Pid, getpgid};
 use crate::child;
 use crate::error::{Error, Exit, Result, Step};
 use crate::frame::{FRAME_LENGTH, Frame, Report};
+use crate::herd::{Found, Wish};
+use crate::interrupt::Interrupts;
 use crate::pidfile::{self, PidFile};
 use crate::plan::{LaunchPlan, LauncherEnds, Prepared, WaitFor};
+use crate::record::{PlacedRecord, Record};
 use crate::signals::SignalWatch;
 use crate::stdio::{OpenLog, Stream, read_tail};
 use crate::sys::{self, Process, peek_exit, retry};
@@ -29,9 +32,22 @@ const EXIT_GRACE: Duration = Duration::from_secs(2);
 /// How often a daemon is looked after whose exit wakes no `poll(2)`.
 const EXIT_POLL: Duration = Duration::from_millis(10);
 
+/// How there came to be a daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// This call started it.
+    Started,
+    /// It ran already.
+    Reused,
+    /// This call started it in the place of another.
+    Replaced,
+}
+
 /// A daemon that is up.
 #[derive(Debug)]
 pub struct Started {
+    /// How there came to be one.
+    pub outcome: Outcome,
     /// Its pid.
     pub pid: i32,
     /// What it wrote to a captured stderr while it started; at most the last 8 KiB.
@@ -67,7 +83,8 @@ impl std::error::Error for LaunchFailure {
     }
 }
 
-/// Launches a daemon as daemon(7) describes it (fork, setsid, fork, exec) and returns when the plan's `wait_for` is reached.
+/// Launches a daemon as daemon(7) describes it (fork, setsid, fork, exec) and returns when the plan's `wait_for` is reached, or
+/// when there is a daemon that the plan's `if_running` is content with.
 ///
 /// Blocks the calling thread. With `launcher_leaves`, SIGINT, SIGTERM and SIGHUP that arrive meanwhile undo the start; a second
 /// one kills at once.
@@ -75,37 +92,58 @@ impl std::error::Error for LaunchFailure {
 /// # Errors
 ///
 /// A [`LaunchFailure`] with any [`Error`] of [`PidFile::acquire`]; [`Error::System`] for a step that failed, in whichever
-/// process; [`Error::StartFailed`]; [`Error::StartTimeout`]; [`Error::StartInterrupted`]; [`Error::InvalidPlan`].
+/// process; [`Error::StartFailed`]; [`Error::StartTimeout`]; [`Error::StartInterrupted`]; [`Error::StartAborted`];
+/// [`Error::WaitTimeout`] and [`Error::StopTimeout`] for what others were waited for; [`Error::InvalidPlan`].
 pub fn launch(plan: &LaunchPlan) -> std::result::Result<Started, LaunchFailure> {
+    plan.check()?;
     // Before there is anything to undo.
     let signals = plan.launcher_leaves.then(SignalWatch::install).transpose()?;
-    let pause = |pause| {
-        let Some(signals) = &signals else {
-            std::thread::sleep(pause);
-            return Ok(());
-        };
-        signals.sleep(pause)
+    let interrupts = Interrupts { signals, abort: plan.abort.clone() };
+    interrupts.check()?;
+    let Some(path) = &plan.pid_file else {
+        return launch_locked(plan, None, plan.start_timeout, &interrupts);
     };
-    let pid_file = match &plan.pid_file {
-        Some(path) => Some(PidFile::acquire_pausing(path, pidfile::DEFAULT_MODE, pause)?),
-        None => None,
+    let begun = Instant::now();
+    let patience = plan.start_timeout.saturating_mul(2);
+    let pause = |pause| interrupts.sleep(pause);
+    let (mode, if_running, record) = (pidfile::DEFAULT_MODE, plan.if_running, plan.record.as_ref());
+    let (pid_file, replaces) = match (Wish { path, mode, if_running, record, patience, pause: &pause }).find()? {
+        Found::Free { pid_file, replaces } => (pid_file, replaces),
+        Found::Running { pid } => return Ok(Started { outcome: Outcome::Reused, pid, stderr: Vec::new() }),
     };
-    let outcome = launch_locked(plan, pid_file.as_ref(), signals.as_ref());
-    if let (Err(_), Some(pid_file)) = (&outcome, &pid_file) {
+    let left = patience.saturating_sub(begun.elapsed()).min(plan.start_timeout);
+    let outcome = launch_locked(plan, Some(&pid_file), left, &interrupts);
+    if outcome.is_err() {
         // Why the start failed matters more than a file that stays behind: unlocked, it says "dead".
         let _left = pid_file.remove(None);
     }
-    outcome
+    outcome.map(|started| if replaces { Started { outcome: Outcome::Replaced, ..started } } else { started })
 }
 
 fn launch_locked(
     plan: &LaunchPlan,
     pid_file: Option<&PidFile>,
-    signals: Option<&SignalWatch>,
+    timeout: Duration,
+    interrupts: &Interrupts,
 ) -> std::result::Result<Started, LaunchFailure> {
-    let (prepared, ends) = Prepared::new(plan, pid_file)?;
-    let mut start = Start::begin(prepared, ends, signals)?;
-    let outcome = start.wait(plan, pid_file).and_then(|pid| {
+    let record = plan.record.as_ref().map(Record::place).transpose()?;
+    let outcome = launch_recorded(plan, pid_file, record.as_ref(), timeout, interrupts);
+    if let (Err(_), Some(record)) = (&outcome, record) {
+        record.restore();
+    }
+    outcome
+}
+
+fn launch_recorded(
+    plan: &LaunchPlan,
+    pid_file: Option<&PidFile>,
+    record: Option<&PlacedRecord>,
+    timeout: Duration,
+    interrupts: &Interrupts,
+) -> std::result::Result<Started, LaunchFailure> {
+    let (prepared, ends) = Prepared::new(plan, pid_file, record)?;
+    let mut start = Start::begin(prepared, ends, interrupts)?;
+    let outcome = start.wait(plan, pid_file, timeout).and_then(|pid| {
         pid_file.map_or(Ok(()), |pid_file| pid_file.commit(pid))?;
         Ok(pid)
     });
@@ -113,7 +151,7 @@ fn launch_locked(
         Ok(pid) => {
             let stderr = start.captured();
             start.reap_leader();
-            Ok(Started { pid, stderr })
+            Ok(Started { outcome: Outcome::Started, pid, stderr })
         }
         Err(error) => {
             start.undo();
@@ -137,7 +175,7 @@ struct Start<'a> {
     leader: Pid,
     daemon: Option<Daemon>,
     ends: LauncherEnds,
-    signals: Option<&'a SignalWatch>,
+    interrupts: &'a Interrupts,
     exec_closed: bool,
     status_closed: bool,
     frames: Vec<u8>,
@@ -149,7 +187,7 @@ struct Start<'a> {
 }
 
 impl<'a> Start<'a> {
-    fn begin(prepared: Prepared, mut ends: LauncherEnds, signals: Option<&'a SignalWatch>) -> Result<Self> {
+    fn begin(prepared: Prepared, mut ends: LauncherEnds, interrupts: &'a Interrupts) -> Result<Self> {
         let begun = (|| {
             let blocked = block_signals().map_err(|errno| Error::system(Step::Fork, errno))?;
             let hold = ends.hold.as_ref().map_or(-1, AsRawFd::as_raw_fd);
@@ -170,7 +208,7 @@ impl<'a> Start<'a> {
                 leader,
                 daemon: None,
                 ends,
-                signals,
+                interrupts,
                 exec_closed: false,
                 status_closed: false,
                 frames: Vec::new(),
@@ -191,20 +229,26 @@ impl<'a> Start<'a> {
     }
 
     /// Waits until the daemon is up, and has stayed so, or has failed.
-    fn wait(&mut self, plan: &LaunchPlan, pid_file: Option<&PidFile>) -> Result<i32> {
-        let deadline = sys::deadline_after(plan.start_timeout);
+    fn wait(&mut self, plan: &LaunchPlan, pid_file: Option<&PidFile>, timeout: Duration) -> Result<i32> {
+        let deadline = sys::deadline_after(timeout);
         let mut alive_until = None;
         loop {
             if let Some(pid) = self.settled(plan, &mut alive_until)? {
+                let Some(pid_file) = pid_file else { return Ok(pid) };
                 // One that is stopping already is not up; how it ends is told when it has.
-                if !pid_file.is_some_and(|pid_file| pid_file.is_stopping(pid)) {
-                    return Ok(pid);
+                if !pid_file.is_stopping(pid) {
+                    if sys::keeps_lock(pid_file.file().as_fd(), pid) {
+                        return Ok(pid);
+                    }
+                    if !self.is_ending() {
+                        return Err(lock_lost());
+                    }
                 }
                 alive_until = None;
             }
             let now = Instant::now();
             if now >= deadline {
-                return Err(Error::StartTimeout { limit: plan.start_timeout });
+                return Err(Error::StartTimeout { limit: timeout });
             }
             let wake = alive_until.map_or(deadline, |until: Instant| until.min(deadline));
             self.turn(plan, wake)?;
@@ -213,9 +257,7 @@ impl<'a> Start<'a> {
 
     /// What is known now: up, failed (an error), or not yet.
     fn settled(&mut self, plan: &LaunchPlan, alive_until: &mut Option<Instant>) -> Result<Option<i32>> {
-        if let Some(signal) = self.signals.and_then(SignalWatch::take) {
-            return Err(Error::StartInterrupted { signal });
-        }
+        self.interrupts.check()?;
         if let Some(error) = self.failure.take() {
             return Err(self.with_exit(error));
         }
@@ -235,6 +277,8 @@ impl<'a> Start<'a> {
             if Instant::now() >= until {
                 return Ok(Some(pid));
             }
+        } else if self.exec_closed && self.status_closed && !self.is_ending() {
+            return Err(pipe_lost());
         }
         Ok(None)
     }
@@ -245,11 +289,13 @@ impl<'a> Start<'a> {
         let must_ask = process.is_some_and(|process| process.exit_event().is_none());
         let wake = if must_ask { wake.min(Instant::now() + EXIT_POLL) } else { wake };
         let (exec_ready, status_ready) = {
+            let [signals, abort] = self.interrupts.events();
             let events = [
                 (!self.exec_closed).then(|| self.ends.exec.as_fd()),
                 (!self.status_closed).then(|| self.ends.status.as_fd()),
                 process.and_then(Process::exit_event),
-                self.signals.map(SignalWatch::event),
+                signals,
+                abort,
             ];
             let mut fds: Vec<PollFd<'_>> =
                 events.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
@@ -339,7 +385,8 @@ impl<'a> Start<'a> {
         let deadline = Instant::now() + UNDO_GRACE;
         while Instant::now() < deadline && self.daemon_lives() && self.no_second_signal() {
             let process = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref());
-            let events = [process.and_then(Process::exit_event), self.signals.map(SignalWatch::event)];
+            let events =
+                [process.and_then(Process::exit_event), self.interrupts.signals.as_ref().map(SignalWatch::event)];
             let mut fds: Vec<PollFd<'_>> =
                 events.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
             let wake = if events[0].is_some() { deadline } else { Instant::now() + EXIT_POLL };
@@ -362,12 +409,17 @@ impl<'a> Start<'a> {
         self.reap_leader();
     }
 
+    /// Whether the daemon is about to end, or has: its descriptors go an instant before it does.
+    fn is_ending(&self) -> bool {
+        self.daemon_pid().is_some_and(sys::is_dying) || !self.daemon_lives()
+    }
+
     fn daemon_lives(&self) -> bool {
         self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref()).is_some_and(|process| !process.has_ended())
     }
 
     fn no_second_signal(&self) -> bool {
-        self.signals.is_none_or(|signals| signals.take().is_none())
+        self.interrupts.signals.as_ref().is_none_or(|signals| signals.take().is_none())
     }
 
     /// To the leader and whoever is in its process group, and to a daemon that has left it. Those that are gone already need
@@ -400,6 +452,23 @@ impl<'a> Start<'a> {
             _ => self.captured(),
         }
     }
+}
+
+/// The daemon lives, but the lock that it was handed is gone.
+fn lock_lost() -> Error {
+    not_handed_on("it has closed the pidfile that it was handed, and holds no lock on it")
+}
+
+/// Nobody is left who could say that the daemon is up.
+fn pipe_lost() -> Error {
+    not_handed_on("it has closed the pipe on which it was to say that it is up")
+}
+
+fn not_handed_on(what: &str) -> Error {
+    let reason = format!(
+        "{what}, as a wrapper does that closes descriptors (sudo) or leaves the work to a child (npx): start the program itself"
+    );
+    Error::StartFailed { exit: None, reason: Some(reason) }
 }
 
 fn is_same(poll: &PollFd<'_>, fd: BorrowedFd<'_>) -> bool {

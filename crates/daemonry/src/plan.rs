@@ -1,6 +1,7 @@
 //! What to launch and how, and its preparation: everything that can allocate or fail happens here, before the fork.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::cell::Cell;
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -11,8 +12,11 @@ use nix::errno::Errno;
 use nix::fcntl::FcntlArg;
 
 use crate::error::{Error, Result, Step};
+use crate::herd::IfRunning;
+use crate::interrupt::AbortHandle;
 use crate::marker::{Marker, START_VARIABLE};
 use crate::pidfile::PidFile;
+use crate::record::{PlacedRecord, Record};
 use crate::stdio::{self, OpenLog, Stream};
 use crate::sys;
 
@@ -29,10 +33,10 @@ pub enum WaitFor {
 
 /// A program to launch as a daemon.
 ///
-/// All paths are the launcher's; the program is executed in the launcher's working directory.
+/// All paths are the launcher's.
 #[derive(Debug, Clone)]
 pub struct LaunchPlan {
-    /// The executable, as a path.
+    /// The executable: a path, or a name without a slash that is looked for in the `PATH` of `environment` as execvp(3) does.
     pub program: PathBuf,
     /// Its arguments, the name that it is called by (`argv[0]`) first.
     pub arguments: Vec<OsString>,
@@ -44,19 +48,28 @@ pub struct LaunchPlan {
     pub stdout: Stream,
     /// Standard error; equal to `stdout`, both share one open file. Default: [`Stream::Null`].
     pub stderr: Stream,
+    /// The working directory that the program is executed in. Default: the launcher's.
+    pub working_directory: Option<PathBuf>,
     /// File mode creation mask. Default: `0o022`.
     pub umask: u32,
     /// The pidfile to hold, locked before the fork. Default: none.
     pub pid_file: Option<PathBuf>,
+    /// What to leave on record about the daemon, while the pidfile is locked. Default: nothing.
+    pub record: Option<Record>,
+    /// What to do when the daemon runs already. Default: [`IfRunning::Error`].
+    pub if_running: IfRunning,
     /// When the start counts as done. Default: [`WaitFor::Exec`].
     pub wait_for: WaitFor,
     /// How long the daemon must live on after that point. Default: zero.
     pub alive_for: Duration,
-    /// After this a start has failed and is undone. Default: 30 s.
+    /// After this a start has failed and is undone. Waiting for others, and a start after that, have twice as long together.
+    /// Default: 30 s.
     pub start_timeout: Duration,
     /// The launcher exits when the daemon is up, so the daemon may be its own child and the launcher waits with handlers for
     /// SIGINT, SIGTERM and SIGHUP in place. False for a caller that lives on. Default: false.
     pub launcher_leaves: bool,
+    /// Undoes the start when another thread says so. Default: none.
+    pub abort: Option<AbortHandle>,
     /// Handed to the daemon, which gets it back from [`crate::adopt`]. No NUL bytes.
     pub note: OsString,
 }
@@ -72,17 +85,21 @@ impl LaunchPlan {
             stdin: Stream::Null,
             stdout: Stream::Null,
             stderr: Stream::Null,
+            working_directory: None,
             umask: 0o022,
             pid_file: None,
+            record: None,
+            if_running: IfRunning::Error,
             wait_for: WaitFor::Exec,
             alive_for: Duration::ZERO,
             start_timeout: Duration::from_secs(30),
             launcher_leaves: false,
+            abort: None,
             note: OsString::new(),
         }
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let refuse = |sentence: &str| Err(Error::InvalidPlan(sentence.to_owned()));
         if self.stdin == Stream::Capture || self.stdout == Stream::Capture {
             return refuse("only standard error can be captured");
@@ -93,13 +110,18 @@ impl LaunchPlan {
         if self.alive_for >= self.start_timeout && !self.alive_for.is_zero() {
             return refuse("the time to stay alive must be shorter than the start's time-out");
         }
-        Ok(())
+        if self.pid_file.is_none() && (self.if_running != IfRunning::Error || self.record.is_some()) {
+            return refuse("without a pidfile nobody can tell whether the daemon runs, and no record can be kept");
+        }
+        self.record.as_ref().map_or(Ok(()), Record::check)
     }
 
     /// The file that a step of the child is about.
     pub(crate) fn path_at(&self, step: Step) -> Option<&Path> {
         match step {
             Step::WritePid | Step::LockRecord => self.pid_file.as_deref(),
+            Step::WriteRecord => self.record.as_ref().map(|record| record.path.as_path()),
+            Step::Chdir => self.working_directory.as_deref(),
             Step::Exec => Some(&self.program),
             _ => None,
         }
@@ -140,8 +162,12 @@ impl Drop for Pointers {
 /// descriptors close-on-exec at boot only as far as they are contiguous. The exec pipe comes right behind them. Every source
 /// lies above all of these numbers, so that no `dup2` can hit a source that is still needed.
 pub(crate) struct Prepared {
-    program: CString,
+    /// Where to try to find the program, one after the other.
+    programs: Vec<CString>,
     arguments: Pointers,
+    /// How a shell is called for a program that is a script without an interpreter; the place of its path is filled in by the
+    /// child, which knows where it was found.
+    shell_arguments: Vec<Cell<*const libc::c_char>>,
     environment: Pointers,
     /// Where the child writes its pid into the environment.
     marker_pid: *mut u8,
@@ -150,6 +176,9 @@ pub(crate) struct Prepared {
     pub(crate) exec_pipe: OwnedFd,
     /// The leader waits on it where it is the daemon's parent.
     pub(crate) hold_pipe: OwnedFd,
+    working_directory: Option<CString>,
+    /// Where the child writes its pid, too; it lies above the targets and is closed before exec.
+    pub(crate) record: Option<OwnedFd>,
     pub(crate) umask: libc::mode_t,
     pub(crate) has_pid_file: bool,
     pub(crate) commits_at_exec: bool,
@@ -171,8 +200,11 @@ pub(crate) struct LauncherEnds {
 }
 
 impl Prepared {
-    pub(crate) fn new(plan: &LaunchPlan, pid_file: Option<&PidFile>) -> Result<(Self, LauncherEnds)> {
-        plan.check()?;
+    pub(crate) fn new(
+        plan: &LaunchPlan,
+        pid_file: Option<&PidFile>,
+        record: Option<&PlacedRecord>,
+    ) -> Result<(Self, LauncherEnds)> {
         let pipe = || sys::pipe().map_err(|errno| Error::system(Step::OpenPipe, errno));
         let mut files = OpenStreams::of(plan)?;
         let outcome = (|| {
@@ -200,11 +232,25 @@ impl Prepared {
                 note: plan.note.clone(),
             };
             let (environment, marker_pid) = environment(plan, &marker)?;
+            let programs = candidates(plan)
+                .iter()
+                .map(|path| c_string(path.as_os_str(), "the program's path"))
+                .collect::<Result<Vec<_>>>()?;
+            let arguments =
+                plan.arguments.iter().map(|argument| c_string(argument, "an argument")).collect::<Result<Vec<_>>>()?;
+            let arguments = Pointers::new(arguments);
+            let rest = arguments.strings.iter().skip(1).map(|&argument| argument.cast_const());
+            let shell_arguments = [c"sh".as_ptr(), ptr::null()].into_iter().chain(rest).map(Cell::new).collect();
             let prepared = Self {
-                program: c_string(plan.program.as_os_str(), "the program's path")?,
-                arguments: Pointers::new(
-                    plan.arguments.iter().map(|argument| c_string(argument, "an argument")).collect::<Result<_>>()?,
-                ),
+                programs,
+                arguments,
+                shell_arguments,
+                working_directory: plan
+                    .working_directory
+                    .as_ref()
+                    .map(|directory| c_string(directory.as_os_str(), "the working directory"))
+                    .transpose()?,
+                record: record.map(|record| move_above(record.as_fd(), floor)).transpose()?,
                 environment,
                 marker_pid,
                 sources: moved,
@@ -230,12 +276,25 @@ impl Prepared {
         }
     }
 
-    pub(crate) fn program(&self) -> *const libc::c_char {
-        self.program.as_ptr()
+    pub(crate) fn programs(&self) -> &[CString] {
+        &self.programs
     }
 
     pub(crate) fn arguments(&self) -> *const *const libc::c_char {
         self.arguments.as_ptr()
+    }
+
+    /// The arguments of a shell that reads `script`, which must outlive them. Async-signal-safe.
+    pub(crate) fn shell_arguments(&self, script: &CStr) -> *const *const libc::c_char {
+        if let Some(place) = self.shell_arguments.get(1) {
+            place.set(script.as_ptr());
+        }
+        // A cell lies in memory like what it holds.
+        self.shell_arguments.as_ptr().cast()
+    }
+
+    pub(crate) fn working_directory(&self) -> Option<&CStr> {
+        self.working_directory.as_deref()
     }
 
     pub(crate) fn environment(&self) -> *const *const libc::c_char {
@@ -267,6 +326,21 @@ fn environment(plan: &LaunchPlan, marker: &Marker) -> Result<(Pointers, *mut u8)
     // SAFETY: the pid's digits lie inside the last string, behind the variable's name.
     let marker_pid = unsafe { environment.last().add(place) }.cast::<u8>();
     Ok((environment, marker_pid))
+}
+
+/// Where execvp(3) looks for a program: at its path, or for a mere name in the directories of `PATH`.
+fn candidates(plan: &LaunchPlan) -> Vec<PathBuf> {
+    const DEFAULT_PATH: &str = "/bin:/usr/bin";
+    let program = &plan.program;
+    if program.as_os_str().as_bytes().contains(&b'/') {
+        // The child has changed to another directory by then.
+        return vec![std::path::absolute(program).unwrap_or_else(|_| program.clone())];
+    }
+    let path = plan.environment.iter().rfind(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
+    // An empty element means the working directory, which is the launcher's here as for every other path.
+    std::env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH)))
+        .map(|directory| std::path::absolute(directory.join(program)).unwrap_or_else(|_| directory.join(program)))
+        .collect()
 }
 
 fn c_string(text: &OsStr, what: &str) -> Result<CString> {

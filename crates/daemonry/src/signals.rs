@@ -7,11 +7,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag};
-use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 use crate::error::{Error, Result, Step};
@@ -74,13 +72,6 @@ impl SignalWatch {
     /// Readable when a signal has arrived.
     pub(crate) fn event(&self) -> BorrowedFd<'_> {
         self.read_end.as_fd()
-    }
-
-    /// Sleeps; a signal that arrives meanwhile, or has arrived before, is an error.
-    pub(crate) fn sleep(&self, pause: Duration) -> Result<()> {
-        let mut fds = [PollFd::new(self.event(), PollFlags::POLLIN)];
-        sys::poll(&mut fds, Some(Instant::now() + pause)).map_err(|errno| Error::system(Step::Wait, errno))?;
-        self.take().map_or(Ok(()), |signal| Err(Error::StartInterrupted { signal }))
     }
 
     /// The oldest signal that was not taken yet.

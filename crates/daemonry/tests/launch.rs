@@ -5,51 +5,12 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+mod scratch;
+
 use daemonry::{Errno, Error, Exit, LaunchPlan, LogFile, Status, Step, StopOptions, Stopped, Stream, WaitFor};
-
-/// A folder of the test's own; removed in the end. One test at a time: they count this process's descriptors and children.
-struct Scratch {
-    path: PathBuf,
-    _alone: MutexGuard<'static, ()>,
-}
-
-static ALONE: Mutex<()> = Mutex::new(());
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = std::env::temp_dir().join(format!("daemonry-{name}-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self { path, _alone: alone }
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.path.join(name)
-    }
-
-    fn entries(&self) -> Vec<OsString> {
-        fs::read_dir(&self.path).unwrap().map(|entry| entry.unwrap().file_name()).collect()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Of a test that failed half-way.
-        let _outcome = daemonry::stop(&self.at("a.pid"), StopOptions::default());
-        fs::remove_dir_all(&self.path).unwrap();
-    }
-}
-
-fn shell(script: &str) -> LaunchPlan {
-    LaunchPlan { arguments: vec!["sh".into(), "-c".into(), script.into()], ..LaunchPlan::new("/bin/sh") }
-}
-
-fn stop(pid_file: &Path) -> Stopped {
-    daemonry::stop(pid_file, StopOptions::default()).unwrap()
-}
+use scratch::{Scratch, shell, stop};
 
 fn open_descriptors() -> Vec<(OsString, PathBuf)> {
     let mut open: Vec<_> = fs::read_dir("/proc/self/fd")
@@ -325,4 +286,121 @@ fn a_signal_that_the_launcher_ignores_does_not_interrupt_the_start() {
     let started = outcome.unwrap();
     stop(&scratch.at("a.pid"));
     nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(started.pid), None).unwrap();
+}
+
+/// What a program that writes `pwd`, its name and its arguments has written.
+fn said(scratch: &Scratch) -> String {
+    loop {
+        let said = fs::read_to_string(scratch.at("said")).unwrap_or_default();
+        if said.ends_with('\n') {
+            return said;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn executable(path: &Path, content: &str) {
+    fs::write(path, content).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_mere_name_is_looked_for_as_execvp_does() {
+    let scratch = Scratch::new("path");
+    for directory in ["first", "second", "third"] {
+        fs::create_dir(scratch.at(directory)).unwrap();
+    }
+    // Found first but not executable, then without an interpreter, then never looked at.
+    fs::write(scratch.at("first").join("tool"), "").unwrap();
+    executable(&scratch.at("second").join("tool"), "echo \"$PWD $0 $*\" >>\"$SAID\"; exec sleep 60\n");
+    executable(&scratch.at("third").join("tool"), "#!/bin/false\n");
+    let path = std::env::join_paths(
+        ["missing", "first", "second", "third"].map(|name| scratch.at(name)).into_iter().chain(["/bin".into()]),
+    );
+    let plan = LaunchPlan {
+        arguments: vec!["tool".into(), "a b".into(), "c".into()],
+        environment: vec![("PATH".into(), path.unwrap()), ("SAID".into(), scratch.at("said").into())],
+        working_directory: Some(scratch.at("third")),
+        pid_file: Some(scratch.at("a.pid")),
+        ..LaunchPlan::new("tool")
+    };
+    daemonry::launch(&plan).unwrap();
+    let expected = [scratch.at("third"), scratch.at("second").join("tool")].map(|path| path.display().to_string());
+    assert_eq!(said(&scratch), format!("{} {} a b c\n", expected[0], expected[1]));
+    stop(&scratch.at("a.pid"));
+}
+
+#[test]
+fn a_program_that_cannot_be_executed_is_told_with_the_errno_of_execvp() {
+    let scratch = Scratch::new("noexec");
+    fs::write(scratch.at("tool"), "").unwrap();
+    for (program, errno) in [("tool", Errno::EACCES), ("no-such-tool", Errno::ENOENT)] {
+        let plan = LaunchPlan {
+            environment: vec![("PATH".into(), scratch.path.clone().into())],
+            pid_file: Some(scratch.at("a.pid")),
+            ..LaunchPlan::new(program)
+        };
+        let failure = daemonry::launch(&plan).unwrap_err();
+        let Error::System { step: Step::Exec, errno: told, path: Some(path) } = failure.error else {
+            panic!("{failure}")
+        };
+        assert_eq!((told, path), (errno, PathBuf::from(program)));
+    }
+    assert_eq!(scratch.entries(), ["tool"]);
+}
+
+#[test]
+fn a_working_directory_that_cannot_be_entered_is_told() {
+    let scratch = Scratch::new("chdir");
+    let plan = LaunchPlan {
+        working_directory: Some(scratch.at("missing")),
+        pid_file: Some(scratch.at("a.pid")),
+        ..shell("sleep 60")
+    };
+    let failure = daemonry::launch(&plan).unwrap_err();
+    assert!(
+        matches!(&failure.error, Error::System { step: Step::Chdir, errno: Errno::ENOENT, path: Some(path) } if *path == scratch.at("missing")),
+        "{failure}"
+    );
+    assert_eq!(scratch.entries(), Vec::<OsString>::new());
+}
+
+#[test]
+fn an_aborted_start_is_undone() {
+    let scratch = Scratch::new("abort");
+    let before = open_descriptors();
+    let abort = daemonry::AbortHandle::new().unwrap();
+    let plan = LaunchPlan {
+        pid_file: Some(scratch.at("a.pid")),
+        wait_for: WaitFor::Ready,
+        abort: Some(abort.clone()),
+        ..shell("exec sleep 60")
+    };
+    let launching = std::thread::spawn(move || daemonry::launch(&plan).unwrap_err());
+    while !matches!(daemonry::status(&scratch.at("a.pid")).unwrap(), Status::Starting { pid: Some(_) }) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    abort.abort();
+    let failure = launching.join().unwrap();
+    assert!(matches!(failure.error, Error::StartAborted), "{failure}");
+    drop(abort);
+    assert_eq!(scratch.entries(), Vec::<OsString>::new());
+    assert_eq!(open_descriptors(), before);
+}
+
+#[test]
+fn a_program_that_closes_what_it_was_handed_is_told_why_that_cannot_work() {
+    let scratch = Scratch::new("closes");
+    let closing = "exec 3>&- 4>&-; exec sleep 60";
+    for wait_for in [WaitFor::Exec, WaitFor::Start] {
+        let plan = LaunchPlan {
+            pid_file: Some(scratch.at("a.pid")),
+            alive_for: Duration::from_millis(300),
+            wait_for,
+            ..shell(closing)
+        };
+        let failure = daemonry::launch(&plan).unwrap_err();
+        assert!(failure.to_string().contains("start the program itself"), "{failure}");
+    }
+    assert_eq!(scratch.entries(), Vec::<OsString>::new());
 }

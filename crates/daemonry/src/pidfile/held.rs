@@ -31,10 +31,10 @@ pub(super) fn remove(file: BorrowedFd<'_>) {
     list().retain(|held| held.fd != file.as_raw_fd());
 }
 
-/// The caller's pid, if the name in the directory is a pidfile that it holds.
-pub(super) fn by_this_process(directory: BorrowedFd<'_>, name: &CStr) -> Option<i32> {
-    let stat = nix::sys::stat::fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
-    find(sys::identity_of(&stat)).map(|_| std::process::id().cast_signed())
+/// Whether the name in the directory is a pidfile that the caller holds.
+pub(super) fn by_this_process(directory: BorrowedFd<'_>, name: &CStr) -> bool {
+    nix::sys::stat::fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| find(sys::identity_of(&stat)).is_some())
 }
 
 /// The descriptor by which the caller holds the pidfile at `path`.

@@ -11,7 +11,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
@@ -21,6 +21,7 @@ pub(crate) use content::{Digits, Phase};
 pub(crate) use probe::{Probe, probe_path};
 
 use crate::error::{Error, Result, Step};
+use crate::herd::{Found, IfRunning, Wish};
 use crate::sys::{self, Holder, retry};
 use content::Content;
 
@@ -30,10 +31,6 @@ pub const DEFAULT_MODE: u32 = 0o644;
 /// How long a holder that cannot be proven is given to become one: the gap between a lock and a pid, or between a
 /// SIGKILL and the death.
 pub(crate) const UNPROVEN_PATIENCE: Duration = Duration::from_millis(600);
-
-/// How long a starter that has the lock, but no daemon yet, is waited for. It needs milliseconds unless the machine is
-/// overloaded; a stranger that locked the file looks the same and stays.
-const STARTER_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Between two tries, jittered between half and the whole of it.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -62,37 +59,42 @@ impl PidFile {
     /// the file; [`Error::NotAPidFile`], the file untouched, when it is not a regular file with one link that is empty or
     /// holds a number; [`Error::System`].
     pub fn acquire(path: &Path, mode: u32) -> Result<Self> {
-        Self::acquire_pausing(path, mode, |pause| {
-            std::thread::sleep(pause);
-            Ok(())
-        })
+        Self::acquire_or(path, mode, IfRunning::Error, UNPROVEN_PATIENCE)
     }
 
-    /// The same for a caller that has its own way to pause, and may give up.
-    pub(crate) fn acquire_pausing(path: &Path, mode: u32, pause: impl Fn(Duration) -> Result<()>) -> Result<Self> {
-        let begun = Instant::now();
-        let (directory, name) = open_directory(path)?;
-        loop {
-            if let Some(pid) = held::by_this_process(directory.as_fd(), &name) {
-                return Err(Error::AlreadyRunning { pid, path: path.to_owned() });
-            }
-            let (limit, holder) = match try_acquire(directory.as_fd(), &name, path, mode)? {
-                Attempt::Locked(file) => return Ok(Self { path: path.to_owned(), directory, name, file, held: false }),
-                Attempt::Held(Probe { holder: Holder::Proven, pid: Some(pid), .. }) => {
-                    if !sys::is_dying(pid) || begun.elapsed() > UNPROVEN_PATIENCE {
-                        return Err(Error::AlreadyRunning { pid, path: path.to_owned() });
-                    }
-                    (UNPROVEN_PATIENCE, Some(pid))
-                }
-                Attempt::Held(Probe { holder: Holder::Taker(pid), .. }) => (STARTER_PATIENCE, Some(pid)),
-                Attempt::Held(Probe { holder: Holder::Other(pid), .. }) => (UNPROVEN_PATIENCE, pid),
-                Attempt::Vanished | Attempt::Held(_) => (UNPROVEN_PATIENCE, None),
-            };
-            if begun.elapsed() > limit {
-                return Err(Error::PidFileHeld { holder, path: path.to_owned() });
-            }
-            pause(jittered(RETRY_PAUSE))?;
+    /// The same, but a daemon that holds it is ended first as [`crate::stop`] does; one that is still starting has `patience` to
+    /// get up.
+    ///
+    /// # Errors
+    ///
+    /// As for [`PidFile::acquire`], with [`Error::AlreadyRunning`] only for a daemon that was started meanwhile, or for the
+    /// caller itself; [`Error::StopTimeout`]; [`Error::WaitTimeout`].
+    pub fn acquire_replacing(path: &Path, mode: u32, patience: Duration) -> Result<Self> {
+        Self::acquire_or(path, mode, IfRunning::Replace, patience)
+    }
+
+    fn acquire_or(path: &Path, mode: u32, if_running: IfRunning, patience: Duration) -> Result<Self> {
+        let pause = |pause| {
+            std::thread::sleep(pause);
+            Ok(())
+        };
+        match (Wish { path, mode, if_running, record: None, patience, pause: &pause }).find()? {
+            Found::Free { pid_file, .. } => Ok(pid_file),
+            Found::Running { pid } => Err(Error::AlreadyRunning { pid, path: path.to_owned() }),
         }
+    }
+
+    /// Tries once to lock the pidfile at `path`, creating it with exactly `mode` if there is none, and empties it.
+    pub(crate) fn attempt(path: &Path, mode: u32) -> Result<Attempt> {
+        let (directory, name) = open_directory(path)?;
+        if held::by_this_process(directory.as_fd(), &name) {
+            return Ok(probe_path(path)?.map_or(Attempt::Vanished, Attempt::Held));
+        }
+        Ok(match try_acquire(directory.as_fd(), &name, path, mode)? {
+            Taken::Locked(file) => Attempt::Locked(Self { path: path.to_owned(), directory, name, file, held: false }),
+            Taken::Held(probe) => Attempt::Held(probe),
+            Taken::Vanished => Attempt::Vanished,
+        })
     }
 
     /// Takes over descriptor `fd`, on which a launcher holds the lock for this process, and closes it on exec from now on, so
@@ -294,14 +296,21 @@ pub(crate) fn remove_after_exit(path: &Path, pid: i32) -> Result<()> {
     removal.run(Some(pid)).map_err(Error::at(Step::RemovePidFile, path))
 }
 
-enum Attempt {
-    Locked(OwnedFd),
+/// What one try to lock a pidfile leads to.
+pub(crate) enum Attempt {
+    Locked(PidFile),
     Held(Probe),
     /// Removed or replaced between two looks.
     Vanished,
 }
 
-fn try_acquire(directory: BorrowedFd<'_>, name: &CStr, path: &Path, mode: u32) -> Result<Attempt> {
+enum Taken {
+    Locked(OwnedFd),
+    Held(Probe),
+    Vanished,
+}
+
+fn try_acquire(directory: BorrowedFd<'_>, name: &CStr, path: &Path, mode: u32) -> Result<Taken> {
     let open_error = |errno| cannot_open(errno, path);
     // Without O_CREAT first: with it, another user's file in a sticky directory is EACCES even for root.
     match open_existing(directory, name) {
@@ -317,33 +326,33 @@ fn try_acquire(directory: BorrowedFd<'_>, name: &CStr, path: &Path, mode: u32) -
                     }
                 })
             }
-            Err(Errno::EEXIST) => Ok(Attempt::Vanished),
+            Err(Errno::EEXIST) => Ok(Taken::Vanished),
             Err(errno) => Err(open_error(errno)),
         },
         Err(errno) => Err(open_error(errno)),
     }
 }
 
-fn take(directory: BorrowedFd<'_>, name: &CStr, path: &Path, file: OwnedFd) -> Result<Attempt> {
+fn take(directory: BorrowedFd<'_>, name: &CStr, path: &Path, file: OwnedFd) -> Result<Taken> {
     let read_error = || Error::at(Step::ReadPidFile, path);
     if !is_pidfile(file.as_fd(), path)? {
-        return Ok(Attempt::Vanished);
+        return Ok(Taken::Vanished);
     }
     if !try_lock(&file).map_err(Error::at(Step::LockPidFile, path))? {
         let probe = Probe::of(file.as_fd(), path)?;
         // A holder of what the name meant a moment ago is nobody.
         return Ok(if is_named(directory, name, file.as_fd()).map_err(read_error())? {
-            Attempt::Held(probe)
+            Taken::Held(probe)
         } else {
-            Attempt::Vanished
+            Taken::Vanished
         });
     }
     // Somebody may have removed it, or put something else into it, before the lock was ours.
     if !is_named(directory, name, file.as_fd()).map_err(read_error())? || !is_pidfile(file.as_fd(), path)? {
-        return Ok(Attempt::Vanished);
+        return Ok(Taken::Vanished);
     }
     nix::unistd::ftruncate(&file, 0).map_err(Error::at(Step::ClearPidFile, path))?;
-    Ok(Attempt::Locked(file))
+    Ok(Taken::Locked(file))
 }
 
 const OPEN_FLAGS: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
@@ -458,7 +467,7 @@ fn write_all_at(file: BorrowedFd<'_>, bytes: &[u8], offset: usize) -> nix::Resul
 }
 
 /// Between half of `pause` and all of it, so that starters that collided do not collide again.
-fn jittered(pause: Duration) -> Duration {
+pub(crate) fn jittered(pause: Duration) -> Duration {
     let noise = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().subsec_nanos();
     let noise = noise.wrapping_mul(2_654_435_761).wrapping_add(std::process::id().wrapping_mul(40_503)) >> 16;
     pause / 2 + pause / 2 * (noise & 0xff) / 256

@@ -3,12 +3,14 @@
 use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::Mode;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
@@ -165,6 +167,35 @@ pub(crate) fn lock_record(pid_file: RawFd) -> Result<(), Errno> {
         Err(Errno::ENOLCK | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
         result => result.map(drop),
     }
+}
+
+/// Claims the right to replace the daemon of the pidfile at `path`, until what is returned is dropped; `None` while somebody
+/// else has it. A lock of an open file description, on the byte behind the daemon's own.
+pub(crate) fn claim_replacement(path: &Path) -> nix::Result<Option<OwnedFd>> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = match retry(|| nix::fcntl::open(path, flags, Mode::empty())) {
+        // Gone meanwhile, and the daemon with it.
+        Err(Errno::ENOENT) => return Ok(None),
+        file => file?,
+    };
+    let mut lock = record_lock(libc::F_WRLCK);
+    lock.l_start += 1;
+    // SAFETY: the structure outlives the call.
+    match Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) }) {
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+        // A file system without them: then there may be two of us.
+        Err(Errno::ENOLCK | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(Some(file)),
+        result => result.map(|_| Some(file)),
+    }
+}
+
+/// Whether `pid` holds the lock of `file`, which the caller holds, too. True where that cannot be seen.
+pub(crate) fn keeps_lock(file: BorrowedFd<'_>, pid: i32) -> bool {
+    let Ok(identity) = super::identity(file) else { return true };
+    record_owner(file) == Some(pid)
+        || holds_lock(pid, identity)
+        || fs::read_dir(format!("/proc/{pid}/fd"))
+            .is_err_and(|error| error.kind() != ErrorKind::NotFound || !has_proc())
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "lock types and SEEK_SET are small constants")]
@@ -453,6 +484,9 @@ impl Process {
 
 fn gone(error: &io::Error) -> bool {
     // Without /proc every file is missing; then the error says nothing about the process.
-    matches!(error.kind(), ErrorKind::NotFound) && fs::exists("/proc/self").unwrap_or(false)
-        || error.raw_os_error() == Some(libc::ESRCH)
+    matches!(error.kind(), ErrorKind::NotFound) && has_proc() || error.raw_os_error() == Some(libc::ESRCH)
+}
+
+fn has_proc() -> bool {
+    fs::exists("/proc/self").unwrap_or(false)
 }

@@ -195,6 +195,27 @@ pub(crate) fn lock_record(_pid_file: RawFd) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Claims the right to replace the daemon of the pidfile at `path`, until what is returned is dropped; `None` while somebody
+/// else has it. A `flock` of the directory: on the file itself every lock conflicts with the daemon's.
+pub(crate) fn claim_replacement(path: &Path) -> nix::Result<Option<OwnedFd>> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let directory = super::retry(|| nix::fcntl::open(parent, flags, Mode::empty()))?;
+    // SAFETY: flock touches no memory.
+    match Errno::result(unsafe { libc::flock(directory.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
+        Err(Errno::EWOULDBLOCK) => Ok(None),
+        result => result.map(|_| Some(directory)),
+    }
+}
+
+/// Whether `pid` holds the lock of `file`, which the caller holds, too. True where that cannot be seen.
+pub(crate) fn keeps_lock(file: BorrowedFd<'_>, pid: i32) -> bool {
+    let Ok(identity) = super::identity(file) else { return true };
+    let mut seen = [libc::proc_fdinfo { proc_fd: 0, proc_fdtype: 0 }; 1];
+    list_descriptors(pid, &mut seen).is_none()
+        || open_files(pid, identity).any(|(_, open)| open.flags & WAS_LOCKED != 0)
+}
+
 /// Who holds `file`, which claims to be held by `claimed`.
 ///
 /// `F_GETLK` tells whether there is a lock, without taking one. It does not name the holder of a `flock`; a process

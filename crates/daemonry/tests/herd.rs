@@ -1,0 +1,117 @@
+//! Finding a daemon that runs already: failing, reusing, replacing.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod scratch;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use daemonry::{Error, IfRunning, LaunchPlan, Outcome, Record, Status};
+use scratch::{Scratch, shell, stop};
+
+fn plan(scratch: &Scratch, if_running: IfRunning) -> LaunchPlan {
+    LaunchPlan { pid_file: Some(scratch.at("a.pid")), if_running, ..shell("exec sleep 60") }
+}
+
+fn version(scratch: &Scratch, version: &str) -> Record {
+    Record { path: scratch.at("a.json"), version: Some(version.to_owned()), members: String::new() }
+}
+
+#[test]
+fn of_a_herd_one_starts_and_all_get_its_pid() {
+    let scratch = Scratch::new("herd");
+    let started: Vec<_> = thread::scope(|scope| {
+        let herd: Vec<_> =
+            (0..16).map(|_| scope.spawn(|| daemonry::launch(&plan(&scratch, IfRunning::Reuse)).unwrap())).collect();
+        herd.into_iter().map(|caller| caller.join().unwrap()).collect()
+    });
+    let pids: BTreeSet<_> = started.iter().map(|started| started.pid).collect();
+    assert_eq!(pids.len(), 1);
+    assert_eq!(started.iter().filter(|started| started.outcome == Outcome::Started).count(), 1);
+    assert_eq!(started.iter().filter(|started| started.outcome == Outcome::Reused).count(), 15);
+    stop(&scratch.at("a.pid"));
+}
+
+#[test]
+fn a_herd_replaces_what_it_met_once() {
+    let scratch = Scratch::new("replace");
+    let old = daemonry::launch(&plan(&scratch, IfRunning::Error)).unwrap();
+    let replaced: Vec<_> = thread::scope(|scope| {
+        let herd: Vec<_> =
+            (0..16).map(|_| scope.spawn(|| daemonry::launch(&plan(&scratch, IfRunning::Replace)).unwrap())).collect();
+        herd.into_iter().map(|caller| caller.join().unwrap()).collect()
+    });
+    // Who came only when the new one was there replaces that one: several replacements, but never two daemons.
+    let newest = match daemonry::status(&scratch.at("a.pid")).unwrap() {
+        Status::Running { pid, .. } => pid,
+        status => panic!("{status:?}"),
+    };
+    assert!(replaced.iter().all(|started| started.pid != old.pid));
+    assert!(replaced.iter().any(|started| started.pid == newest));
+    stop(&scratch.at("a.pid"));
+}
+
+#[test]
+fn the_same_version_is_reused_and_any_other_replaced() {
+    let scratch = Scratch::new("version");
+    let launch = |name: &str| {
+        daemonry::launch(&LaunchPlan { record: Some(version(&scratch, name)), ..plan(&scratch, IfRunning::Reuse) })
+            .unwrap()
+    };
+    let first = launch("1");
+    assert_eq!(first.outcome, Outcome::Started);
+    let again = launch("1");
+    assert_eq!((again.outcome, again.pid), (Outcome::Reused, first.pid));
+    let upgraded = launch("1.1");
+    assert_eq!(upgraded.outcome, Outcome::Replaced);
+    assert_ne!(upgraded.pid, first.pid);
+    let record = fs::read_to_string(scratch.at("a.json")).unwrap();
+    assert_eq!(record, format!("{{\"pid\":{:10},\"version\":\"1.1\"}}\n", upgraded.pid));
+    stop(&scratch.at("a.pid"));
+}
+
+#[test]
+fn a_failed_start_leaves_the_record_of_the_daemon_before() {
+    let scratch = Scratch::new("record");
+    let good = LaunchPlan { record: Some(version(&scratch, "1")), ..plan(&scratch, IfRunning::Error) };
+    daemonry::launch(&good).unwrap();
+    stop(&scratch.at("a.pid"));
+    let before = fs::read_to_string(scratch.at("a.json")).unwrap();
+    let bad = LaunchPlan { record: Some(version(&scratch, "2")), alive_for: Duration::from_secs(5), ..shell("exit 3") };
+    let failure = daemonry::launch(&LaunchPlan { pid_file: good.pid_file, ..bad }).unwrap_err();
+    assert!(matches!(failure.error, Error::StartFailed { .. }), "{failure}");
+    assert_eq!(fs::read_to_string(scratch.at("a.json")).unwrap(), before);
+    assert_eq!(scratch.entries(), ["a.json"]);
+}
+
+#[test]
+fn one_that_ignores_sigterm_is_killed_when_its_time_is_over() {
+    let scratch = Scratch::new("stubborn");
+    let ready = scratch.at("ready");
+    let script = format!("trap '' TERM; : >'{}'; while :; do sleep 0.05; done", ready.display());
+    let old = LaunchPlan { pid_file: Some(scratch.at("a.pid")), ..shell(&script) };
+    let old = daemonry::launch(&old).unwrap();
+    while !ready.exists() {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let new = daemonry::launch(&plan(&scratch, IfRunning::Replace)).unwrap();
+    assert_eq!(new.outcome, Outcome::Replaced);
+    assert_ne!(new.pid, old.pid);
+    stop(&scratch.at("a.pid"));
+}
+
+#[test]
+fn what_needs_a_pidfile_is_refused_without_one() {
+    let scratch = Scratch::new("refused");
+    for plan in [
+        LaunchPlan { if_running: IfRunning::Reuse, ..shell("sleep 60") },
+        LaunchPlan { record: Some(version(&scratch, "1")), ..shell("sleep 60") },
+        LaunchPlan { pid_file: Some(scratch.at("a.pid")), record: Some(version(&scratch, "\"")), ..shell("sleep 60") },
+    ] {
+        let failure = daemonry::launch(&plan).unwrap_err();
+        assert!(matches!(failure.error, Error::InvalidPlan(_)), "{failure}");
+    }
+    assert_eq!(scratch.entries(), Vec::<std::ffi::OsString>::new());
+}
