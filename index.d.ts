@@ -9,6 +9,12 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
+/** Undoes a launch that is under way. */
+export declare class Abort {
+  /** Undoes it, if it is not too late. */
+  abort(): void
+}
+
 /** A start that this process has taken over. */
 export declare class DaemonStart {
   /** What the launcher wanted its daemon to know. */
@@ -39,14 +45,20 @@ export declare class NativePidFile {
   release(): Failure | null
 }
 
-/** Locks a pidfile for this process, which stays in the foreground. */
-export declare function acquirePidFile(path: string, mode: number): NativePidFile | Failure
+/**
+ * Locks a pidfile for this process, which stays in the foreground. With `replace_within`, in ms, ends the daemon that holds
+ * it, for whose start it waits as long.
+ */
+export declare function acquirePidFile(path: string, mode: number, replaceWithin?: number | undefined | null): NativePidFile | Failure
 
 /** Takes over the start that the marker is about; `null` when it is about another process. */
 export declare function adopt(marker: string): DaemonStart | Failure | null
 
 /** Makes `signal`, with whatever it does by default, remove the guarded pidfile first. */
 export declare function armSignal(signal: number): Failure | null
+
+/** A handle for one launch. */
+export declare function createAbort(): Abort | Failure
 
 /** Ends the process by `signal` with its default action. */
 export declare function dieOfSignal(signal: number): void
@@ -81,9 +93,12 @@ export interface Failure {
 /** Launches a daemon and blocks until the outcome is known. */
 export declare function launch(request: LaunchRequest): Started | Failure
 
+/** Launches a daemon; a thread of its own waits for the outcome. */
+export declare function launchAside(request: LaunchRequest, abort?: Abort | undefined | null): Promise<Started | Failure>
+
 /** What to launch and how; times in ms. */
 export interface LaunchRequest {
-  /** The executable. */
+  /** The executable, or its name on `PATH`. */
   program: string
   /** Its arguments, `argv[0]` first. */
   arguments: Array<string>
@@ -95,10 +110,16 @@ export interface LaunchRequest {
   stdout: NativeStream
   /** Standard error. */
   stderr: NativeStream
+  /** The directory to execute it in, unless it is the launcher's. */
+  workingDirectory?: string
   /** File mode creation mask. */
   umask: number
   /** The pidfile to hold. */
   pidFile?: string
+  /** What to leave on record. */
+  record?: NativeRecord
+  /** What to do when the daemon runs already. */
+  ifRunning: 'error' | 'reuse' | 'replace'
   /** When the start counts as done. */
   waitFor: 'exec' | 'start' | 'ready'
   /** How long the daemon must live on after that. */
@@ -109,6 +130,16 @@ export interface LaunchRequest {
   launcherLeaves: boolean
   /** What the daemon is to know. */
   note: string
+}
+
+/** What a start leaves on record. */
+export interface NativeRecord {
+  /** Where it is. */
+  path: string
+  /** The daemon's version. */
+  version?: string
+  /** More members of the JSON object, without its braces. */
+  members: string
 }
 
 /** One standard stream. */
@@ -150,6 +181,8 @@ export declare function signalDaemon(path: string, signal: number): number | Fai
 
 /** A daemon that is up. */
 export interface Started {
+  /** `started`, `reused` or `replaced`. */
+  outcome: 'started' | 'reused' | 'replaced'
   /** Its pid. */
   pid: number
   /** What it wrote to a captured stderr while it started. */
@@ -172,3 +205,6 @@ export interface StopOutcome {
   /** The pid that it had. */
   pid?: number
 }
+
+/** Writes the record of this process, which holds the pidfile. */
+export declare function writeRecord(record: NativeRecord): Failure | null

@@ -773,19 +773,23 @@ if (
   }
 }
 
-const { DaemonStart, NativePidFile, acquirePidFile, adopt, armSignal, dieOfSignal, exitNow, launch, pidFileStatus, reopenLog, signalDaemon, startVariable, steps, stopDaemon } = nativeBinding
+const { Abort, DaemonStart, NativePidFile, acquirePidFile, adopt, armSignal, createAbort, dieOfSignal, exitNow, launch, launchAside, pidFileStatus, reopenLog, signalDaemon, startVariable, steps, stopDaemon, writeRecord } = nativeBinding
+export { Abort }
 export { DaemonStart }
 export { NativePidFile }
 export { acquirePidFile }
 export { adopt }
 export { armSignal }
+export { createAbort }
 export { dieOfSignal }
 export { exitNow }
 export { launch }
+export { launchAside }
 export { pidFileStatus }
 export { reopenLog }
 export { signalDaemon }
 export { startVariable }
 export { steps }
 export { stopDaemon }
+export { writeRecord }
 export const __napiBindingTarget = __napiLoadedBindingTarget

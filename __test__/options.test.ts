@@ -84,7 +84,24 @@ const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [so
     ['Infinity', 'option "stopTimeout" must be at most 2147483647 milliseconds (24 days), not Infinity'],
     ['2 ** 31', 'option "stopTimeout" must be at most 2147483647 milliseconds (24 days), not 2147483648'],
   ],
-  ifRunning: [["'kill'", `option "ifRunning" must be 'error', not "kill"`]],
+  ifRunning: [
+    ["'kill'", `option "ifRunning" must be 'error', 'reuse' or 'replace', not "kill"`],
+    ["'reuse'", `option "ifRunning" can be 'reuse' only with "name" or "pidFile"`],
+    ["'replace'", `option "ifRunning" can be 'replace' only with "name" or "pidFile"`],
+  ],
+  version: [
+    ['2, name: "a"', 'option "version" must be a text without quotes, backslashes and control characters, not 2'],
+    [
+      `'a"', name: 'a'`,
+      `option "version" must be a text without quotes, backslashes and control characters, not "a\\""`,
+    ],
+    ["'2', pidFile: 'a'", 'option "version" needs "name", whose record keeps it'],
+    [
+      "'2', name: 'a', ifRunning: 'replace'",
+      `option "version" goes with ifRunning: 'reuse'; 'replace' replaces every version`,
+    ],
+  ],
+  idleTimeout: [["'1s'", 'option "idleTimeout" must be a number of milliseconds, not "1s"']],
   onStarted: [
     ["'log'", 'option "onStarted" must be a synchronous function, not "log"'],
     ['async () => {}', 'option "onStarted" must be a synchronous function, not an async one'],
@@ -138,8 +155,8 @@ test('options that cannot be meant are refused with ERR_INVALID_OPTION, and name
 
 test('every option is mentioned in the tests of wrong types', (t) => {
   const declared = readFileSync(new URL('../dist/options.d.ts', import.meta.url), 'utf8');
-  const [, body] = /interface DaemonizeOptions \{([^]*?)\n\}/.exec(declared)!;
-  const names = [...body!.matchAll(/^ {4}readonly (\w+)\?/gm)].map(([, name]) => name);
+  const bodies = [...declared.matchAll(/interface (?:Start|Daemonize)Options (?:extends \w+ )?\{([^]*?)\n\}/g)];
+  const names = bodies.flatMap(([, body]) => [...body!.matchAll(/^ {4}readonly (\w+)\?/gm)].map(([, name]) => name));
   t.deepEqual(names.sort(), Object.keys(wrongTypes).sort());
 });
 

@@ -3,8 +3,11 @@ import { constants } from 'node:os';
 import { currentDaemon } from './daemon.js';
 import { daemonError } from './errors.js';
 import { isFailure, native, unwrap } from './native.js';
-import { check, defaults } from './options.js';
-import { locate, type Target } from './places.js';
+import * as check from './check.js';
+import { defaults } from './options.js';
+import { namesInUse } from './places.js';
+import type { DaemonRecord } from './record.js';
+import { locate, located, type Located, type Target } from './target.js';
 
 /** What every {@link DaemonStatus} has. */
 interface StatusPlace {
@@ -12,6 +15,8 @@ interface StatusPlace {
   readonly name?: string;
   /** The pidfile that was looked at. */
   readonly pidFile: string;
+  /** Of a named daemon: what is on record about it, as far as the caller may read that. */
+  readonly record?: DaemonRecord;
 }
 
 /** What a look at a daemon's pidfile tells. A pid in it counts only when the kernel names that process as the holder. */
@@ -75,10 +80,33 @@ export type StopResult =
  * @throws `ERR_NOT_A_PIDFILE`, `ERR_INVALID_OPTION`, a {@link SystemCallError}
  */
 export function status(target: Target): DaemonStatus {
-  const { pidFile, name } = locate(target);
+  return statusAt(locate(target));
+}
+
+/**
+ * The named daemons of this user, and the system's, running or not, in the order of their names.
+ * @throws `ERR_NOT_A_PIDFILE`, a {@link SystemCallError}
+ */
+export function list(): DaemonStatus[] {
+  return namesInUse()
+    .sort((one, other) => (one.name < other.name ? -1 : 1))
+    .map(({ name, places }) => statusAt(located(name, places.pidFile, places.record)));
+}
+
+function statusAt({ pidFile, name, record: onRecord }: Located): DaemonStatus {
   const { since, ...found } = unwrap(native().pidFileStatus(pidFile));
   const fields = { ...found, ...(since === undefined ? {} : { since: new Date(since) }) };
-  return { ...(name === undefined ? {} : { name }), pidFile, ...fields } as DaemonStatus;
+  const record = onRecord === undefined ? {} : { record: publicRecord(onRecord, found.pid) };
+  return { ...(name === undefined ? {} : { name }), pidFile, ...fields, ...record } as DaemonStatus;
+}
+
+/** What the daemon itself says counts only as long as it runs. */
+function publicRecord(record: NonNullable<Located['record']>, pid: number | undefined): DaemonRecord {
+  const { program, arguments: args, cwd, startedBy, logFile, version, socket, status, problem } = record;
+  const lasting = { program, arguments: args, cwd, startedBy, ...(logFile === undefined ? {} : { logFile }) };
+  if (pid !== record.pid) return lasting;
+  const own = Object.entries({ version, socket, status, problem }).filter(([, value]) => value !== undefined);
+  return { ...lasting, ...Object.fromEntries(own) };
 }
 
 /**

@@ -1,9 +1,14 @@
 /** The handle inside a daemon. */
 import type { DaemonStart, NativePidFile } from '../index.js';
-import { LogsAndReload } from './reload.js';
-import { Termination } from './termination.js';
+import type { Server } from 'node:net';
+import { Idleness, type Hold } from './idle.js';
+import { Logs } from './logs.js';
 import { failureError } from './native.js';
 import type { ReopenableLog } from './options.js';
+import { updateRecord, type RecordChanges } from './record.js';
+import { Reload } from './reload.js';
+import { drain, holdWhileConnected, onUnixSocket } from './server.js';
+import { Termination } from './termination.js';
 
 /** The running daemon, as it sees itself. */
 export interface Daemon extends AsyncDisposable {
@@ -21,7 +26,7 @@ export interface Daemon extends AsyncDisposable {
   readonly stopping: AbortSignal;
   /**
    * Says that the daemon serves: a start that waits for it has succeeded.
-   * @param status one line about what it does; not shown anywhere yet
+   * @param status one line about what it does, which `status` shows of a named daemon; a later call changes it
    */
   ready(status?: string): void;
   /**
@@ -41,6 +46,19 @@ export interface Daemon extends AsyncDisposable {
    * @throws a {@link SystemCallError}; the old files then stay open
    */
   reopenLogs(): void;
+  /**
+   * Keeps the daemon from being idle (option `idleTimeout`) until the hold is released.
+   * @example
+   * using hold = daemon.hold();
+   */
+  hold(): Hold;
+  /**
+   * Ties a server to the daemon's life. Every open connection is a {@link Daemon.hold}; when the daemon stops, the server takes
+   * no new connections (a Unix socket loses its name first, so that nobody is cut off who has connected already), and the open
+   * ones have `stopTimeout` to end. Opts in, as {@link Daemon.onStop} does. `status` of a named daemon tells its Unix socket.
+   * @param server listening or not yet
+   */
+  serve(server: Server): void;
   /** Stops as on SIGTERM: runs the handlers, then exits with 0. Settles only if the process does not end. */
   stop(): Promise<void>;
 }
@@ -59,8 +77,13 @@ export interface DaemonParts {
   /** The start that was taken over, in a daemon. */
   readonly start: DaemonStart | undefined;
   readonly pidFile: NativePidFile | undefined;
+  /** Where the record is that it keeps up to date. */
+  readonly recordFile: string | undefined;
   readonly logs: readonly ReopenableLog[];
   readonly stopTimeout: number;
+  readonly idleTimeout: number | undefined;
+  /** What being up means to this program. */
+  readonly waitFor: 'exec' | 'start' | 'ready';
 }
 
 /** The one implementation of {@link Daemon}, with what `daemonize` needs of it besides. */
@@ -68,16 +91,24 @@ export class DaemonHandle implements Daemon {
   readonly pid = process.pid;
   readonly mode: Daemon['mode'];
   readonly pidFile: string | undefined;
-  readonly #start: DaemonStart | undefined;
+  readonly #parts: DaemonParts;
   readonly #termination: Termination;
-  readonly #reload: LogsAndReload;
+  readonly #idleness: Idleness;
+  readonly #logs: Logs;
+  readonly #reload: Reload;
 
-  constructor({ mode, start, pidFile, logs, stopTimeout }: DaemonParts) {
+  constructor(parts: DaemonParts) {
+    const { mode, start, pidFile, logs, stopTimeout, idleTimeout } = parts;
     this.mode = mode;
     this.pidFile = pidFile?.path;
-    this.#start = start;
+    this.#parts = parts;
     this.#termination = new Termination(mode, pidFile, stopTimeout);
-    this.#reload = new LogsAndReload(mode, logs);
+    this.#idleness = new Idleness(idleTimeout, (timeout) => {
+      process.stderr.write(`nothing has held the daemon for ${timeout} ms: it stops\n`);
+      void this.stop();
+    });
+    this.#logs = new Logs(logs, (problem) => this.#record({ problem }));
+    this.#reload = new Reload(mode, this.#logs);
     pidFile?.guard();
     process.on('exit', (code) => start?.exiting(code));
     (globalThis as { [key]?: Daemon })[key] = this;
@@ -89,7 +120,9 @@ export class DaemonHandle implements Daemon {
 
   ready(status?: string): void {
     if (status !== undefined && typeof status !== 'string') throw new TypeError('the status must be a string');
+    if (status !== undefined) this.#record({ status });
     this.#report((start) => start.ready());
+    this.#idleness.begin();
   }
 
   onStop(handler: () => unknown): void {
@@ -101,7 +134,19 @@ export class DaemonHandle implements Daemon {
   }
 
   reopenLogs(): void {
-    this.#reload.reopenLogs();
+    this.#logs.reopen();
+  }
+
+  hold(): Hold {
+    return this.#idleness.hold();
+  }
+
+  serve(server: Server): void {
+    if (typeof (server as Server | undefined)?.close !== 'function')
+      throw new TypeError('a server must be a net.Server');
+    holdWhileConnected(server, () => this.hold());
+    onUnixSocket(server, (socket) => this.#record({ socket }));
+    this.onStop(() => drain(server));
   }
 
   stop(): Promise<void> {
@@ -115,6 +160,7 @@ export class DaemonHandle implements Daemon {
   /** `daemonize` has returned and the event loop has turned. */
   started(): void {
     this.#report((start) => start.started());
+    if (this.#parts.waitFor !== 'ready') this.#idleness.begin();
   }
 
   /** The start has failed for this reason. */
@@ -132,8 +178,19 @@ export class DaemonHandle implements Daemon {
     return this.#termination.isStopping;
   }
 
+  /** A record that cannot be written is no reason to die; whoever reads the log learns of it. */
+  #record(changes: RecordChanges): void {
+    if (this.#parts.recordFile === undefined) return;
+    try {
+      updateRecord(this.#parts.recordFile, changes);
+    } catch (error) {
+      process.stderr.write(`${(error as Error).message}\n`);
+    }
+  }
+
   #report(tell: (start: DaemonStart) => ReturnType<DaemonStart['ready']>): void {
-    const failure = this.#start === undefined ? null : tell(this.#start);
+    const { start } = this.#parts;
+    const failure = start === undefined ? null : tell(start);
     if (failure !== null) throw failureError(failure);
   }
 }

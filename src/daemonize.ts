@@ -1,14 +1,17 @@
 /** The one call: launcher, daemon or foreground, and what each of them does. */
 import { inspect } from 'node:util';
 import { isMainThread } from 'node:worker_threads';
-import { currentDaemon, DaemonHandle, type Daemon } from './daemon.js';
-import { isDaemonsWorker, markDaemon, modeVariable } from './environment.js';
-import { invalidOption, isDaemonError, printsAsSentence } from './errors.js';
-import { launch, type Note } from './launcher.js';
-import { failureError, isFailure, native, nativeOfMainThread, unwrap } from './native.js';
 import type { DaemonStart } from '../index.js';
+import { currentDaemon, DaemonHandle, type Daemon, type DaemonParts } from './daemon.js';
+import { isDaemonsWorker, markDaemon, modeVariable } from './environment.js';
+import { daemonError, invalidOption, isDaemonError, printsAsSentence } from './errors.js';
+import { launch } from './launcher.js';
+import { takeStart, worksFor } from './marker.js';
+import { failureError, isFailure, native, nativeOfMainThread } from './native.js';
 import { defaults, resolveOptions, type DaemonizeOptions, type ResolvedOptions } from './options.js';
 import { describeFailure, reasonOf } from './reasons.js';
+import { fullRecord, isOfAnotherVersion, nativeRecord, type FullRecord } from './record.js';
+import type { Note } from './spawn.js';
 
 /**
  * Makes this program a daemon and runs `main` in it.
@@ -54,15 +57,15 @@ export function daemonize(options?: DaemonizeOptions, main?: (daemon: Daemon) =>
 }
 
 function begin(options: DaemonizeOptions = {}, main?: (daemon: Daemon) => unknown): Daemon | void {
-  const binding = nativeOfMainThread();
+  nativeOfMainThread();
   if (main !== undefined && typeof main !== 'function') throw invalidOption('main must be a function');
   const existing = currentDaemon();
   if (existing !== undefined) return main === undefined ? existing : runMain(existing as DaemonHandle, main);
 
   const resolved = resolveOptions(options, main !== undefined);
-  const start = takeStart(binding.startVariable());
+  const start = takeStart();
   if (start !== undefined) {
-    const daemon = adopt(start, resolved.stopTimeout);
+    const daemon = adopt(start, options, resolved);
     return main === undefined ? daemon : runMain(daemon, main);
   }
   const isWorker = isDaemonsWorker();
@@ -70,27 +73,24 @@ function begin(options: DaemonizeOptions = {}, main?: (daemon: Daemon) => unknow
     const daemon = stayInForeground(isWorker ? undefined : resolved.pidFile, resolved);
     return main === undefined ? daemon : runMain(daemon, main);
   }
+  refuseToWorkForAnother(resolved);
   return launch(resolved, main !== undefined);
 }
 
-/** The start that the marker in the environment is about, if it is about this process. */
-function takeStart(variable: string): DaemonStart | undefined {
-  const marker = process.env[variable];
-  if (marker === undefined) return undefined;
-  delete process.env[variable];
-  const start = native().adopt(marker);
-  return start === null ? undefined : unwrap(start);
-}
-
-function adopt(start: DaemonStart, stopTimeout: number): DaemonHandle {
-  const { cwd, logs } = JSON.parse(start.note) as Note;
-  const pidFile = start.pidFile() ?? undefined;
+function adopt(start: DaemonStart, options: DaemonizeOptions, resolved: ResolvedOptions): DaemonHandle {
+  const note = JSON.parse(start.note) as Note;
   markDaemon();
-  const daemon = new DaemonHandle({ mode: 'daemon', start, pidFile, logs, stopTimeout });
+  const daemon = new DaemonHandle({
+    mode: 'daemon',
+    start,
+    ...ownPart(resolved),
+    ...holdPidFile(start, note, options, resolved),
+  });
   try {
-    process.chdir(cwd);
+    // Else it was changed to before exec.
+    if (note.cwd !== undefined) process.chdir(note.cwd);
   } catch (error) {
-    start.failedChdir((error as NodeJS.ErrnoException).errno ?? 0, cwd);
+    start.failedChdir((error as NodeJS.ErrnoException).errno ?? 0, note.cwd ?? '');
     process.exit(1);
   }
   process.on('uncaughtExceptionMonitor', (error) => {
@@ -102,6 +102,68 @@ function adopt(start: DaemonStart, stopTimeout: number): DaemonHandle {
   return daemon;
 }
 
+/** What the daemon was handed by its launcher; of a `spawnDaemon` that named no pidfile, what it asks for itself. */
+function holdPidFile(start: DaemonStart, note: Note, options: DaemonizeOptions, resolved: ResolvedOptions): Held {
+  const pidFile = start.pidFile() ?? undefined;
+  const { logs, recordFile } = note;
+  try {
+    if (note.startedBy === 'daemonize') return { pidFile, recordFile, logs };
+    if (pidFile === undefined) return { ...claimPidFile(resolved, resolved.pidFile, 'daemonize'), logs };
+    const own = options.name ?? options.pidFile;
+    // Two pidfiles for one daemon would let a second one start.
+    if (own === undefined || resolved.pidFile === pidFile.path) return { pidFile, recordFile, logs };
+    throw invalidOption(
+      `this program calls itself ${own} (pidfile ${resolved.pidFile}), but was started with the pidfile ${pidFile.path}: start it by the same name`,
+    );
+  } catch (error) {
+    start.failed((error as Error).message);
+    throw error;
+  }
+}
+
+type Held = Pick<DaemonParts, 'pidFile' | 'recordFile' | 'logs'>;
+
+/** Locks the pidfile for this process itself, and keeps the record of a named daemon. */
+function claimPidFile(
+  options: ResolvedOptions,
+  path: string | undefined,
+  startedBy: FullRecord['startedBy'],
+): Pick<Held, 'pidFile' | 'recordFile'> {
+  options.prepare();
+  if (path === undefined) return { pidFile: undefined, recordFile: undefined };
+  // A process that is the daemon itself cannot reuse another.
+  const mustReplace = options.ifRunning === 'replace' || (options.ifRunning === 'reuse' && isOfAnotherVersion(options));
+  const replaceWithin = mustReplace ? 2 * options.startTimeout : undefined;
+  const pidFile = native().acquirePidFile(path, defaults.pidFileMode, replaceWithin);
+  if (isFailure(pidFile)) throw failureError(pidFile, describeFailure(pidFile, options, false));
+  const { recordFile, name, logPath, version } = options;
+  if (recordFile === undefined || name === undefined) return { pidFile, recordFile: undefined };
+  const [program, args] = [process.execPath, [process.argv0, ...process.execArgv, ...process.argv.slice(1)]];
+  const log = startedBy === 'supervisor' ? undefined : logPath;
+  const record = fullRecord({ name, pidFile: path, program, arguments: args, startedBy, version, logFile: log });
+  const failure = native().writeRecord(nativeRecord(recordFile, record));
+  if (failure !== null) {
+    pidFile.release();
+    throw failureError(failure);
+  }
+  return { pidFile, recordFile };
+}
+
+/** What a handle takes from the options. */
+function ownPart({ stopTimeout, idleTimeout, waitFor }: ResolvedOptions) {
+  return { stopTimeout, idleTimeout, waitFor };
+}
+
+/** A wrapper that was started as the daemon holds the pidfile, and waits for this process, which waits for the pidfile. */
+function refuseToWorkForAnother({ label, pidFile }: ResolvedOptions): void {
+  if (pidFile === undefined) return;
+  const holder = native().pidFileStatus(pidFile);
+  if (isFailure(holder) || holder.pid === undefined || !worksFor(holder.pid)) return;
+  const { pid } = holder;
+  const message = `${label} did not start: process ${pid}, which was started as the daemon, has left the work to another process, as npx does: start the program itself`;
+  throw daemonError('ERR_ALREADY_RUNNING', message, { pid, path: pidFile });
+}
+
 /** Once the event loop has turned: what fails without being awaited, such as `listen(port)`, has thrown by then. */
 function afterATurn(callback: () => void): void {
   // The first turn may be the rest of the one that is under way.
@@ -109,11 +171,10 @@ function afterATurn(callback: () => void): void {
 }
 
 function stayInForeground(path: string | undefined, options: ResolvedOptions): DaemonHandle {
-  options.prepare();
-  const pidFile = path === undefined ? undefined : native().acquirePidFile(path, defaults.pidFileMode);
-  if (isFailure(pidFile)) throw failureError(pidFile, describeFailure(pidFile, options, false));
-  const { stopTimeout } = options;
-  return new DaemonHandle({ mode: 'foreground', start: undefined, pidFile, logs: [], stopTimeout });
+  const claimed = claimPidFile(options, path, 'supervisor');
+  const daemon = new DaemonHandle({ mode: 'foreground', start: undefined, ...ownPart(options), ...claimed, logs: [] });
+  afterATurn(() => daemon.started());
+  return daemon;
 }
 
 function wantsForeground(): boolean {

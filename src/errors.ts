@@ -48,9 +48,11 @@ export interface StartError extends CommonError {
   readonly code: 'ERR_START_FAILED' | 'ERR_START_TIMEOUT' | 'ERR_START_INTERRUPTED';
   /** The pid that the daemon had, if it came that far. */
   readonly pid?: number;
+  /** `ERR_START_TIMEOUT` of somebody else's start, which was waited for: the pidfile. That start was left alone. */
+  readonly path?: string;
   /** `ERR_START_FAILED`: the code that the daemon exited with. */
   readonly exitCode?: number;
-  /** The signal that ended the daemon, or that interrupted the launcher. */
+  /** The signal that ended the daemon, or that interrupted the launcher; none when an `AbortSignal` did. */
   readonly signal?: NodeJS.Signals;
   /** The end of what the daemon wrote to its stderr during this start, at most 8 KiB. */
   readonly stderr: string;

@@ -1,7 +1,8 @@
 /** The public interface of daemonry. */
+export { connectDaemon } from './connect.js';
 export { currentDaemon, type Daemon } from './daemon.js';
 export { daemonize } from './daemonize.js';
-export { sendSignal, status, stop, type DaemonStatus, type StopOptions, type StopResult } from './control.js';
+export { list, sendSignal, status, stop, type DaemonStatus, type StopOptions, type StopResult } from './control.js';
 export {
   isDaemonError,
   type AlreadyRunningError,
@@ -19,6 +20,19 @@ export {
   type UsageError,
 } from './errors.js';
 export { supported } from './native.js';
-export { type DaemonizeOptions, type LogFile, type StartedDaemon, type StreamOption } from './options.js';
+export { type Hold } from './idle.js';
+export {
+  type ConnectOptions,
+  type DaemonizeOptions,
+  type LogFile,
+  type SpawnDaemonOptions,
+  type StartedDaemon,
+  type StartOptions,
+  type StartOutcome,
+  type StreamOption,
+} from './options.js';
 export { PidFile } from './pidfile.js';
-export { paths, type DaemonPaths, type Target } from './places.js';
+export { paths, type DaemonPaths } from './places.js';
+export { type DaemonRecord } from './record.js';
+export { spawnDaemon, type SpawnedDaemon } from './spawn.js';
+export { type Target } from './target.js';

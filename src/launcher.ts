@@ -1,18 +1,13 @@
 /** The launcher: starts the daemon, tells the truth about it, and leaves. */
 import { constants } from 'node:os';
 import { inspect } from 'node:util';
-import type { Failure } from '../index.js';
+import type { Failure, Started } from '../index.js';
 import { printsAsSentence, sentence } from './errors.js';
 import { failureError, isFailure, native } from './native.js';
-import type { ReopenableLog, ResolvedOptions } from './options.js';
+import type { ResolvedOptions } from './options.js';
 import { runningProgram } from './program.js';
 import { describeFailure } from './reasons.js';
-
-/** What the launcher tells its daemon, by way of the marker. */
-export interface Note {
-  readonly cwd: string;
-  readonly logs: readonly ReopenableLog[];
-}
+import { launchRequest, type Note } from './spawn.js';
 
 /**
  * Starts the daemon and exits when it is up. A failed start is thrown or, with `main`, printed before the launcher exits: there
@@ -20,33 +15,18 @@ export interface Note {
  */
 export function launch(options: ResolvedOptions, hasMain: boolean): never {
   options.prepare();
-  const { program, arguments: args } = runningProgram();
-  const { cwd, logs, pidFile, environment, stdin, stdout, stderr, umask, waitFor, aliveFor, startTimeout } = options;
-  const note: Note = { cwd, logs };
-  const outcome = native().launch({
-    program,
-    stdin,
-    stdout,
-    stderr,
-    umask,
-    waitFor,
-    aliveFor,
-    startTimeout,
-    ...(pidFile === undefined ? {} : { pidFile }),
-    arguments: [...args],
-    environment: [...environment],
-    launcherLeaves: true,
-    note: JSON.stringify(note),
-  });
+  const { cwd, logs, recordFile } = options;
+  const note: Note = { startedBy: 'daemonize', cwd, logs, ...(recordFile === undefined ? {} : { recordFile }) };
+  const outcome = native().launch({ ...launchRequest(options, runningProgram(), note), launcherLeaves: true });
   if (isFailure(outcome)) return fail(outcome, options, hasMain);
   process.stderr.write(outcome.stderr);
-  return native().exitNow(tellStarted(options, outcome.pid) ? 0 : 1) as never;
+  return native().exitNow(tellStarted(options, outcome) ? 0 : 1) as never;
 }
 
 /** The daemon is up, so whatever `onStarted` throws must not bring back to life what is written below the call. */
-function tellStarted({ onStarted }: ResolvedOptions, pid: number): boolean {
+function tellStarted({ onStarted }: ResolvedOptions, { outcome, pid }: Started): boolean {
   try {
-    onStarted?.({ outcome: 'started', pid });
+    onStarted?.({ outcome, pid });
     return true;
   } catch (error) {
     process.stderr.write(`${inspect(error)}\n`);

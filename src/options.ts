@@ -1,11 +1,11 @@
-/** The options of `daemonize`: their documentation, their defaults, and the one place where they are checked. */
+/** The options of every way to start a daemon: their documentation, their defaults, and the one place where they are checked. */
 import { statSync } from 'node:fs';
-import { resolve } from 'node:path';
-import { inspect } from 'node:util';
+import { basename, resolve } from 'node:path';
 import type { NativeStream } from '../index.js';
+import * as check from './check.js';
 import { daemonEnvironment } from './environment.js';
 import { invalidOption, systemCallError } from './errors.js';
-import { checkName, makePlaces, paths } from './places.js';
+import { checkName, makePlaces, ownPlaces, type Places } from './places.js';
 import { scriptName } from './script.js';
 
 /** A file that a daemon writes to. */
@@ -27,16 +27,20 @@ export interface LogFile {
 /** What a standard stream is connected to: `/dev/null`, the launcher's own, a file, or an open descriptor. */
 export type StreamOption = 'ignore' | 'inherit' | (string & {}) | LogFile | number;
 
+/** How there came to be a daemon: this call started it, it ran already, or this call started it in the place of another. */
+export type StartOutcome = 'started' | 'reused' | 'replaced';
+
 /** What a started daemon is, for {@link DaemonizeOptions.onStarted}. */
 export interface StartedDaemon {
-  readonly outcome: 'started';
+  readonly outcome: StartOutcome;
   readonly pid: number;
 }
 
-/** Options of {@link daemonize}. */
-export interface DaemonizeOptions {
+/** Options of every way to start a daemon. */
+export interface StartOptions {
   /**
-   * `[A-Za-z0-9_.@-]+`; picks the conventional pidfile and log of {@link paths}, and makes their directories.
+   * `[A-Za-z0-9_.@-]+`; picks the conventional pidfile and log of {@link paths}, makes their directories, and keeps a record
+   * of how the daemon is started for `list`, `restart` and `logs`.
    * @default none
    */
   readonly name?: string;
@@ -71,7 +75,8 @@ export interface DaemonizeOptions {
    */
   readonly umask?: number;
   /**
-   * Added to the environment; `undefined` deletes.
+   * Added to the environment; `undefined` deletes. The record of a daemon that `spawnDaemon` starts by `name` keeps them, for
+   * `daemonry restart`, in a file that only its owner reads.
    * @default {}
    */
   readonly env?: Readonly<Record<string, string | undefined>>;
@@ -82,31 +87,50 @@ export interface DaemonizeOptions {
    */
   readonly extendEnv?: boolean;
   /**
+   * Milliseconds that the daemon must live on after it is up.
+   * @default 0
+   */
+  readonly aliveFor?: number;
+  /**
+   * Milliseconds after which a start has failed and is undone, `aliveFor` included. Waiting for somebody else's start, and a
+   * start of one's own after that, have twice as long together.
+   * @default 30_000
+   */
+  readonly startTimeout?: number;
+  /**
+   * What to do when the daemon is running already: `'error'` fails with `ERR_ALREADY_RUNNING`; `'reuse'` takes it for the one
+   * that was to be started, once it is up, and waits for one that is about to end; `'replace'` ends it as `stop` does and
+   * starts another, but reuses one that somebody else has started meanwhile. Needs a pidfile. A daemon that is to stay in the
+   * foreground cannot reuse another, and fails.
+   * @default 'error'
+   */
+  readonly ifRunning?: 'error' | 'reuse' | 'replace';
+  /**
+   * With `ifRunning: 'reuse'` and `name`: a daemon of the same version is reused, one of any other version replaced. Compared
+   * as text.
+   * @default none
+   */
+  readonly version?: string;
+}
+
+/** Options of {@link daemonize}. */
+export interface DaemonizeOptions extends StartOptions {
+  /**
    * When the start counts: `'start'`, once `daemonize()` has returned in the daemon and the event loop has turned; `'ready'`,
    * once `daemon.ready()` was called. Not together with `main`, which counts as up when it has settled or called `ready()`.
    * @default 'start'
    */
   readonly waitFor?: 'start' | 'ready';
   /**
-   * Milliseconds that the daemon must live on after that point.
-   * @default 0
-   */
-  readonly aliveFor?: number;
-  /**
-   * Milliseconds after which a start has failed and is undone, `aliveFor` included.
-   * @default 30_000
-   */
-  readonly startTimeout?: number;
-  /**
-   * Milliseconds that a stopping daemon has after the first SIGTERM.
+   * Milliseconds that a stopping daemon has for its `onStop` handlers.
    * @default 8_000
    */
   readonly stopTimeout?: number;
   /**
-   * What to do when the daemon is running already: fail with `ERR_ALREADY_RUNNING`.
-   * @default 'error'
+   * Milliseconds without a {@link Daemon.hold} after which the daemon stops itself, counted from when it is up.
+   * @default none
    */
-  readonly ifRunning?: 'error';
+  readonly idleTimeout?: number;
   /**
    * Called in the launcher just before it exits; must be synchronous. What it throws is printed, and the launcher exits with 1
    * instead of 0; the daemon stays up.
@@ -115,7 +139,34 @@ export interface DaemonizeOptions {
   readonly onStarted?: (started: StartedDaemon) => void;
 }
 
-const maxTimer = 2 ** 31 - 1;
+/** Options of {@link spawnDaemon}. */
+export interface SpawnDaemonOptions extends StartOptions {
+  /**
+   * When the start counts: `'exec'`, once the program's image is executed; `'start'` and `'ready'` for a Node program that
+   * calls `daemonize()` itself: see {@link DaemonizeOptions.waitFor}. A program with `main` is started when `main` is called.
+   * @default 'exec'
+   */
+  readonly waitFor?: 'exec' | 'start' | 'ready';
+  /**
+   * Undoes a start that is under way, which then rejects with `ERR_START_INTERRUPTED`.
+   * @default none
+   */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of {@link connectDaemon}. */
+export interface ConnectOptions extends SpawnDaemonOptions {
+  /**
+   * The path of the Unix socket that the daemon listens on.
+   * @default the socket of {@link paths} for `name`
+   */
+  readonly socket?: string;
+  /**
+   * As for {@link spawnDaemon}.
+   * @default 'ready'
+   */
+  readonly waitFor?: 'exec' | 'start' | 'ready';
+}
 
 /** Every default, in one place. */
 export const defaults = {
@@ -136,11 +187,15 @@ export interface ReopenableLog {
   readonly descriptors: readonly number[];
 }
 
-/** Options with everything filled in and every path absolute. */
-export interface ResolvedOptions {
+/** What every start has, with everything filled in and every path absolute. */
+export interface ResolvedStart {
   /** How messages call the daemon. */
   readonly label: string;
+  readonly name: string | undefined;
   readonly pidFile: string | undefined;
+  /** Where the record is kept; only named daemons have one. */
+  readonly recordFile: string | undefined;
+  readonly version: string | undefined;
   readonly stdin: NativeStream;
   readonly stdout: NativeStream;
   readonly stderr: NativeStream;
@@ -148,18 +203,24 @@ export interface ResolvedOptions {
   readonly cwd: string;
   readonly umask: number;
   readonly environment: readonly string[];
-  readonly waitFor: 'start' | 'ready';
+  readonly waitFor: 'exec' | 'start' | 'ready';
   readonly aliveFor: number;
   readonly startTimeout: number;
-  readonly stopTimeout: number;
-  readonly onStarted: ((started: StartedDaemon) => void) | undefined;
+  readonly ifRunning: 'error' | 'reuse' | 'replace';
   /** What the option `log` names, or `name` means. */
   readonly logPath: string | undefined;
   /** Does what can only be done, and only fail, in the launcher: makes directories, looks at the working directory. */
   prepare(): void;
 }
 
-const known = [
+/** Options of `daemonize` with everything filled in. */
+export interface ResolvedOptions extends ResolvedStart {
+  readonly stopTimeout: number;
+  readonly idleTimeout: number | undefined;
+  readonly onStarted: ((started: StartedDaemon) => void) | undefined;
+}
+
+const startOptions = [
   'name',
   'pidFile',
   'log',
@@ -173,44 +234,52 @@ const known = [
   'waitFor',
   'aliveFor',
   'startTimeout',
-  'stopTimeout',
   'ifRunning',
-  'onStarted',
-] as const satisfies (keyof DaemonizeOptions)[];
+  'version',
+] as const satisfies (keyof SpawnDaemonOptions)[];
 
-/** Checks the options and fills in the defaults. Throws `ERR_INVALID_OPTION`, naming the option and what was wrong with it. */
+/** Checks the options of `daemonize` and fills in the defaults. Throws `ERR_INVALID_OPTION`, naming what was wrong. */
 export function resolveOptions(options: DaemonizeOptions, hasMain: boolean): ResolvedOptions {
   if (typeof options === 'function') {
     throw invalidOption(
       'the options must be an object, not a function: a main function comes second, as in daemonize({}, main)',
     );
   }
-  only(options, ...known);
-
-  const { name, waitFor } = options;
-  if (name !== undefined) checkName(name);
-  if (options.ifRunning !== undefined && options.ifRunning !== 'error') {
-    throw invalid('ifRunning', "'error'", options.ifRunning);
-  }
-  if (waitFor !== undefined && waitFor !== 'start' && waitFor !== 'ready') {
-    throw invalid('waitFor', "'start' or 'ready'", waitFor);
-  }
-  if (hasMain && waitFor !== undefined) {
+  check.only(options, ...startOptions, 'stopTimeout', 'idleTimeout', 'onStarted');
+  const waitFor = check.oneOf('waitFor', options.waitFor, 'start', ['start', 'ready']);
+  if (hasMain && options.waitFor !== undefined) {
     throw invalidOption('option "waitFor" does not go with a main function, which counts as up when it has settled');
   }
-  const places = name === undefined ? undefined : paths(name);
+  const start = resolveStart(options, options.name ?? scriptName() ?? 'the daemon', hasMain ? 'ready' : waitFor);
+  const { idleTimeout } = options;
+  return {
+    ...start,
+    stopTimeout: check.milliseconds('stopTimeout', options.stopTimeout, defaults.stopTimeout),
+    idleTimeout: idleTimeout === undefined ? undefined : check.milliseconds('idleTimeout', idleTimeout, 0),
+    onStarted: check.callback('onStarted', options.onStarted),
+  };
+}
+
+/** The same for `spawnDaemon` and `connectDaemon`. */
+export function resolveSpawn(command: string, options: SpawnDaemonOptions, ...others: string[]): ResolvedStart {
+  check.only(options, ...startOptions, 'signal', ...others);
+  const { name, signal } = options;
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw check.invalid('signal', 'an AbortSignal', signal);
+  const waitFor = check.oneOf('waitFor', options.waitFor, 'exec', ['exec', 'start', 'ready']);
+  return resolveStart(options, name ?? basename(command), waitFor);
+}
+
+function resolveStart(options: StartOptions, label: string, waitFor: ResolvedStart['waitFor']): ResolvedStart {
+  const { name } = options;
+  if (name !== undefined) checkName(name);
+  const places = name === undefined ? undefined : ownPlaces(name);
   const log = options.log === undefined ? places?.logFile : options.log;
   const logStream = log === undefined ? undefined : fileStream('log', log);
-  const stdin = stream('stdin', options.stdin, { kind: 'null' });
-  const stdout = stream('stdout', options.stdout, logStream ?? { kind: 'null' });
-  const stderr = stream('stderr', options.stderr, logStream ?? { kind: 'capture' });
-  const startTimeout = milliseconds('startTimeout', options.startTimeout, defaults.startTimeout);
-  if (startTimeout === 0) throw invalid('startTimeout', 'more than 0 milliseconds', startTimeout);
-  const aliveFor = milliseconds('aliveFor', options.aliveFor, defaults.aliveFor);
-  if (aliveFor > 0 && aliveFor >= startTimeout) {
-    throw invalidOption(`option "aliveFor" (${aliveFor}) must be less than "startTimeout" (${startTimeout})`);
-  }
-  const pidFile = options.pidFile === undefined ? places?.pidFile : resolve(path('pidFile', options.pidFile));
+  const stdin = stream('stdin', options.stdin, nowhere);
+  const stdout = stream('stdout', options.stdout, nowhere, logStream);
+  // What only says that it is up when it has taken over its start lets go of the memory file then.
+  const stderr = stream('stderr', options.stderr, waitFor === 'exec' ? nowhere : { kind: 'capture' }, logStream);
+  const pidFile = options.pidFile === undefined ? places?.pidFile : resolve(check.path('pidFile', options.pidFile));
   for (const [option, { path }] of Object.entries({ stdin, stdout, stderr })) {
     if (path !== undefined && path === pidFile) {
       throw invalidOption(
@@ -218,29 +287,63 @@ export function resolveOptions(options: DaemonizeOptions, hasMain: boolean): Res
       );
     }
   }
-  const cwd = resolve(options.cwd === undefined ? defaults.cwd : path('cwd', options.cwd));
+  const cwd = resolve(options.cwd === undefined ? defaults.cwd : check.path('cwd', options.cwd));
 
   return {
-    label: name ?? scriptName() ?? 'the daemon',
+    label,
+    name,
     pidFile,
+    recordFile: places?.record,
     stdin,
     stdout,
     stderr,
     logs: reopenable(stdout, stderr),
     cwd,
-    umask: mode('umask', options.umask, defaults.umask),
-    environment: daemonEnvironment(environment(options.env), boolean('extendEnv', options.extendEnv, true)),
-    waitFor: hasMain ? 'ready' : (waitFor ?? 'start'),
-    aliveFor,
-    startTimeout,
-    stopTimeout: milliseconds('stopTimeout', options.stopTimeout, defaults.stopTimeout),
-    onStarted: callback('onStarted', options.onStarted),
+    umask: check.mode('umask', options.umask, defaults.umask),
+    environment: daemonEnvironment(environment(options.env), check.boolean('extendEnv', options.extendEnv, true)),
+    waitFor,
+    ...resolveTimes(options),
+    ...resolveRivals(options, pidFile),
     logPath: logStream?.path,
-    prepare() {
-      if (places !== undefined) makePlaces(places);
-      checkDirectory(cwd);
-    },
+    prepare: () => prepare(places, cwd),
   };
+}
+
+function resolveTimes(options: StartOptions): Pick<ResolvedStart, 'startTimeout' | 'aliveFor'> {
+  const startTimeout = check.milliseconds('startTimeout', options.startTimeout, defaults.startTimeout);
+  if (startTimeout === 0) throw check.invalid('startTimeout', 'more than 0 milliseconds', startTimeout);
+  const aliveFor = check.milliseconds('aliveFor', options.aliveFor, defaults.aliveFor);
+  if (aliveFor > 0 && aliveFor >= startTimeout) {
+    throw invalidOption(`option "aliveFor" (${aliveFor}) must be less than "startTimeout" (${startTimeout})`);
+  }
+  return { startTimeout, aliveFor };
+}
+
+/** What is to happen when the daemon is running already. */
+function resolveRivals(
+  { ifRunning: value, version, name }: StartOptions,
+  pidFile: string | undefined,
+): Pick<ResolvedStart, 'ifRunning' | 'version'> {
+  const ifRunning = check.oneOf('ifRunning', value, 'error', ['error', 'reuse', 'replace']);
+  if (ifRunning !== 'error' && pidFile === undefined) {
+    throw invalidOption(`option "ifRunning" can be '${ifRunning}' only with "name" or "pidFile"`);
+  }
+  if (version !== undefined) {
+    // eslint-disable-next-line no-control-regex
+    if (typeof version !== 'string' || !/^[^"\\\u0000-\u001F\u007F-\u009F]+$/.test(version)) {
+      throw check.invalid('version', 'a text without quotes, backslashes and control characters', version);
+    }
+    if (name === undefined) throw invalidOption('option "version" needs "name", whose record keeps it');
+    if (ifRunning === 'replace') {
+      throw invalidOption(`option "version" goes with ifRunning: 'reuse'; 'replace' replaces every version`);
+    }
+  }
+  return { ifRunning, version };
+}
+
+function prepare(places: Places | undefined, cwd: string): void {
+  if (places !== undefined) makePlaces(places);
+  checkDirectory(cwd);
 }
 
 /** Which standard streams are regular log files, and where. */
@@ -267,12 +370,14 @@ function checkDirectory(directory: string): void {
   }
 }
 
-function stream(option: string, value: unknown, fallback: NativeStream): NativeStream {
+const nowhere: NativeStream = { kind: 'null' };
+
+function stream(option: string, value: unknown, ignored: NativeStream, fallback = ignored): NativeStream {
   if (value === undefined) return fallback;
-  if (value === 'ignore') return { kind: option === 'stderr' ? 'capture' : 'null' };
+  if (value === 'ignore') return ignored;
   if (value === 'inherit') return { kind: 'inherit' };
   if (typeof value === 'number') {
-    if (!Number.isInteger(value) || value < 0) throw invalid(option, 'an open file descriptor', value);
+    if (!Number.isInteger(value) || value < 0) throw check.invalid(option, 'an open file descriptor', value);
     return { kind: 'descriptor', descriptor: value };
   }
   return fileStream(option, value);
@@ -282,95 +387,33 @@ function fileStream(option: string, value: unknown): NativeStream {
   const file = typeof value === 'string' ? { path: value } : value;
   if (typeof file !== 'object' || file === null) {
     const others = option === 'log' ? '' : ", 'ignore', 'inherit', an open file descriptor";
-    throw invalid(option, `a path${others} or { path, mode, append }`, value);
+    throw check.invalid(option, `a path${others} or { path, mode, append }`, value);
   }
   for (const key of Object.keys(file)) {
-    if (!['path', 'mode', 'append'].includes(key)) throw unknownOption(`${option}.${key}`, []);
+    if (!['path', 'mode', 'append'].includes(key)) throw check.unknownOption(`${option}.${key}`, []);
   }
   const { path: place, mode: bits, append } = file as Partial<LogFile>;
-  const resolved = mode(`${option}.mode`, bits, defaults.logMode);
+  const resolved = check.mode(`${option}.mode`, bits, defaults.logMode);
   if ((resolved & 0o002) !== 0) {
     throw invalidOption(`option "${option}.mode" (0o${resolved.toString(8)}) must not let everybody write`);
   }
   return {
     kind: 'file',
-    path: resolve(path(typeof value === 'string' ? option : `${option}.path`, place)),
+    path: resolve(check.path(typeof value === 'string' ? option : `${option}.path`, place)),
     mode: resolved,
-    append: boolean(`${option}.append`, append, true),
+    append: check.boolean(`${option}.append`, append, true),
   };
 }
 
 function environment(value: unknown): Record<string, string | undefined> {
   if (value === undefined) return {};
-  if (typeof value !== 'object' || value === null) throw invalid('env', 'an object of strings', value);
+  if (typeof value !== 'object' || value === null) throw check.invalid('env', 'an object of strings', value);
   for (const [name, text] of Object.entries(value)) {
-    if (name === '' || /[=\0]/.test(name)) throw invalidOption(`option "env" has an impossible name: ${show(name)}`);
+    if (name === '' || /[=\0]/.test(name))
+      throw invalidOption(`option "env" has an impossible name: ${check.show(name)}`);
     if (text !== undefined && (typeof text !== 'string' || text.includes('\0'))) {
-      throw invalid(`env.${name}`, 'a string without NUL, or undefined', text);
+      throw check.invalid(`env.${name}`, 'a string without NUL, or undefined', text);
     }
   }
   return value as Record<string, string | undefined>;
 }
-
-function path(option: string, value: unknown): string {
-  if (typeof value === 'string' && value !== '' && !value.includes('\0')) return value;
-  throw invalid(option, 'a path', value);
-}
-
-function milliseconds(option: string, value: unknown, fallback: number): number {
-  if (value === undefined) return fallback;
-  if (typeof value !== 'number' || !(value >= 0)) throw invalid(option, 'a number of milliseconds', value);
-  // Node's timers end at once when they are given more.
-  if (value > maxTimer) throw invalid(option, `at most ${maxTimer} milliseconds (24 days)`, value);
-  return value;
-}
-
-function mode(option: string, value: unknown, fallback: number): number {
-  if (value === undefined) return fallback;
-  if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 0o777) return value;
-  throw invalid(option, 'an integer from 0 to 0o777', value);
-}
-
-function boolean(option: string, value: unknown, fallback: boolean): boolean {
-  if (value === undefined) return fallback;
-  if (typeof value === 'boolean') return value;
-  throw invalid(option, 'true or false', value);
-}
-
-function callback<T>(option: string, value: T): T {
-  // An async function would be cut off: the launcher exits when it has returned.
-  const isAsync = typeof value === 'function' && value.constructor.name === 'AsyncFunction';
-  if (value === undefined || (typeof value === 'function' && !isAsync)) return value;
-  const given = isAsync ? 'an async one' : show(value);
-  throw invalidOption(`option "${option}" must be a synchronous function, not ${given}`);
-}
-
-function invalid(option: string, wanted: string, value: unknown) {
-  return invalidOption(`option "${option}" must be ${wanted}, not ${show(value)}`);
-}
-
-function show(value: unknown): string {
-  if (typeof value === 'function') return 'a function';
-  if (typeof value === 'bigint' || typeof value === 'symbol') return String(value);
-  return typeof value === 'string' ? JSON.stringify(value) : inspect(value, { depth: 0, breakLength: Infinity });
-}
-
-/** Throws for options that are no object, and for one that is not `known`. */
-function only(options: object, ...known: string[]): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw invalidOption(`the options must be an object, not ${show(options)}`);
-  }
-  for (const option of Object.keys(options)) if (!known.includes(option)) throw unknownOption(option, known);
-}
-
-function unknownOption(option: string, known: readonly string[]) {
-  const plain = option
-    .toLowerCase()
-    .replaceAll(/[-_]/g, '')
-    .replace(/^logfile$/, 'log');
-  const meant = known.find((name) => name.toLowerCase() === plain);
-  return invalidOption(`unknown option "${option}"${meant === undefined ? '' : `: did you mean "${meant}"?`}`);
-}
-
-/** For options of other calls: only these keys, and only these types. */
-export const check = { milliseconds, boolean, mode, path, callback, only, invalid };

@@ -3,7 +3,8 @@ import { resolve } from 'node:path';
 import type { NativePidFile } from '../index.js';
 import { invalidOption } from './errors.js';
 import { failureError, native, unwrap } from './native.js';
-import { check, defaults } from './options.js';
+import * as check from './check.js';
+import { defaults } from './options.js';
 
 /** A pidfile that this process holds until it releases it or ends. */
 export class PidFile implements Disposable {

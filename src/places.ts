@@ -1,9 +1,8 @@
-/** Where a named daemon keeps its files: the user's places, the system's places, and which of them a name means. */
-import { chmodSync, existsSync, mkdirSync, statSync } from 'node:fs';
+/** Where a named daemon keeps its files: the user's places and the system's. */
+import { chmodSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { daemonError, invalidOption, systemCallError } from './errors.js';
-import { native, unwrap } from './native.js';
 
 /** The files of a named daemon. */
 export interface DaemonPaths {
@@ -15,8 +14,13 @@ export interface DaemonPaths {
   readonly socket: string;
 }
 
-/** A daemon: the name that it was started with, or its pidfile. */
-export type Target = string | { readonly pidFile: string };
+/** The same with what is daemonry's own. */
+export interface Places extends DaemonPaths {
+  /** Whose they are: the caller's own, or the system's. */
+  readonly owner: 'user' | 'system';
+  /** The {@link DaemonRecord}. */
+  readonly record: string;
+}
 
 /**
  * The conventional places of the daemon `name` when the caller starts it. Nothing is looked up or created.
@@ -32,39 +36,45 @@ export type Target = string | { readonly pidFile: string };
  * @throws `ERR_INVALID_OPTION` for another name
  */
 export function paths(name: string): DaemonPaths {
+  const { pidFile, logFile, socket } = ownPlaces(name);
+  return { pidFile, logFile, socket };
+}
+
+/** The same for daemonry itself: where the caller's daemons of that name are. */
+export function ownPlaces(name: string): Places {
   checkName(name);
   return isRoot() ? systemPlaces(name) : userPlaces(name);
 }
 
-/** Makes sure that a daemon can be started in its conventional places, and that they are the caller's. */
-export function makePlaces(places: DaemonPaths): void {
-  for (const directory of new Set([dirname(places.pidFile), dirname(places.logFile)])) makeDirectory(directory);
+/** The places where a daemon of that name can be, the user's before the system's. */
+export function allPlaces(name: string): readonly Places[] {
+  checkName(name);
+  return [userPlaces(name), systemPlaces(name)];
 }
 
-/**
- * The pidfile that a target means. For a name, the first place with a locked pidfile, the user's before the system's; else
- * the first place with a pidfile; else the caller's own.
- */
-export function locate(target: Target): { pidFile: string; name?: string; searched: readonly string[] } {
-  if (typeof target !== 'string') {
-    const pidFile: unknown = (target as { pidFile?: unknown } | null | undefined)?.pidFile;
-    if (typeof pidFile !== 'string' || pidFile === '') {
-      throw invalidOption("a target must be a daemon's name or { pidFile: path }");
-    }
-    return { pidFile: resolve(pidFile), searched: [resolve(pidFile)] };
-  }
-  checkName(target);
-  const searched = [...new Set([userPlaces(target).pidFile, systemPlaces(target).pidFile])];
-  const present = searched.filter((path) => existsSync(path));
-  const isLocked = (path: string) => !['dead', 'stopped'].includes(unwrap(native().pidFileStatus(path)).state);
-  const preferred = present.length > 1 ? present.find(isLocked) : present[0];
-  const pidFile = preferred ?? present[0] ?? paths(target).pidFile;
-  return { pidFile, name: target, searched };
+/** The names of which something is left in the user's places or the system's. */
+export function namesInUse(): { name: string; places: Places }[] {
+  const user = entries(userDirectory()).map((name) => ({ name, find: userPlaces }));
+  const system = entries(systemRecords()).flatMap((file) =>
+    file.endsWith('.json') ? [{ name: file.slice(0, -'.json'.length), find: systemPlaces }] : [],
+  );
+  return [...user, ...system]
+    .filter(({ name }) => isName(name))
+    .map(({ name, find }) => ({ name, places: find(name) }))
+    .filter(({ places }) => existsSync(places.record) || existsSync(places.pidFile));
+}
+
+/** Makes sure that a daemon can be started in its conventional places, and that they are the caller's. */
+export function makePlaces(places: Places): void {
+  // What lies above a user's directories could be renamed by whoever may write there.
+  const above = places.owner === 'user' ? [dirname(dirname(places.pidFile)), dirname(dirname(places.logFile))] : [];
+  const used = [places.pidFile, places.logFile, places.record].map((file) => dirname(file));
+  for (const directory of new Set([...above, ...used])) makeDirectory(directory);
 }
 
 /** Throws for a name that could leave its place in the file system. */
 export function checkName(name: unknown): asserts name is string {
-  if (typeof name !== 'string' || !/^[A-Za-z0-9_.@-]+$/.test(name) || /^\.+$/.test(name)) {
+  if (typeof name !== 'string' || !isName(name)) {
     const isPath = typeof name === 'string' && name.includes('/');
     const hint = isPath ? ': for a pidfile pass { pidFile: path }' : '';
     throw invalidOption(
@@ -76,30 +86,66 @@ export function checkName(name: unknown): asserts name is string {
   }
 }
 
-function systemPlaces(name: string): DaemonPaths {
-  const run = join(process.platform === 'darwin' ? '/var/run' : '/run', name);
-  return placesIn(name, run, join('/var/log', name));
+function isName(text: string): boolean {
+  return /^[A-Za-z0-9_.@-]+$/.test(text) && !/^\.+$/.test(text);
 }
 
-function userPlaces(name: string): DaemonPaths {
-  if (process.platform === 'darwin') {
-    const library = join(homedir(), 'Library');
-    return placesIn(
-      name,
-      join(library, 'Application Support', 'daemonry', name),
-      join(library, 'Logs', 'daemonry', name),
-    );
+/**
+ * Throws for a Unix socket whose path the kernel cannot take: `sun_path` has room for 107 bytes on Linux and 103 on macOS
+ * (unix(7), unix(4)).
+ */
+export function checkSocket(socket: string): string {
+  const most = process.platform === 'darwin' ? 103 : 107;
+  const length = Buffer.byteLength(socket);
+  if (length > most) {
+    throw invalidOption(`the socket's path ${socket} is too long: it has ${length} bytes, and ${most} are possible`);
   }
+  return socket;
+}
+
+function systemRun(): string {
+  return process.platform === 'darwin' ? '/var/run' : '/run';
+}
+
+/** Root's own directory, for what `restart` executes must not lie where a daemon's user can write. */
+function systemRecords(): string {
+  return join(systemRun(), 'daemonry');
+}
+
+function systemPlaces(name: string): Places {
+  const record = join(systemRecords(), `${name}.json`);
+  return { owner: 'system', record, ...placesIn(name, join(systemRun(), name), join('/var/log', name)) };
+}
+
+/** What a user's daemons have their directories in. */
+function userDirectory(): string {
+  if (process.platform === 'darwin') return join(homedir(), 'Library', 'Application Support', 'daemonry');
   // Not the runtime directory, which cron and sudo do not have and a logout deletes. A relative path is to be ignored
   // (XDG Base Directory Specification).
   const configured = process.env['XDG_STATE_HOME'];
   const state = configured !== undefined && isAbsolute(configured) ? configured : join(homedir(), '.local', 'state');
-  const directory = join(state, 'daemonry', name);
-  return placesIn(name, directory, directory);
+  return join(state, 'daemonry');
+}
+
+function userPlaces(name: string): Places {
+  const run = join(userDirectory(), name);
+  const log = process.platform === 'darwin' ? join(homedir(), 'Library', 'Logs', 'daemonry', name) : run;
+  return { owner: 'user', record: join(run, `${name}.json`), ...placesIn(name, run, log) };
 }
 
 function placesIn(name: string, run: string, log: string): DaemonPaths {
   return { pidFile: join(run, `${name}.pid`), logFile: join(log, `${name}.log`), socket: join(run, `${name}.sock`) };
+}
+
+/** What is in a directory; nothing if it is not there. */
+function entries(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ENOTDIR') return [];
+    throw systemCallError('open-directory', 'open the directory', directory, error);
+  }
 }
 
 function isRoot(): boolean {

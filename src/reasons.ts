@@ -1,10 +1,10 @@
 /** Why a start failed, in words: the core's sentence with what only this side knows. */
 import { inspect } from 'node:util';
 import type { Failure } from '../index.js';
-import type { ResolvedOptions } from './options.js';
+import type { ResolvedStart } from './options.js';
 
 /** The sentence about a failed start. */
-export function describeFailure(failure: Failure, options: ResolvedOptions, hasMain: boolean): string {
+export function describeFailure(failure: Failure, options: ResolvedStart, hasMain: boolean): string {
   const { aliveFor, label, logPath, stderr, waitFor } = options;
   const { errorCode, message, path, stderr: said = '' } = failure;
   const missed = hasMain ? 'main had neither settled nor called ready()' : missing[waitFor];
@@ -22,6 +22,8 @@ export function describeFailure(failure: Failure, options: ResolvedOptions, hasM
     }
     case 'ERR_START_TIMEOUT': {
       const words = lastWords(said);
+      // Somebody else's start, which says all that is known of it here.
+      if (path !== undefined) return `${label} did not start: ${message}`;
       return `${label} did not start: ${message}: ${missed}${words === undefined ? '' : `, ${words}`}${log}`;
     }
     default: {
@@ -31,7 +33,11 @@ export function describeFailure(failure: Failure, options: ResolvedOptions, hasM
   }
 }
 
-const missing = { start: 'daemonize() had not returned in it', ready: 'it had not called ready()' };
+const missing = {
+  exec: 'it was not executed',
+  start: 'daemonize() had not returned in it',
+  ready: 'it had not called ready()',
+};
 
 /** Whatever was thrown, in one line. */
 export function reasonOf(error: unknown): string {

@@ -1,32 +1,25 @@
-/** Logs and SIGHUP: reopen first, then let the program read its configuration again. */
+/** SIGHUP: the logs are reopened first, then the program reads its configuration again. */
 import { closeSync, openSync } from 'node:fs';
 import { inspect } from 'node:util';
-import { failureError, native } from './native.js';
-import type { ReopenableLog } from './options.js';
+import type { Logs } from './logs.js';
 
-export class LogsAndReload {
+export class Reload {
   readonly #mode: 'daemon' | 'foreground';
-  readonly #logs: readonly ReopenableLog[];
+  readonly #logs: Logs;
   readonly #handlers: (() => unknown)[] = [];
   #listens = false;
   #reloading = false;
   #again = false;
 
-  constructor(mode: 'daemon' | 'foreground', logs: readonly ReopenableLog[]) {
+  constructor(mode: 'daemon' | 'foreground', logs: Logs) {
     this.#mode = mode;
     this.#logs = logs;
-    if (logs.length > 0) this.#listen();
+    if (!logs.isEmpty) this.#listen();
   }
 
   add(handler: () => unknown): void {
     this.#handlers.push(handler);
     this.#listen();
-  }
-
-  reopenLogs(): void {
-    const failures = this.#logs.map(({ path, mode, descriptors }) => native().reopenLog(path, mode, [...descriptors]));
-    const failure = failures.find((failure) => failure !== null);
-    if (failure) throw failureError(failure);
   }
 
   #listen(): void {
@@ -38,7 +31,7 @@ export class LogsAndReload {
 
   async #reload(): Promise<void> {
     try {
-      this.reopenLogs();
+      this.#logs.reopen();
     } catch (error) {
       process.stderr.write(`${(error as Error).message}\n`);
     }

@@ -5,6 +5,7 @@ export const steps = [
   'lock-pidfile',
   'read-pidfile',
   'clear-pidfile',
+  'write-record',
   'open-stdin',
   'open-stdout',
   'open-stderr',

@@ -21,6 +21,7 @@ export class Termination {
   #optedIn = false;
   #stopped: Promise<void> | undefined;
   #signalled = false;
+  #limited = false;
   /** Who only watches `stopping` winds down by itself. */
   #windsDown = false;
   #main: Promise<unknown> | undefined;
@@ -54,6 +55,7 @@ export class Termination {
   }
 
   stop(): Promise<void> {
+    this.#limit('SIGTERM', 'it was told to');
     return this.#stop(() => true);
   }
 
@@ -65,14 +67,20 @@ export class Termination {
     // Where the program listens itself, it decides when to exit. Asked now, too: its listener may go with the first signal.
     const decides = isOnlyListener();
     void this.#stop(() => decides && isOnlyListener());
-    if (!decides) return;
+    if (decides) this.#limit(signal, signal, isOnlyListener);
+  };
+
+  /** Handlers that take too long are cut off. */
+  #limit(signal: NodeJS.Signals, reason: string, mayEnd = () => true): void {
+    if (this.#limited) return;
+    this.#limited = true;
     const timer = setTimeout(() => {
-      if (!isOnlyListener()) return;
-      process.stderr.write(`the daemon did not stop within ${this.#timeout} ms after ${signal} and ends now\n`);
+      if (!mayEnd()) return;
+      process.stderr.write(`the daemon did not stop within ${this.#timeout} ms after ${reason} and ends now\n`);
       this.#end(signal);
     }, this.#timeout);
     timer.unref();
-  };
+  }
 
   async #stop(mayExit: () => boolean): Promise<void> {
     this.#stopped ??= this.#run();

@@ -71,6 +71,10 @@ impl From<Error> for Failure {
             Error::StartInterrupted { signal } => {
                 Self { signal: Some(signal_name(signal)), ..own("ERR_START_INTERRUPTED") }
             }
+            Error::StartAborted => own("ERR_START_INTERRUPTED"),
+            Error::WaitTimeout { pid, path: file, .. } => {
+                Self { pid: Some(pid), path: path(file), ..own("ERR_START_TIMEOUT") }
+            }
             Error::StopTimeout { pid, .. } => Self { pid: Some(pid), ..own("ERR_STOP_TIMEOUT") },
             Error::SignalRefused { pid, signal, .. } => {
                 Self { pid: Some(pid), signal: Some(signal_name(signal)), ..own("ERR_SIGNAL_REFUSED") }
@@ -84,7 +88,11 @@ impl From<LaunchFailure> for Failure {
     fn from(failure: LaunchFailure) -> Self {
         let is_start = matches!(
             failure.error,
-            Error::StartFailed { .. } | Error::StartTimeout { .. } | Error::StartInterrupted { .. }
+            Error::StartFailed { .. }
+                | Error::StartTimeout { .. }
+                | Error::WaitTimeout { .. }
+                | Error::StartInterrupted { .. }
+                | Error::StartAborted
         );
         let LaunchFailure { error, pid, stderr } = failure;
         let plain = Self::from(error);

@@ -9,12 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use daemonry::{Adoption, Errno, LogFile, PidFile, Report, Status, Step, StopOptions, Stopped, WaitFor};
-use napi::bindgen_prelude::{Either, Env, Object};
+use daemonry::{
+    AbortHandle, Adoption, Errno, LaunchPlan, LogFile, Outcome, PidFile, Record, Report, Status, Step, StopOptions,
+    Stopped, WaitFor,
+};
+use napi::bindgen_prelude::{Either, Env, Object, ToNapiValue};
 use napi_derive::napi;
 
 use failure::{Failure, outcome};
-use plan::LaunchRequest;
+use plan::{LaunchRequest, NativeRecord};
 
 /// The names of every step, in the order of a start.
 #[napi]
@@ -31,21 +34,78 @@ pub fn start_variable() -> &'static str {
 /// A daemon that is up.
 #[napi(object, object_from_js = false)]
 pub struct Started {
+    /// `started`, `reused` or `replaced`.
+    #[napi(ts_type = "'started' | 'reused' | 'replaced'")]
+    pub outcome: &'static str,
     /// Its pid.
     pub pid: i32,
     /// What it wrote to a captured stderr while it started.
     pub stderr: String,
 }
 
+impl From<daemonry::Started> for Started {
+    fn from(started: daemonry::Started) -> Self {
+        let outcome = match started.outcome {
+            Outcome::Started => "started",
+            Outcome::Reused => "reused",
+            Outcome::Replaced => "replaced",
+        };
+        Self { outcome, pid: started.pid, stderr: String::from_utf8_lossy(&started.stderr).into_owned() }
+    }
+}
+
+fn launched(plan: &LaunchPlan) -> Either<Started, Failure> {
+    match daemonry::launch(plan) {
+        Ok(started) => Either::A(started.into()),
+        Err(failure) => Either::B(failure.into()),
+    }
+}
+
 /// Launches a daemon and blocks until the outcome is known.
 #[napi]
 pub fn launch(request: LaunchRequest) -> Either<Started, Failure> {
-    match daemonry::launch(&request.into()) {
-        Ok(started) => {
-            Either::A(Started { pid: started.pid, stderr: String::from_utf8_lossy(&started.stderr).into_owned() })
-        }
-        Err(failure) => Either::B(failure.into()),
+    launched(&request.into())
+}
+
+/// Launches a daemon; a thread of its own waits for the outcome.
+#[napi(ts_return_type = "Promise<Started | Failure>")]
+pub fn launch_aside<'env>(env: &'env Env, request: LaunchRequest, abort: Option<&Abort>) -> napi::Result<Object<'env>> {
+    let plan = LaunchPlan { abort: abort.map(|abort| abort.handle.clone()), ..request.into() };
+    aside(env, move || launched(&plan))
+}
+
+/// Undoes a launch that is under way.
+#[napi]
+pub struct Abort {
+    handle: AbortHandle,
+}
+
+/// A handle for one launch.
+#[napi]
+pub fn create_abort() -> Either<Abort, Failure> {
+    outcome(AbortHandle::new().map(|handle| Abort { handle }))
+}
+
+#[napi]
+impl Abort {
+    /// Undoes it, if it is not too late.
+    #[napi]
+    pub fn abort(&self) {
+        self.handle.abort();
     }
+}
+
+/// A promise of what `work` returns on a thread of its own.
+fn aside<T: ToNapiValue + Send + 'static>(
+    env: &Env,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> napi::Result<Object<'_>> {
+    let (deferred, promise) = env.create_deferred::<T, _>()?;
+    std::thread::Builder::new().name("daemonry".into()).spawn(move || {
+        let outcome = work();
+        deferred.resolve(move |_| Ok(outcome));
+    })?;
+    Ok(promise)
 }
 
 /// Takes over the start that the marker is about; `null` when it is about another process.
@@ -115,10 +175,22 @@ impl DaemonStart {
     }
 }
 
-/// Locks a pidfile for this process, which stays in the foreground.
+/// Writes the record of this process, which holds the pidfile.
 #[napi]
-pub fn acquire_pid_file(path: String, mode: u32) -> Either<NativePidFile, Failure> {
-    let acquired = PidFile::acquire(Path::new(&path), mode).and_then(|mut file| {
+pub fn write_record(record: NativeRecord) -> Option<Failure> {
+    Record::from(record).write(std::process::id().cast_signed()).err().map(Failure::from)
+}
+
+/// Locks a pidfile for this process, which stays in the foreground. With `replace_within`, in ms, ends the daemon that holds
+/// it, for whose start it waits as long.
+#[napi]
+pub fn acquire_pid_file(path: String, mode: u32, replace_within: Option<f64>) -> Either<NativePidFile, Failure> {
+    let path = Path::new(&path);
+    let acquired = match replace_within {
+        None => PidFile::acquire(path, mode),
+        Some(patience) => PidFile::acquire_replacing(path, mode, plan::duration(patience)),
+    };
+    let claimed = acquired.and_then(|mut file| {
         if let Err(error) = file.claim() {
             // Nothing of a claim that failed stays; the claim's error says more than one of the removal.
             let _left = file.remove(None);
@@ -126,7 +198,7 @@ pub fn acquire_pid_file(path: String, mode: u32) -> Either<NativePidFile, Failur
         }
         Ok(NativePidFile { file: Some(Arc::new(file)) })
     });
-    outcome(acquired)
+    outcome(claimed)
 }
 
 /// A pidfile that this process holds.
@@ -251,12 +323,7 @@ pub struct StopOutcome {
 pub fn stop_daemon(env: &Env, path: String, signal: i32, timeout: f64, force: bool) -> napi::Result<Object<'_>> {
     let path = PathBuf::from(path);
     let options = StopOptions { signal, timeout: plan::duration(timeout), force };
-    let (deferred, promise) = env.create_deferred::<Either<StopOutcome, Failure>, _>()?;
-    std::thread::Builder::new().name("daemonry".into()).spawn(move || {
-        let stopped = daemonry::stop(&path, options).map(StopOutcome::from);
-        deferred.resolve(move |_| Ok(outcome(stopped)));
-    })?;
-    Ok(promise)
+    aside(env, move || outcome(daemonry::stop(&path, options).map(StopOutcome::from)))
 }
 
 impl From<Stopped> for StopOutcome {

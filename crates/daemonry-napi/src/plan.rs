@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use daemonry::{LaunchPlan, LogFile, Stream};
+use daemonry::{IfRunning, LaunchPlan, LogFile, Record, Stream};
 use napi_derive::napi;
 
 use crate::wait_for;
@@ -23,10 +23,21 @@ pub struct NativeStream {
     pub append: Option<bool>,
 }
 
+/// What a start leaves on record.
+#[napi(object, object_to_js = false)]
+pub struct NativeRecord {
+    /// Where it is.
+    pub path: String,
+    /// The daemon's version.
+    pub version: Option<String>,
+    /// More members of the JSON object, without its braces.
+    pub members: String,
+}
+
 /// What to launch and how; times in ms.
 #[napi(object, object_to_js = false)]
 pub struct LaunchRequest {
-    /// The executable.
+    /// The executable, or its name on `PATH`.
     pub program: String,
     /// Its arguments, `argv[0]` first.
     pub arguments: Vec<String>,
@@ -38,10 +49,17 @@ pub struct LaunchRequest {
     pub stdout: NativeStream,
     /// Standard error.
     pub stderr: NativeStream,
+    /// The directory to execute it in, unless it is the launcher's.
+    pub working_directory: Option<String>,
     /// File mode creation mask.
     pub umask: u32,
     /// The pidfile to hold.
     pub pid_file: Option<String>,
+    /// What to leave on record.
+    pub record: Option<NativeRecord>,
+    /// What to do when the daemon runs already.
+    #[napi(ts_type = "'error' | 'reuse' | 'replace'")]
+    pub if_running: String,
     /// When the start counts as done.
     #[napi(ts_type = "'exec' | 'start' | 'ready'")]
     pub wait_for: String,
@@ -79,6 +97,20 @@ impl From<NativeStream> for Stream {
     }
 }
 
+fn if_running(name: &str) -> IfRunning {
+    match name {
+        "reuse" => IfRunning::Reuse,
+        "replace" => IfRunning::Replace,
+        _ => IfRunning::Error,
+    }
+}
+
+impl From<NativeRecord> for Record {
+    fn from(NativeRecord { path, version, members }: NativeRecord) -> Self {
+        Self { path: path.into(), version, members }
+    }
+}
+
 impl From<LaunchRequest> for LaunchPlan {
     fn from(request: LaunchRequest) -> Self {
         let variable = |variable: String| {
@@ -91,8 +123,11 @@ impl From<LaunchRequest> for LaunchPlan {
             stdin: request.stdin.into(),
             stdout: request.stdout.into(),
             stderr: request.stderr.into(),
+            working_directory: request.working_directory.map(Into::into),
             umask: request.umask,
             pid_file: request.pid_file.map(Into::into),
+            record: request.record.map(Into::into),
+            if_running: if_running(&request.if_running),
             wait_for: wait_for(&request.wait_for),
             alive_for: duration(request.alive_for),
             start_timeout: duration(request.start_timeout),

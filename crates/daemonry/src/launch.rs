@@ -277,8 +277,12 @@ impl<'a> Start<'a> {
             if Instant::now() >= until {
                 return Ok(Some(pid));
             }
-        } else if self.exec_closed && self.status_closed && !self.is_ending() {
-            return Err(pipe_lost());
+        } else if self.exec_closed && self.status_closed {
+            // One that is about to exit closes it, too, as soon as it begins to.
+            let until = *alive_until.get_or_insert_with(|| sys::deadline_after(EXIT_GRACE));
+            if Instant::now() >= until {
+                return Err(pipe_lost());
+            }
         }
         Ok(None)
     }

@@ -55,6 +55,16 @@ impl Record {
         read.is_ok() && found == expected.as_bytes()
     }
 
+    /// Writes the record of `pid`, for a process that holds the pidfile itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] with [`Step::WriteRecord`]; [`Error::InvalidPlan`] for an impossible version.
+    pub fn write(&self, pid: i32) -> Result<()> {
+        self.check()?;
+        replace(&self.path, self.content(pid).as_bytes()).map(drop).map_err(Error::io_at(Step::WriteRecord, &self.path))
+    }
+
     /// Puts the record in its place, as yet without a pid.
     pub(crate) fn place(&self) -> Result<PlacedRecord> {
         let failed = || Error::io_at(Step::WriteRecord, &self.path);
@@ -63,9 +73,13 @@ impl Record {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(failed()(error)),
         };
-        let content = format!("{}{}{}}}\n", self.head(0), if self.members.is_empty() { "" } else { "," }, self.members);
-        let file = replace(&self.path, content.as_bytes()).map_err(failed())?;
+        let file = replace(&self.path, self.content(0).as_bytes()).map_err(failed())?;
         Ok(PlacedRecord { path: self.path.clone(), file, before })
+    }
+
+    fn content(&self, pid: i32) -> String {
+        let comma = if self.members.is_empty() { "" } else { "," };
+        format!("{}{comma}{}}}\n", self.head(pid), self.members)
     }
 
     fn head(&self, pid: i32) -> String {

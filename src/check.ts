@@ -1,0 +1,73 @@
+/** Checks of single options: the value, the fallback where there is none, or `ERR_INVALID_OPTION` naming the option. */
+import { inspect } from 'node:util';
+import { invalidOption } from './errors.js';
+
+/** Node's timers end at once when they are given more. */
+const maxTimer = 2 ** 31 - 1;
+
+export function path(option: string, value: unknown): string {
+  if (typeof value === 'string' && value !== '' && !value.includes('\0')) return value;
+  throw invalid(option, 'a path', value);
+}
+
+export function milliseconds(option: string, value: unknown, fallback: number): number {
+  if (value === undefined) return fallback;
+  if (typeof value !== 'number' || !(value >= 0)) throw invalid(option, 'a number of milliseconds', value);
+  if (value > maxTimer) throw invalid(option, `at most ${maxTimer} milliseconds (24 days)`, value);
+  return value;
+}
+
+export function mode(option: string, value: unknown, fallback: number): number {
+  if (value === undefined) return fallback;
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 0o777) return value;
+  throw invalid(option, 'an integer from 0 to 0o777', value);
+}
+
+export function boolean(option: string, value: unknown, fallback: boolean): boolean {
+  if (value === undefined) return fallback;
+  if (typeof value === 'boolean') return value;
+  throw invalid(option, 'true or false', value);
+}
+
+export function oneOf<T extends string>(option: string, value: unknown, fallback: T, choices: readonly T[]): T {
+  if (value === undefined) return fallback;
+  if (choices.includes(value as T)) return value as T;
+  const quoted = choices.map((choice) => `'${choice}'`);
+  throw invalid(option, `${quoted.slice(0, -1).join(', ')} or ${quoted.at(-1)}`, value);
+}
+
+export function callback<T>(option: string, value: T): T {
+  // An async function would be cut off: the launcher exits when it has returned.
+  const isAsync = typeof value === 'function' && value.constructor.name === 'AsyncFunction';
+  if (value === undefined || (typeof value === 'function' && !isAsync)) return value;
+  const given = isAsync ? 'an async one' : show(value);
+  throw invalidOption(`option "${option}" must be a synchronous function, not ${given}`);
+}
+
+/** Throws for options that are no object, and for one that is not `known`. */
+export function only(options: object, ...known: string[]): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw invalidOption(`the options must be an object, not ${show(options)}`);
+  }
+  for (const option of Object.keys(options)) if (!known.includes(option)) throw unknownOption(option, known);
+}
+
+export function unknownOption(option: string, known: readonly string[]) {
+  const plain = option
+    .toLowerCase()
+    .replaceAll(/[-_]/g, '')
+    .replace(/^logfile$/, 'log');
+  const meant = known.find((name) => name.toLowerCase() === plain);
+  return invalidOption(`unknown option "${option}"${meant === undefined ? '' : `: did you mean "${meant}"?`}`);
+}
+
+export function invalid(option: string, wanted: string, value: unknown) {
+  return invalidOption(`option "${option}" must be ${wanted}, not ${show(value)}`);
+}
+
+/** A value as a message shows it. */
+export function show(value: unknown): string {
+  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'bigint' || typeof value === 'symbol') return String(value);
+  return typeof value === 'string' ? JSON.stringify(value) : inspect(value, { depth: 0, breakLength: Infinity });
+}

@@ -1,0 +1,60 @@
+/** A daemon's log files: opened again on rotation, and no reason to die when they cannot be written. */
+import { writeSync } from 'node:fs';
+import { failureError, native } from './native.js';
+import type { ReopenableLog } from './options.js';
+
+/** How often a log that could not be written is tried again, in ms. */
+const retryPause = 1000;
+
+export class Logs {
+  readonly #logs: readonly ReopenableLog[];
+  readonly #onProblem: (problem: string | undefined) => void;
+
+  /** @param onProblem told what is wrong with the logs now; `undefined` when it is over */
+  constructor(logs: readonly ReopenableLog[], onProblem: (problem: string | undefined) => void) {
+    this.#logs = logs;
+    this.#onProblem = onProblem;
+    // A stream whose error nobody hears ends the process; a full disk is no reason to.
+    if (logs.some(({ descriptors }) => descriptors.includes(1))) this.#surviveErrors(process.stdout, 1);
+    if (logs.some(({ descriptors }) => descriptors.includes(2))) this.#surviveErrors(process.stderr, 2);
+  }
+
+  get isEmpty(): boolean {
+    return this.#logs.length === 0;
+  }
+
+  reopen(): void {
+    const failures = this.#logs.map(({ path, mode, descriptors }) => native().reopenLog(path, mode, [...descriptors]));
+    const failure = failures.find((failure) => failure !== null);
+    this.#onProblem(failure?.message);
+    if (failure) throw failureError(failure);
+  }
+
+  #surviveErrors(stream: NodeJS.WriteStream, descriptor: number): void {
+    let lost: { since: Date; writes: number } | undefined;
+    stream.on('error', ({ code }: NodeJS.ErrnoException) => {
+      if (lost !== undefined) {
+        lost.writes += 1;
+        return;
+      }
+      const first = { since: new Date(), writes: 1 };
+      lost = first;
+      this.#onProblem(`the log cannot be written: ${code}`);
+      const timer = setInterval(() => {
+        const { since, writes } = first;
+        try {
+          writeSync(
+            descriptor,
+            `the log could not be written since ${since.toISOString()} (${code}): ${writes} writes were lost\n`,
+          );
+        } catch {
+          // Still not.
+          return;
+        }
+        clearInterval(timer);
+        lost = undefined;
+        this.#onProblem(undefined);
+      }, retryPause).unref();
+    });
+  }
+}

@@ -1,0 +1,117 @@
+/** The record of a named daemon: how it was started, and what it says about itself. */
+import { closeSync, fstatSync, openSync, readFileSync, constants } from 'node:fs';
+import type { NativeRecord } from '../index.js';
+import { failureError, native, unwrap } from './native.js';
+
+/** What is on record about a named daemon. It outlives the daemon; what only the running one can say does not. */
+export interface DaemonRecord {
+  /** The executable, or its name on `PATH`. */
+  readonly program: string;
+  /** Its arguments, `argv[0]` first. */
+  readonly arguments: readonly string[];
+  /** The directory that it was started in. */
+  readonly cwd: string;
+  /** What started it: a supervisor, where it stays in the foreground. */
+  readonly startedBy: 'daemonize' | 'spawnDaemon' | 'supervisor';
+  readonly logFile?: string;
+  /** The option `version`, while it runs. */
+  readonly version?: string;
+  /** The Unix socket of {@link Daemon.serve}, while it runs. */
+  readonly socket?: string;
+  /** What it said last to {@link Daemon.ready}, while it runs. */
+  readonly status?: string;
+  /** What went wrong with its log since it was last opened, while it runs. */
+  readonly problem?: string;
+}
+
+/** The same with what is daemonry's own. */
+export interface FullRecord extends DaemonRecord {
+  readonly name: string;
+  readonly pidFile: string;
+  /** For `restart`: the options of `spawnDaemon` as far as JSON has them. */
+  readonly options?: Readonly<Record<string, unknown>>;
+}
+
+/** A record of a start that is made from here; what is undefined is left out. */
+export function fullRecord(
+  known: Omit<FullRecord, 'cwd' | 'version' | 'logFile'> & {
+    readonly version: string | undefined;
+    readonly logFile: string | undefined;
+  },
+): FullRecord {
+  const { version, logFile, ...others } = known;
+  return {
+    ...others,
+    cwd: process.cwd(),
+    ...(logFile === undefined ? {} : { logFile }),
+    ...(version === undefined ? {} : { version }),
+  };
+}
+
+/** In the form in which the core writes it. */
+export function nativeRecord(path: string, { version, ...record }: FullRecord): NativeRecord {
+  const members = JSON.stringify(record).slice(1, -1);
+  return { path, members, ...(version === undefined ? {} : { version }) };
+}
+
+/** What to say from now on; `undefined` takes it back. */
+export type RecordChanges = { readonly [Key in 'status' | 'socket' | 'problem']?: string | undefined };
+
+/** Changes what this process says about itself in its own record. */
+export function updateRecord(path: string, changes: RecordChanges): void {
+  const found = readRecord(path);
+  // Deleted, or of a start that came later than this process thinks: then there is nothing of ours to change.
+  if (found?.pid !== process.pid) return;
+  const { pid: _, ...record } = found;
+  const failure = native().writeRecord(nativeRecord(path, { ...record, ...changes } as FullRecord));
+  if (failure !== null) throw failureError(failure);
+}
+
+/**
+ * What is in a record and the pid that it is about; `undefined` where there is none that can be read and believed: only what
+ * the caller or root has written, and nobody else can write, is.
+ */
+export function readRecord(path: string): (FullRecord & { readonly pid: number }) | undefined {
+  let file: number | undefined;
+  try {
+    file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const { uid, mode } = fstatSync(file);
+    if ((uid !== process.geteuid?.() && uid !== 0) || (mode & 0o022) !== 0) return undefined;
+    const record: unknown = JSON.parse(readFileSync(file, 'utf8'));
+    if (!isRecord(record)) return undefined;
+    const { version, ...others } = record;
+    return { ...others, ...(typeof version === 'string' ? { version } : {}) };
+  } catch {
+    return undefined;
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
+}
+
+/** Whether a daemon of another version than the wanted one holds the pidfile. */
+export function isOfAnotherVersion({
+  pidFile,
+  recordFile,
+  version,
+}: {
+  readonly pidFile: string | undefined;
+  readonly recordFile: string | undefined;
+  readonly version: string | undefined;
+}): boolean {
+  if (pidFile === undefined || recordFile === undefined || version === undefined) return false;
+  const { pid } = unwrap(native().pidFileStatus(pidFile));
+  if (pid === undefined) return false;
+  const record = readRecord(recordFile);
+  return record?.pid !== pid || record.version !== version;
+}
+
+function isRecord(value: unknown): value is FullRecord & { pid: number } {
+  if (typeof value !== 'object' || value === null) return false;
+  const { pid, program, arguments: args, cwd, pidFile } = value as Record<string, unknown>;
+  return (
+    typeof pid === 'number' &&
+    [program, cwd, pidFile].every((text) => typeof text === 'string') &&
+    Array.isArray(args) &&
+    args.every((text) => typeof text === 'string')
+  );
+}

@@ -1,0 +1,46 @@
+/** A server that lives as its daemon does: connections hold the daemon, and its end loses none of them. */
+import { unlinkSync } from 'node:fs';
+import type { Server } from 'node:net';
+import type { Hold } from './idle.js';
+
+/** Takes a hold for as long as each connection is open. */
+export function holdWhileConnected(server: Server, hold: () => Hold): void {
+  server.on('connection', (socket) => {
+    const held = hold();
+    socket.once('close', () => held.release());
+  });
+}
+
+/** Calls back with the path of the server's Unix socket, once it listens on one. */
+export function onUnixSocket(server: Server, callback: (path: string) => void): void {
+  const tell = () => {
+    const address = server.address();
+    if (typeof address === 'string') callback(address);
+  };
+  if (server.listening) tell();
+  else server.once('listening', tell);
+}
+
+/** Takes no new connections, serves those that were already made, and resolves when they have ended. */
+export async function drain(server: Server): Promise<void> {
+  if (!server.listening) return;
+  const address = server.address();
+  // Without a name nobody new can connect; who has connected, but was not accepted yet, would be cut off by the close.
+  if (typeof address === 'string' && address.startsWith('/')) unlink(address);
+  await turn();
+  await turn();
+  await new Promise<void>((resolve) => server.close(() => resolve()));
+}
+
+function unlink(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+}
+
+/** Resolves when the event loop has looked for connections once more. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
