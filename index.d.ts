@@ -46,10 +46,10 @@ export declare class NativePidFile {
 }
 
 /**
- * Locks a pidfile for this process, which stays in the foreground. With `replace_within`, in ms, ends the daemon that holds
- * it, for whose start it waits as long.
+ * Locks a pidfile for this process, which stays in the foreground, and writes its record before it says that it is up. With
+ * `replace_within`, in ms, ends the daemon that holds it, for whose start it waits as long.
  */
-export declare function acquirePidFile(path: string, mode: number, replaceWithin?: number | undefined | null): NativePidFile | Failure
+export declare function acquirePidFile(path: string, mode: number, replaceWithin?: number | undefined | null, record?: NativeRecord | undefined | null): NativePidFile | Failure
 
 /** Takes over the start that the marker is about; `null` when it is about another process. */
 export declare function adopt(marker: string): DaemonStart | Failure | null

@@ -10,7 +10,7 @@ import { takeStart, worksFor } from './marker.js';
 import { failureError, isFailure, native, nativeOfMainThread } from './native.js';
 import { defaults, resolveOptions, type DaemonizeOptions, type ResolvedOptions } from './options.js';
 import { describeFailure, reasonOf } from './reasons.js';
-import { fullRecord, isOfAnotherVersion, nativeRecord, type FullRecord } from './record.js';
+import { fullRecord, isOfAnotherVersion, nativeRecord, readRecord, updateRecord, type FullRecord } from './record.js';
 import type { Note } from './spawn.js';
 
 /**
@@ -111,7 +111,10 @@ function holdPidFile(start: DaemonStart, note: Note, options: DaemonizeOptions, 
     if (pidFile === undefined) return { ...claimPidFile(resolved, resolved.pidFile, 'daemonize'), logs };
     const own = options.name ?? options.pidFile;
     // Two pidfiles for one daemon would let a second one start.
-    if (own === undefined || resolved.pidFile === pidFile.path) return { pidFile, recordFile, logs };
+    if (own === undefined || resolved.pidFile === pidFile.path) {
+      if (recordFile !== undefined && resolved.version !== undefined) nameVersion(recordFile, resolved.version);
+      return { pidFile, recordFile, logs };
+    }
     throw invalidOption(
       `this program calls itself ${own} (pidfile ${resolved.pidFile}), but was started with the pidfile ${pidFile.path}: start it by the same name`,
     );
@@ -119,6 +122,11 @@ function holdPidFile(start: DaemonStart, note: Note, options: DaemonizeOptions, 
     start.failed((error as Error).message);
     throw error;
   }
+}
+
+/** A program knows its version also where whoever started it named none. */
+function nameVersion(recordFile: string, version: string): void {
+  if (readRecord(recordFile)?.version === undefined) updateRecord(recordFile, { version });
 }
 
 type Held = Pick<DaemonParts, 'pidFile' | 'recordFile' | 'logs'>;
@@ -134,18 +142,18 @@ function claimPidFile(
   // A process that is the daemon itself cannot reuse another.
   const mustReplace = options.ifRunning === 'replace' || (options.ifRunning === 'reuse' && isOfAnotherVersion(options));
   const replaceWithin = mustReplace ? 2 * options.startTimeout : undefined;
-  const pidFile = native().acquirePidFile(path, defaults.pidFileMode, replaceWithin);
-  if (isFailure(pidFile)) throw failureError(pidFile, describeFailure(pidFile, options, false));
-  const { recordFile, name, logPath, version } = options;
-  if (recordFile === undefined || name === undefined) return { pidFile, recordFile: undefined };
+  const { name, recordFile, version, logPath } = options;
   const [program, args] = [process.execPath, [process.argv0, ...process.execArgv, ...process.argv.slice(1)]];
-  const log = startedBy === 'supervisor' ? undefined : logPath;
-  const record = fullRecord({ name, pidFile: path, program, arguments: args, startedBy, version, logFile: log });
-  const failure = native().writeRecord(nativeRecord(recordFile, record));
-  if (failure !== null) {
-    pidFile.release();
-    throw failureError(failure);
-  }
+  const logFile = startedBy === 'supervisor' ? undefined : logPath;
+  const record =
+    name === undefined || recordFile === undefined
+      ? undefined
+      : nativeRecord(
+          recordFile,
+          fullRecord({ name, pidFile: path, program, arguments: args, startedBy, version, logFile }),
+        );
+  const pidFile = native().acquirePidFile(path, defaults.pidFileMode, replaceWithin, record);
+  if (isFailure(pidFile)) throw failureError(pidFile, describeFailure(pidFile, options, false));
   return { pidFile, recordFile };
 }
 

@@ -55,7 +55,7 @@ export function nativeRecord(path: string, { version, ...record }: FullRecord): 
 }
 
 /** What to say from now on; `undefined` takes it back. */
-export type RecordChanges = { readonly [Key in 'status' | 'socket' | 'problem']?: string | undefined };
+export type RecordChanges = { readonly [Key in 'version' | 'status' | 'socket' | 'problem']?: string | undefined };
 
 /** Changes what this process says about itself in its own record. */
 export function updateRecord(path: string, changes: RecordChanges): void {

@@ -178,20 +178,26 @@ impl DaemonStart {
 /// Writes the record of this process, which holds the pidfile.
 #[napi]
 pub fn write_record(record: NativeRecord) -> Option<Failure> {
-    Record::from(record).write(std::process::id().cast_signed()).err().map(Failure::from)
+    Record::from(record).write(own_pid()).err().map(Failure::from)
 }
 
-/// Locks a pidfile for this process, which stays in the foreground. With `replace_within`, in ms, ends the daemon that holds
-/// it, for whose start it waits as long.
+/// Locks a pidfile for this process, which stays in the foreground, and writes its record before it says that it is up. With
+/// `replace_within`, in ms, ends the daemon that holds it, for whose start it waits as long.
 #[napi]
-pub fn acquire_pid_file(path: String, mode: u32, replace_within: Option<f64>) -> Either<NativePidFile, Failure> {
+pub fn acquire_pid_file(
+    path: String,
+    mode: u32,
+    replace_within: Option<f64>,
+    record: Option<NativeRecord>,
+) -> Either<NativePidFile, Failure> {
     let path = Path::new(&path);
     let acquired = match replace_within {
         None => PidFile::acquire(path, mode),
         Some(patience) => PidFile::acquire_replacing(path, mode, plan::duration(patience)),
     };
     let claimed = acquired.and_then(|mut file| {
-        if let Err(error) = file.claim() {
+        let recorded = record.map_or(Ok(()), |record| Record::from(record).write(own_pid()));
+        if let Err(error) = recorded.and_then(|()| file.claim()) {
             // Nothing of a claim that failed stays; the claim's error says more than one of the removal.
             let _left = file.remove(None);
             return Err(error);
@@ -199,6 +205,10 @@ pub fn acquire_pid_file(path: String, mode: u32, replace_within: Option<f64>) ->
         Ok(NativePidFile { file: Some(Arc::new(file)) })
     });
     outcome(claimed)
+}
+
+fn own_pid() -> i32 {
+    std::process::id().cast_signed()
 }
 
 /// A pidfile that this process holds.
@@ -233,7 +243,7 @@ impl NativePidFile {
     #[napi]
     pub fn release(&mut self) -> Option<Failure> {
         let file = self.file.take()?;
-        file.remove(Some(std::process::id().cast_signed())).err().map(Failure::from)
+        file.remove(Some(own_pid())).err().map(Failure::from)
     }
 }
 

@@ -1,0 +1,70 @@
+/** The arguments of a command. */
+import { parseArgs } from 'node:util';
+import type { Target } from '../target.js';
+import type { Command, Option } from './commands.js';
+
+/** The command line itself is wrong; the message is one sentence. */
+export class UsageError extends Error {}
+
+export interface Parsed {
+  readonly values: Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>;
+  readonly positionals: readonly string[];
+}
+
+/** What every command that is about one daemon has. */
+export const targetOption: Option = { type: 'string', short: 'p', value: 'FILE', help: 'the daemon of this pidfile' };
+
+/** What every command that prints has. */
+export const jsonOption: Option = { type: 'boolean', help: 'print JSON' };
+
+/** Parses strictly. For a command that takes a program, everything from the first positional on is that program's. */
+export function parse(command: Command, args: readonly string[]): Parsed {
+  const options = { ...command.options, help: { type: 'boolean', short: 'h' } as const };
+  const end = command.takesProgram ? firstPositional(options, args) : args.length;
+  try {
+    const { values, positionals } = parseArgs({ args: args.slice(0, end), options, allowPositionals: true });
+    return { values, positionals: [...positionals, ...args.slice(end)] };
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (!code?.startsWith('ERR_PARSE_ARGS_')) throw error;
+    const [sentence = message] = message.split(/\. |\n/);
+    throw new UsageError(
+      `${sentence.charAt(0).toLowerCase()}${sentence.slice(1)}: see daemonry ${command.name} --help`,
+    );
+  }
+}
+
+function firstPositional(options: Record<string, Omit<Option, 'help'>>, args: readonly string[]): number {
+  const { tokens } = parseArgs({ args: [...args], options, allowPositionals: true, strict: false, tokens: true });
+  const first = tokens.find(({ kind }) => kind === 'positional' || kind === 'option-terminator');
+  if (first === undefined) return args.length;
+  return first.kind === 'positional' ? first.index : first.index + 1;
+}
+
+/** The daemon that a command is about: a name as the only positional, or a pidfile. */
+export function targetOf({ values, positionals }: Parsed, others = 0): Target {
+  const pidFile = text(values, 'pid-file');
+  const [name, ...surplus] = positionals.slice(others);
+  if (pidFile !== undefined && name !== undefined) throw new UsageError('give a name or --pid-file, not both');
+  if (surplus[0] !== undefined) throw new UsageError(`unexpected argument ${JSON.stringify(surplus[0])}`);
+  if (pidFile !== undefined) return { pidFile };
+  if (name === undefined) throw new UsageError('which daemon is missing: give its name, or --pid-file');
+  return name;
+}
+
+/** How messages call a target. */
+export function labelOf(target: Target): string {
+  return typeof target === 'string' ? target : target.pidFile;
+}
+
+export function text(values: Parsed['values'], option: string): string | undefined {
+  return values[option] as string | undefined;
+}
+
+/** A whole number that is not negative. */
+export function number(values: Parsed['values'], option: string): number | undefined {
+  const given = text(values, option);
+  if (given === undefined) return undefined;
+  if (/^\d+$/.test(given)) return Number(given);
+  throw new UsageError(`--${option} must be a whole number, not ${JSON.stringify(given)}`);
+}

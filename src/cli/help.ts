@@ -1,0 +1,42 @@
+/** What `--help` prints: a screen at most for each command. */
+import { readFileSync } from 'node:fs';
+import { commands, type Command } from './commands.js';
+
+export function overview(): string {
+  const width = Math.max(...commands.map(({ name }) => name.length));
+  return [
+    'Usage: daemonry COMMAND [OPTIONS] …',
+    '',
+    'Starts, watches and ends daemons.',
+    '',
+    ...commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
+    '',
+    'A daemon is called by its name, or by its pidfile (-p FILE).',
+    'daemonry COMMAND --help tells more about one command, daemonry --version the version.',
+    '',
+  ].join('\n');
+}
+
+export function helpOf({ name, usage, summary, options, notes }: Command): string {
+  const lines = Object.entries(options).map(([option, { short, value, help }]) => {
+    const names = `${short === undefined ? '    ' : `-${short}, `}--${option}`;
+    return [value === undefined ? names : `${names} ${value}`, help] as const;
+  });
+  const width = Math.max(0, ...lines.map(([names]) => names.length));
+  return [
+    `Usage: daemonry ${name} ${usage}`,
+    '',
+    summary,
+    '',
+    ...lines.map(([names, help]) => `  ${names.padEnd(width)}  ${help}`),
+    ...(notes.length > 0 ? ['', ...notes] : []),
+    '',
+  ].join('\n');
+}
+
+export function version(): string {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
+  return version;
+}

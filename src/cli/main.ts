@@ -1,0 +1,30 @@
+#!/usr/bin/env node
+/** The command line: finds the command, runs it, and turns whatever is thrown into one sentence and an exit code. */
+import { commands, type Command } from './commands.js';
+import { parse, UsageError } from './arguments.js';
+import { exitCodeOf, fail } from './exit.js';
+import { helpOf, overview, version } from './help.js';
+
+const [first, ...rest] = process.argv.slice(2);
+
+if (first === undefined || first === '--help' || first === '-h' || (first === 'help' && rest.length === 0)) {
+  process.stdout.write(overview());
+  process.exitCode = first === undefined ? 2 : 0;
+} else if (first === '--version' || first === '-V') {
+  process.stdout.write(`${version()}\n`);
+} else {
+  const [name, ...args] = first === 'help' ? [rest[0] ?? '', '--help'] : [first, ...rest];
+  const command = commands.find((command) => command.name === name);
+  if (command === undefined) fail(new UsageError(`unknown command ${JSON.stringify(name)}: see daemonry --help`));
+  else await run(command, args);
+}
+
+async function run(command: Command, args: readonly string[]): Promise<void> {
+  try {
+    const parsed = parse(command, args);
+    if (parsed.values['help'] === true) process.stdout.write(helpOf(command));
+    else process.exitCode = await command.run(parsed);
+  } catch (error) {
+    fail(error, command.exitCodeOf ?? exitCodeOf);
+  }
+}

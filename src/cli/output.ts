@@ -1,0 +1,56 @@
+/** What a person sees: colours and a spinner, on a terminal only; and JSON for machines. */
+import { styleText } from 'node:util';
+import type { DaemonStatus } from '../control.js';
+
+const colours = {
+  running: 'green',
+  starting: 'yellow',
+  stopping: 'yellow',
+  dead: 'red',
+  unknown: 'red',
+  stopped: 'gray',
+} as const;
+
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value, undefined, 2)}\n`);
+}
+
+/** A state in its colour; `shown` is what it looks like in a table. */
+export function coloured(state: DaemonStatus['state'], shown: string = state): string {
+  return wantsColour(process.stdout) ? styleText(colours[state], shown) : shown;
+}
+
+function wantsColour(stream: NodeJS.WriteStream): boolean {
+  // https://no-color.org
+  return stream.isTTY && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb';
+}
+
+/** A time as a person reads it: `2026-11-27 07:00:00`, local. */
+export function stamp(date: Date): string {
+  const two = (value: number) => String(value).padStart(2, '0');
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+}
+
+const frames = '⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏';
+/** What is done by then needs no spinner, in ms. */
+const spinnerDelay = 200;
+const spinnerPause = 80;
+
+/** Shows on a terminal's stderr that something is under way, until it is done. */
+export async function spin<T>(what: string, work: Promise<T>): Promise<T> {
+  if (!process.stderr.isTTY || process.env['TERM'] === 'dumb') return work;
+  const begun = Date.now();
+  let frame = 0;
+  const timer = setInterval(() => {
+    if (Date.now() - begun < spinnerDelay) return;
+    const mark = frames[frame++ % frames.length]!;
+    process.stderr.write(`\r${wantsColour(process.stderr) ? styleText('cyan', mark) : mark} ${what}`);
+  }, spinnerPause);
+  try {
+    return await work;
+  } finally {
+    clearInterval(timer);
+    if (frame > 0) process.stderr.write('\r\x1b[K');
+  }
+}

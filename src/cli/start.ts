@@ -1,0 +1,115 @@
+/** `daemonry start`: any script or command as a daemon. */
+import { statSync } from 'node:fs';
+import { basename, extname, resolve } from 'node:path';
+import * as check from '../check.js';
+import { daemonError } from '../errors.js';
+import { resolveSpawn, type SpawnDaemonOptions } from '../options.js';
+import { spawnResolved } from '../spawn.js';
+import { jsonOption, number, text, UsageError, type Parsed } from './arguments.js';
+import type { Command } from './commands.js';
+import { exitCodes } from './exit.js';
+import { printJson, spin } from './output.js';
+
+/** How long a program that says nothing itself is watched before the start counts, in ms. */
+const aliveForDefault = 200;
+
+export const start: Command = {
+  name: 'start',
+  usage: '[OPTIONS] [--] PROGRAM [ARGUMENT…]',
+  summary: 'Start a script or a command as a daemon, and tell whether it is up.',
+  takesProgram: true,
+  options: {
+    name: { type: 'string', short: 'n', value: 'NAME', help: "how it is called (default: PROGRAM's base name)" },
+    'pid-file': { type: 'string', short: 'p', value: 'FILE', help: 'the pidfile, instead of a name or beside it' },
+    log: { type: 'string', short: 'l', value: 'FILE', help: 'where its output goes (default: by the name)' },
+    cwd: { type: 'string', short: 'C', value: 'DIR', help: 'its working directory (default: /)' },
+    env: { type: 'string', short: 'e', value: 'NAME=VALUE', multiple: true, help: 'set a variable; may be repeated' },
+    umask: { type: 'string', value: 'MASK', help: 'its file mode creation mask, in octal (default: 022)' },
+    wait: { type: 'string', short: 'w', value: 'POINT', help: 'exec, start or ready (default: exec)' },
+    'alive-for': {
+      type: 'string',
+      value: 'MS',
+      help: `it must live on so long (default: ${aliveForDefault} with exec)`,
+    },
+    timeout: { type: 'string', short: 't', value: 'MS', help: 'then the start has failed (default: 30000)' },
+    replace: { type: 'boolean', help: 'end one that runs already, instead of leaving it' },
+    json: jsonOption,
+  },
+  notes: [
+    'PROGRAM is a script of Node.js (.js, .mjs, .cjs, .ts, .mts, .cts), or a command as a shell finds it.',
+    'start and ready are for scripts that call daemonize(). One that runs already is a success.',
+  ],
+  run,
+};
+
+async function run({ values, positionals }: Parsed): Promise<number> {
+  const [given, ...rest] = positionals;
+  if (given === undefined) throw new UsageError('which program to start is missing: see daemonry start --help');
+  const { command, args } = programOf(given, rest);
+  const options = optionsOf(values, given);
+  const resolved = resolveSpawn(command, options);
+  const starting = spawnResolved(command, args, options, resolved, true);
+  const { outcome, pid } = await spin(`${resolved.label} starts`, starting);
+
+  const { label, name, pidFile, logPath: logFile } = resolved;
+  if (values['json']) printJson({ name, outcome, pid, pidFile, logFile });
+  else {
+    const words = { started: 'started', reused: 'is already running', replaced: 'started in the place of another' };
+    const log = logFile === undefined ? '' : ` (log ${logFile})`;
+    process.stdout.write(`${label} ${words[outcome]} with pid ${pid}${log}\n`);
+  }
+  return exitCodes.success;
+}
+
+function optionsOf(values: Parsed['values'], program: string): SpawnDaemonOptions {
+  const [pidFile, log, cwd] = [text(values, 'pid-file'), text(values, 'log'), text(values, 'cwd')];
+  const name = text(values, 'name') ?? (pidFile === undefined ? nameOf(program) : undefined);
+  const waitFor = check.oneOf('wait', text(values, 'wait'), 'exec', ['exec', 'start', 'ready']);
+  const aliveFor = number(values, 'alive-for') ?? (waitFor === 'exec' ? aliveForDefault : 0);
+  const startTimeout = number(values, 'timeout');
+  const umask = text(values, 'umask');
+  if (umask !== undefined && !/^[0-7]{1,4}$/.test(umask)) {
+    throw new UsageError(`--umask must be an octal number, not ${JSON.stringify(umask)}`);
+  }
+  return {
+    waitFor,
+    aliveFor,
+    ifRunning: values['replace'] ? 'replace' : 'reuse',
+    env: environment((values['env'] as string[] | undefined) ?? []),
+    ...(name === undefined ? {} : { name }),
+    ...(pidFile === undefined ? {} : { pidFile }),
+    ...(log === undefined ? {} : { log }),
+    ...(cwd === undefined ? {} : { cwd }),
+    ...(umask === undefined ? {} : { umask: Number.parseInt(umask, 8) }),
+    ...(startTimeout === undefined ? {} : { startTimeout }),
+  };
+}
+
+function environment(settings: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    settings.map((setting) => {
+      const at = setting.indexOf('=');
+      if (at < 1) throw new UsageError(`--env must be NAME=VALUE, not ${JSON.stringify(setting)}`);
+      return [setting.slice(0, at), setting.slice(at + 1)];
+    }),
+  );
+}
+
+const scripts = /\.[cm]?[jt]s$/;
+
+/** A script is run by this Node.js, with its flags; everything else is found as a shell finds it. */
+function programOf(given: string, args: readonly string[]): { command: string; args: readonly string[] } {
+  if (!scripts.test(given)) return { command: given, args };
+  const script = resolve(given);
+  if (statSync(script, { throwIfNoEntry: false }) === undefined) {
+    const fields = { step: 'exec', errno: -2, syscall: 'execve', path: script } as const;
+    throw daemonError('ENOENT', `cannot start ${script}: No such file or directory (ENOENT)`, fields);
+  }
+  return { command: process.execPath, args: [...process.execArgv, script, ...args] };
+}
+
+function nameOf(program: string): string {
+  const name = scripts.test(program) ? basename(program, extname(program)) : basename(program);
+  if (/^[A-Za-z0-9_.@-]+$/.test(name) && !/^\.+$/.test(name)) return name;
+  throw new UsageError(`${JSON.stringify(name)} cannot be a daemon's name: give one with --name`);
+}
