@@ -25,8 +25,11 @@ function run({ values, positionals }: Parsed): number {
 
 function table(found: readonly DaemonStatus[]): string {
   const titles = ['NAME', 'STATE', 'PID', 'SINCE', 'VERSION', 'STATUS'];
+  const calls = new Map<string | undefined, number>();
+  for (const { name } of found) calls.set(name, (calls.get(name) ?? 0) + 1);
+  // The user and the system may each have one of that name.
   const rows = found.map((daemon) => [
-    daemon.name ?? '',
+    calls.get(daemon.name)! > 1 ? `${daemon.name} (${daemon.pidFile})` : (daemon.name ?? ''),
     daemon.state,
     'pid' in daemon ? String(daemon.pid ?? '') : '',
     'since' in daemon && (daemon.since as Date | undefined) !== undefined ? stamp(daemon.since) : '',
