@@ -93,7 +93,7 @@ export interface StartOptions {
   readonly aliveFor?: number;
   /**
    * Milliseconds after which a start has failed and is undone, `aliveFor` included. Waiting for somebody else's start, and a
-   * start of one's own after that, have twice as long together.
+   * start of one's own after that, have twice as long together; ending another daemon takes up to 15 s more.
    * @default 30_000
    */
   readonly startTimeout?: number;

@@ -8,7 +8,10 @@ use crate::pidfile::{self, Phase, RETRY_PAUSE, UNPROVEN_PATIENCE, probe_path};
 use crate::sys::{self, Holder, Process};
 
 /// How long a killed process may take to be gone.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a daemon may take to end by itself, unless told otherwise.
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How a daemon was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +43,7 @@ pub struct StopOptions {
 
 impl Default for StopOptions {
     fn default() -> Self {
-        Self { signal: libc::SIGTERM, timeout: Duration::from_secs(10), force: true }
+        Self { signal: libc::SIGTERM, timeout: STOP_TIMEOUT, force: true }
     }
 }
 

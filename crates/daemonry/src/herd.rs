@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::control::StopOptions;
+use crate::control::{KILL_PATIENCE, STOP_TIMEOUT};
 use crate::error::{Error, Result, Step};
 use crate::pidfile::{Attempt, Phase, PidFile, Probe, RETRY_PAUSE, UNPROVEN_PATIENCE, jittered, probe_path};
 use crate::record::Record;
@@ -12,6 +12,9 @@ use crate::sys::{self, Holder, Process};
 /// How long a starter that has the lock, but no daemon yet, is waited for. It needs milliseconds unless the machine is
 /// overloaded; a stranger that locked the file looks the same and stays.
 const STARTER_PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long replacing a daemon may take, killing it included.
+const REPLACE_LIMIT: Duration = STOP_TIMEOUT.saturating_add(KILL_PATIENCE);
 
 /// What to do when the daemon runs already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +41,9 @@ pub(crate) struct Wish<'a> {
 }
 
 pub(crate) enum Found {
-    /// The caller holds the pidfile now and may start its daemon, in the place of another where it `replaces` one.
-    Free { pid_file: PidFile, replaces: bool },
+    /// The caller holds the pidfile now and may start its daemon, in the place of another where it `replaces` one; it has
+    /// `waited` so long for others.
+    Free { pid_file: PidFile, replaces: bool, waited: Duration },
     /// There is one to reuse.
     Running { pid: i32 },
 }
@@ -59,17 +63,28 @@ impl Wish<'_> {
         let mut unproven_since = begun;
         let mut first = None;
         let mut replaces = false;
+        // What it takes to end another daemon is not part of a start, and has its own limit.
+        let mut replacing = Duration::ZERO;
         loop {
+            let waited = begun.elapsed().saturating_sub(replacing);
             match PidFile::attempt(self.path, self.mode)? {
-                Attempt::Locked(pid_file) => return Ok(Found::Free { pid_file, replaces }),
+                Attempt::Locked(pid_file) => return Ok(Found::Free { pid_file, replaces, waited }),
                 Attempt::Held(Probe { holder: Holder::Proven, pid: Some(pid), phase }) => {
                     let is_unwanted = self.is_unwanted(pid, *first.get_or_insert(pid));
                     replaces |= is_unwanted;
-                    match self.answer(pid, phase, is_unwanted, begun)? {
+                    match self.answer(pid, phase, is_unwanted, waited)? {
                         Answer::Reuse => return Ok(Found::Running { pid }),
-                        Answer::Wait(error) if begun.elapsed() > self.patience => return Err(error),
+                        Answer::Wait(error) if waited > self.patience => return Err(error),
                         Answer::Wait(_) => {}
-                        Answer::Replace => self.replace(pid)?,
+                        Answer::Replace if replacing > REPLACE_LIMIT => {
+                            return Err(Error::StopTimeout { pid, limit: REPLACE_LIMIT });
+                        }
+                        Answer::Replace => {
+                            let since = Instant::now();
+                            self.replace(pid)?;
+                            (self.pause)(jittered(RETRY_PAUSE))?;
+                            replacing += since.elapsed();
+                        }
                     }
                     unproven_since = Instant::now();
                 }
@@ -89,19 +104,19 @@ impl Wish<'_> {
         }
     }
 
-    fn answer(&self, pid: i32, phase: Phase, is_unwanted: bool, begun: Instant) -> Result<Answer> {
+    fn answer(&self, pid: i32, phase: Phase, is_unwanted: bool, waited: Duration) -> Result<Answer> {
         let already_running = || Error::AlreadyRunning { pid, path: self.path.to_owned() };
         let is_leaving = || Answer::Wait(Error::StopTimeout { pid, limit: self.patience });
         let is_dying = sys::is_dying(pid);
         if self.if_running == IfRunning::Error {
-            let may_end = is_dying && begun.elapsed() <= UNPROVEN_PATIENCE;
+            let may_end = is_dying && waited <= UNPROVEN_PATIENCE;
             return if may_end { Ok(is_leaving()) } else { Err(already_running()) };
         }
         match phase {
             // A process does not stop itself to start another.
             _ if is_unwanted && pid == std::process::id().cast_signed() => Err(already_running()),
-            // One that is asked to make room has its time to do so, and is not asked twice.
-            Phase::Stopping if self.if_running == IfRunning::Replace => Ok(Answer::Replace),
+            // One that is stopping has the time to do so, and is not asked twice.
+            Phase::Stopping if is_unwanted => Ok(Answer::Replace),
             Phase::Stopping => Ok(is_leaving()),
             _ if is_dying => Ok(is_leaving()),
             Phase::Starting => {
@@ -137,23 +152,22 @@ impl Wish<'_> {
         let opened = Process::open(pid).map_err(|errno| Error::system(Step::OpenProcess, errno))?;
         let proof = probe_path(self.path)?.filter(|probe| probe.holder == Holder::Proven && probe.pid == Some(pid));
         let (Some(process), Some(proof)) = (opened, proof) else { return Ok(()) };
-        let StopOptions { signal: polite, timeout, .. } = StopOptions::default();
         let signal = |signal| match process.signal(signal) {
             Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
             Err(errno) => Err(Error::at(Step::Signal, self.path)(errno)),
         };
         if proof.phase != Phase::Stopping {
-            signal(polite)?;
+            signal(libc::SIGTERM)?;
         }
         let begun = Instant::now();
         let mut killed = false;
         while !process.has_ended() {
-            if !killed && begun.elapsed() > timeout {
+            if !killed && begun.elapsed() > STOP_TIMEOUT {
                 signal(libc::SIGKILL)?;
                 killed = true;
             }
-            if begun.elapsed() > timeout + STARTER_PATIENCE {
-                return Err(Error::StopTimeout { pid, limit: timeout + STARTER_PATIENCE });
+            if begun.elapsed() > REPLACE_LIMIT {
+                return Err(Error::StopTimeout { pid, limit: REPLACE_LIMIT });
             }
             (self.pause)(RETRY_PAUSE)?;
         }

@@ -103,15 +103,15 @@ pub fn launch(plan: &LaunchPlan) -> std::result::Result<Started, LaunchFailure> 
     let Some(path) = &plan.pid_file else {
         return launch_locked(plan, None, plan.start_timeout, &interrupts);
     };
-    let begun = Instant::now();
     let patience = plan.start_timeout.saturating_mul(2);
     let pause = |pause| interrupts.sleep(pause);
     let (mode, if_running, record) = (pidfile::DEFAULT_MODE, plan.if_running, plan.record.as_ref());
-    let (pid_file, replaces) = match (Wish { path, mode, if_running, record, patience, pause: &pause }).find()? {
-        Found::Free { pid_file, replaces } => (pid_file, replaces),
-        Found::Running { pid } => return Ok(Started { outcome: Outcome::Reused, pid, stderr: Vec::new() }),
-    };
-    let left = patience.saturating_sub(begun.elapsed()).min(plan.start_timeout);
+    let (pid_file, replaces, waited) =
+        match (Wish { path, mode, if_running, record, patience, pause: &pause }).find()? {
+            Found::Free { pid_file, replaces, waited } => (pid_file, replaces, waited),
+            Found::Running { pid } => return Ok(Started { outcome: Outcome::Reused, pid, stderr: Vec::new() }),
+        };
+    let left = patience.saturating_sub(waited).min(plan.start_timeout);
     let outcome = launch_locked(plan, Some(&pid_file), left, &interrupts);
     if outcome.is_err() {
         // Why the start failed matters more than a file that stays behind: unlocked, it says "dead".

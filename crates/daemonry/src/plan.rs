@@ -62,8 +62,8 @@ pub struct LaunchPlan {
     pub wait_for: WaitFor,
     /// How long the daemon must live on after that point. Default: zero.
     pub alive_for: Duration,
-    /// After this a start has failed and is undone. Waiting for others, and a start after that, have twice as long together.
-    /// Default: 30 s.
+    /// After this a start has failed and is undone. Waiting for others, and a start after that, have twice as long together;
+    /// ending another daemon does not count. Default: 30 s.
     pub start_timeout: Duration,
     /// The launcher exits when the daemon is up, so the daemon may be its own child and the launcher waits with handlers for
     /// SIGINT, SIGTERM and SIGHUP in place. False for a caller that lives on. Default: false.
