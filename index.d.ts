@@ -13,6 +13,8 @@ export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-was
 export declare class Abort {
   /** Undoes it, if it is not too late. */
   abort(): void
+  /** Lets go of its descriptors. */
+  close(): void
 }
 
 /** A start that this process has taken over. */

@@ -142,6 +142,7 @@ async function listening<T>(signal: AbortSignal | undefined, abort: Abort | unde
     return await work();
   } finally {
     signal?.removeEventListener('abort', listener);
+    abort?.close();
   }
 }
 

@@ -70,20 +70,20 @@ pub fn launch(request: LaunchRequest) -> Either<Started, Failure> {
 /// Launches a daemon; a thread of its own waits for the outcome.
 #[napi(ts_return_type = "Promise<Started | Failure>")]
 pub fn launch_aside<'env>(env: &'env Env, request: LaunchRequest, abort: Option<&Abort>) -> napi::Result<Object<'env>> {
-    let plan = LaunchPlan { abort: abort.map(|abort| abort.handle.clone()), ..request.into() };
+    let plan = LaunchPlan { abort: abort.and_then(|abort| abort.handle.clone()), ..request.into() };
     aside(env, move || launched(&plan))
 }
 
 /// Undoes a launch that is under way.
 #[napi]
 pub struct Abort {
-    handle: AbortHandle,
+    handle: Option<AbortHandle>,
 }
 
 /// A handle for one launch.
 #[napi]
 pub fn create_abort() -> Either<Abort, Failure> {
-    outcome(AbortHandle::new().map(|handle| Abort { handle }))
+    outcome(AbortHandle::new().map(|handle| Abort { handle: Some(handle) }))
 }
 
 #[napi]
@@ -91,7 +91,15 @@ impl Abort {
     /// Undoes it, if it is not too late.
     #[napi]
     pub fn abort(&self) {
-        self.handle.abort();
+        if let Some(handle) = &self.handle {
+            handle.abort();
+        }
+    }
+
+    /// Lets go of its descriptors.
+    #[napi]
+    pub fn close(&mut self) {
+        self.handle = None;
     }
 }
 
