@@ -23,6 +23,8 @@ export declare class DaemonStart {
   get note(): string
   /** The pidfile that the launcher locked for this process. */
   pidFile(): NativePidFile | null
+  /** Whether the launcher still watches, and would take an end for a failed start. */
+  get isWatched(): boolean
   /** `daemonize()` has returned here and the event loop has turned. */
   started(): Failure | null
   /** The daemon serves. */

@@ -231,19 +231,18 @@ test(`${launches} launches leave no descriptor, no zombie and no memory in the c
       const options = { env: { PLACE: place } };
       const launch = () => spawnDaemon('sleep', ['0.2'], options);
       for (let i = 0; i < 50; i++) await launch();
-      globalThis.gc?.();
       const before = look();
       for (let i = 0; i < count; i += 4) await Promise.all([launch(), launch(), launch(), launch()]);
-      globalThis.gc?.();
       return { before, after: look(), children: children() };
     `,
     [String(launches), path],
-    { deadline: 300_000 },
+    // V8 lets its young generation grow with the work that is done, which hides whatever else grows.
+    { deadline: 300_000, env: { ...process.env, NODE_OPTIONS: '--max-semi-space-size=1' } },
   );
   t.log(returned);
   t.is(returned.after.descriptors, returned.before.descriptors);
   t.is(returned.children, '');
-  t.true(returned.after.rss - returned.before.rss < 24 * 2 ** 20, 'resident memory stays flat');
+  t.true(returned.after.rss - returned.before.rss < 8 * 2 ** 20, 'resident memory stays flat');
   await until('the last of them have ended', () => !anyMentions(path));
 });
 

@@ -14,6 +14,9 @@ import { aborted, checkCommand, spawnResolved } from './spawn.js';
 /** Between two tries to connect to a daemon that is there, in ms. */
 const retryPause = 25;
 
+/** One may be stopped by somebody, or be idle, before it is reached; more often than this it fails. */
+const mostStarts = 5;
+
 /**
  * Resolves with a connection to the daemon's Unix socket. When nothing listens there (`ENOENT`, `ECONNREFUSED`; every other
  * error is thrown), the daemon is started as {@link spawnDaemon} does with `ifRunning: 'reuse'`: of any number of callers at
@@ -25,29 +28,30 @@ const retryPause = 25;
  * @example
  * const socket = await connectDaemon(process.execPath, [serverScript], { name: 'fmt', version: '2.1.0' });
  *
- * @throws a {@link DaemonError}; what connect(2) says, as Node does; `ERR_START_FAILED` when the daemon that was started ends
- * before it listens, and `ERR_START_TIMEOUT` when nobody listens within twice `startTimeout`
+ * @throws a {@link DaemonError}; what connect(2) says, as Node does; `ERR_START_FAILED` when the daemon ends
+ * each time before it can be reached, and `ERR_START_TIMEOUT` when nobody listens within twice `startTimeout`
  */
 export async function connectDaemon(
   command: string,
   args: readonly string[] = [],
   options: ConnectOptions = {},
 ): Promise<Socket> {
-  const { socket: chosen, ...others } = options;
+  const { socket: chosen, ...others } = { ...options };
   const start: SpawnDaemonOptions = { waitFor: 'ready', ifRunning: 'reuse', ...others };
-  const resolved = resolveSpawn(checkCommand(command, args), start);
-  const { name, signal } = start;
-  const { pidFile, label } = resolved;
-  if (pidFile === undefined || (chosen === undefined && name === undefined)) {
+  const { name, signal, ifRunning } = start;
+  if (name === undefined && (start.pidFile === undefined || chosen === undefined)) {
     throw invalidOption('connectDaemon needs "name", or "pidFile" and "socket"');
   }
-  if (resolved.ifRunning === 'error') {
+  if (ifRunning === 'error') {
     throw invalidOption(`option "ifRunning" of connectDaemon must be 'reuse' or 'replace', not 'error'`);
   }
+  const resolved = resolveSpawn(checkCommand(command, args), start);
+  const { label } = resolved;
+  const pidFile = resolved.pidFile!;
   const path = checkSocket(chosen === undefined ? paths(name!).socket : resolve(check.path('socket', chosen)));
 
   const deadline = Date.now() + 2 * resolved.startTimeout;
-  let mustReplace = resolved.ifRunning === 'replace' || isOfAnotherVersion(resolved);
+  let mustReplace = ifRunning === 'replace' || isOfAnotherVersion(resolved);
   let starts = 0;
   for (;;) {
     const answer = mustReplace ? 'nobody' : await tryToConnect(path);
@@ -55,10 +59,9 @@ export async function connectDaemon(
     if (signal?.aborted) throw aborted(label, signal);
     if (Date.now() > deadline) throw nobodyListens(path, resolved);
     if (answer === 'nobody') {
-      // Once more, for the first one may have been stopped by somebody; but not for ever.
-      if (starts === 2 && !isRunning(pidFile)) throw endedEarly(path, label);
-      const ifRunning = mustReplace ? resolved.ifRunning : 'reuse';
-      const { outcome } = await spawnResolved(command, args, start, { ...resolved, ifRunning }, false);
+      if (starts === mostStarts && !isRunning(pidFile)) throw endedEarly(path, label);
+      const again: ResolvedStart = { ...resolved, ifRunning: mustReplace ? resolved.ifRunning : 'reuse' };
+      const { outcome } = await spawnResolved(command, args, start, again, false);
       mustReplace = false;
       if (outcome !== 'reused') {
         starts += 1;
@@ -84,11 +87,11 @@ async function tryToConnect(path: string): Promise<Socket | 'nobody' | 'busy'> {
 }
 
 function isRunning(pidFile: string): boolean {
-  return status({ pidFile }).state !== 'stopped' && status({ pidFile }).state !== 'dead';
+  return !['stopped', 'dead'].includes(status({ pidFile }).state);
 }
 
 function endedEarly(socket: string, label: string) {
-  const message = `${label} was started twice, and ended both times before it listened on ${socket}`;
+  const message = `${label} was started ${mostStarts} times, and ended each time before it could be reached on ${socket}`;
   return daemonError('ERR_START_FAILED', message, { stderr: '' });
 }
 

@@ -103,10 +103,11 @@ export class DaemonHandle implements Daemon {
     this.pidFile = pidFile?.path;
     this.#parts = parts;
     this.#termination = new Termination(mode, pidFile, stopTimeout);
-    this.#idleness = new Idleness(idleTimeout, (timeout) => {
+    const onIdle = (timeout: number) => {
       process.stderr.write(`nothing has held the daemon for ${timeout} ms: it stops\n`);
       void this.stop();
-    });
+    };
+    this.#idleness = new Idleness(idleTimeout, () => start?.isWatched !== true, onIdle);
     this.#logs = new Logs(logs, (problem) => this.#record({ problem }));
     this.#reload = new Reload(mode, this.#logs);
     pidFile?.guard();

@@ -6,15 +6,20 @@ export interface Hold extends Disposable {
   release(): void;
 }
 
+/** How often it is looked again whether a daemon that is idle may stop, in ms. */
+const watchedPause = 10;
+
 export class Idleness {
   readonly #timeout: number | undefined;
+  readonly #mayStop: () => boolean;
   readonly #onIdle: (timeout: number) => void;
   #holds = 0;
   #isUp = false;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(timeout: number | undefined, onIdle: (timeout: number) => void) {
+  constructor(timeout: number | undefined, mayStop: () => boolean, onIdle: (timeout: number) => void) {
     this.#timeout = timeout;
+    this.#mayStop = mayStop;
     this.#onIdle = onIdle;
   }
 
@@ -41,8 +46,13 @@ export class Idleness {
   #look(): void {
     const timeout = this.#timeout;
     if (timeout === undefined || !this.#isUp || this.#holds > 0) return;
+    this.#wait(timeout, () => this.#onIdle(timeout));
+  }
+
+  #wait(pause: number, onIdle: () => void): void {
     clearTimeout(this.#timer);
+    const end = () => (this.#mayStop() ? onIdle() : this.#wait(watchedPause, onIdle));
     // Not what keeps the process alive.
-    this.#timer = setTimeout(() => this.#onIdle(timeout), timeout).unref();
+    this.#timer = setTimeout(end, pause).unref();
   }
 }

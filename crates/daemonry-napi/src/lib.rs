@@ -144,6 +144,12 @@ impl DaemonStart {
         self.adoption.pid_file.clone().map(|file| NativePidFile { file: Some(file) })
     }
 
+    /// Whether the launcher still watches, and would take an end for a failed start.
+    #[napi(getter)]
+    pub fn is_watched(&self) -> bool {
+        self.adoption.is_watched()
+    }
+
     /// `daemonize()` has returned here and the event loop has turned.
     #[napi]
     pub fn started(&self) -> Option<Failure> {

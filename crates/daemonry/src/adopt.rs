@@ -92,6 +92,11 @@ fn close_on_exec(fd: RawFd) -> nix::Result<()> {
 }
 
 impl Adoption {
+    /// Whether the launcher still watches, and would take an end for a failed start.
+    pub fn is_watched(&self) -> bool {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// Tells the launcher, which listens until it lets go. Once the point that it waits for is reached, a thread stays until
     /// then and completes the pidfile if the launcher could not.
     ///
