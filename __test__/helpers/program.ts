@@ -1,5 +1,5 @@
 /** Programs of a few lines, written where a test can read them. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { ExecutionContext } from 'ava';
 import { status, stop } from '../../dist/index.js';
 import { run, start, type RunOptions } from './run.js';
@@ -25,6 +25,10 @@ export interface Bench extends Workspace {
   readonly pidFile: string;
   /** Writes a program below the prelude; returns its path. */
   write(text: string, name?: string): string;
+  /** Removes a file beside it. */
+  remove(name: string): void;
+  /** What is in the folder. */
+  entries(): string[];
   /** Runs a program to its end: for a daemon, its launcher. */
   launch(text: string, options?: RunOptions): ReturnType<typeof run>;
   /** Launches a daemon that holds `pidFile` and is stopped in the end; returns its pid. */
@@ -56,6 +60,8 @@ export function bench(t: ExecutionContext): Bench {
     notes,
     noted,
     write,
+    remove: (name) => rmSync(space.at(name)),
+    entries: () => readdirSync(space.path),
     launch,
     async daemon(text, options) {
       const outcome = await launch(text, options);
