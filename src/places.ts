@@ -1,5 +1,5 @@
 /** Where a named daemon keeps its files: the user's places and the system's. */
-import { chmodSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, rmdirSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { daemonError, invalidOption, systemCallError } from './errors.js';
@@ -64,12 +64,33 @@ export function namesInUse(): { name: string; places: Places }[] {
     .filter(({ places }) => existsSync(places.record) || existsSync(places.pidFile));
 }
 
-/** Makes sure that a daemon can be started in its conventional places, and that they are the caller's. */
-export function makePlaces(places: Places): void {
+/**
+ * Makes sure that a daemon can be started in its conventional places, and that they are the caller's. Returns the directories
+ * that were made, for {@link unmakePlaces}.
+ */
+export function makePlaces(places: Places): string[] {
   // What lies above a user's directories could be renamed by whoever may write there.
   const above = places.owner === 'user' ? [dirname(dirname(places.pidFile)), dirname(dirname(places.logFile))] : [];
   const used = [places.pidFile, places.logFile, places.record].map((file) => dirname(file));
-  for (const directory of new Set([...above, ...used])) makeDirectory(directory);
+  const made: string[] = [];
+  try {
+    for (const directory of new Set([...above, ...used])) if (makeDirectory(directory)) made.push(directory);
+  } catch (error) {
+    unmakePlaces(made);
+    throw error;
+  }
+  return made;
+}
+
+/** Removes directories that a failed start has made and nobody has used since. */
+export function unmakePlaces(made: readonly string[]): void {
+  for (const directory of made.toReversed()) {
+    try {
+      rmdirSync(directory);
+    } catch {
+      // Somebody has put something into it, or it is gone: in both cases it is not ours any more.
+    }
+  }
 }
 
 /** Throws for a name that could leave its place in the file system. */
@@ -152,13 +173,15 @@ function isRoot(): boolean {
   return process.geteuid?.() === 0;
 }
 
-function makeDirectory(directory: string): void {
+/** Whether it was not there before. */
+function makeDirectory(directory: string): boolean {
   try {
     const bits = isRoot() ? 0o755 : 0o700;
+    const isNew = mkdirSync(directory, { recursive: true, mode: bits }) !== undefined;
     // Exactly this mode, whatever the umask.
-    if (mkdirSync(directory, { recursive: true, mode: bits }) !== undefined) chmodSync(directory, bits);
+    if (isNew) chmodSync(directory, bits);
     const { uid, mode } = statSync(directory);
-    if ((uid === process.geteuid?.() || uid === 0) && (mode & 0o022) === 0) return;
+    if ((uid === process.geteuid?.() || uid === 0) && (mode & 0o022) === 0) return isNew;
   } catch (error) {
     throw systemCallError('make-directory', 'make the directory', directory, error);
   }

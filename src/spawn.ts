@@ -57,7 +57,7 @@ export async function spawnResolved(
 ): Promise<SpawnedDaemon> {
   const { signal } = options;
   if (signal?.aborted) throw aborted(resolved.label, signal);
-  resolved.prepare();
+  const unprepare = resolved.prepare();
   const note: Note = {
     startedBy: 'spawnDaemon',
     logs: resolved.logs,
@@ -71,6 +71,7 @@ export async function spawnResolved(
   const abort = signal === undefined ? undefined : unwrap(native().createAbort());
   const outcome = await listening(signal, abort, () => native().launchAside(request, abort));
   if (isFailure(outcome)) {
+    unprepare();
     const wasAborted = outcome.errorCode === 'ERR_START_INTERRUPTED' && outcome.signal === undefined;
     if (wasAborted && signal !== undefined) throw aborted(resolved.label, signal, outcome);
     throw failureError(outcome, describeFailure(outcome, resolved, false));
