@@ -17,7 +17,12 @@ export function printJson(value: unknown): void {
 
 /** A state in its colour; `shown` is what it looks like in a table. */
 export function coloured(state: DaemonStatus['state'], shown: string = state): string {
-  return wantsColour(process.stdout) ? styleText(colours[state], shown) : shown;
+  return wantsColour(process.stdout) ? painted(colours[state], shown) : shown;
+}
+
+/** Node, too, would look at its own stdout and environment, whatever is written to. */
+function painted(colour: Parameters<typeof styleText>[0], text: string): string {
+  return styleText(colour, text, { validateStream: false });
 }
 
 function wantsColour(stream: NodeJS.WriteStream): boolean {
@@ -45,7 +50,7 @@ export async function spin<T>(what: string, work: Promise<T>): Promise<T> {
   const timer = setInterval(() => {
     if (Date.now() - begun < spinnerDelay) return;
     const mark = frames[frame++ % frames.length]!;
-    process.stderr.write(`\r${wantsColour(process.stderr) ? styleText('cyan', mark) : mark} ${what}`);
+    process.stderr.write(`\r${wantsColour(process.stderr) ? painted('cyan', mark) : mark} ${what}`);
   }, spinnerPause);
   try {
     return await work;

@@ -15,9 +15,9 @@ import { stopOptions, stopOptionsOf } from './stop.js';
 export const restart: Command = {
   name: 'restart',
   usage: '[OPTIONS] NAME',
-  summary: 'Stop a daemon and start it again as it was started, with the environment of this command.',
+  summary: 'Stop a daemon and start it again as it was started, in the environment of this command.',
   options: { 'pid-file': targetOption, ...stopOptions, json: jsonOption },
-  notes: ['One that is not running is only started. Its program, arguments, directory and options are on record.'],
+  notes: ['One that is not running is only started. Program, arguments, directory and options are on record.'],
   run,
 };
 

@@ -11,8 +11,8 @@ export const status: Command = {
   summary: 'Tell whether a daemon runs, by what the kernel says.',
   options: { 'pid-file': targetOption, json: jsonOption },
   notes: [
-    'Exit code: 0 running, starting or stopping; 1 dead (a pidfile that nobody holds); 3 stopped; 4 unknown (locked by',
-    'somebody else, or it cannot be seen).',
+    'Exit code: 0 running, starting or stopping; 1 dead (a pidfile that nobody holds); 3 stopped;',
+    '4 unknown (locked by somebody else, or it cannot be seen).',
   ],
   run,
   // In this table, 1 to 3 say something about the daemon.
