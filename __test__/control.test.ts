@@ -10,6 +10,7 @@ import { hasEnded, statusField } from './helpers/processes.js';
 import { fixture, start } from './helpers/run.js';
 import { heard, killOwn, runScript, startDaemon, startScript } from './helpers/script.js';
 import { startService } from './helpers/service.js';
+import { removePlaces } from './helpers/named.js';
 import { until } from './helpers/until.js';
 import { workspace } from './helpers/workspace.js';
 
@@ -301,9 +302,7 @@ testUnless(process.getuid?.() === 0 ? undefined : 'only root can start a daemon 
     const folder = workspace(t);
     const name = uniqueName();
     const [user, system] = [userPidFile(name), systemPidFile(name)];
-    t.teardown(() =>
-      [dirname(system), join('/var/log', name)].forEach((place) => rmSync(place, { recursive: true, force: true })),
-    );
+    t.teardown(() => removePlaces(name));
     mkdirSync(dirname(user), { recursive: true });
 
     const byName = `daemonize({ name: ${JSON.stringify(name)}, onStarted: started }); forever();`;

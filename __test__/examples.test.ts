@@ -9,6 +9,7 @@ import { BadInput } from '../examples/command-line.js';
 import { nextRing, readAlarms, Schedule, type Alarm } from '../examples/schedule.js';
 import { hasEnded } from './helpers/processes.js';
 import { run, start } from './helpers/run.js';
+import { removePlaces } from './helpers/named.js';
 import { until } from './helpers/until.js';
 import { workspace } from './helpers/workspace.js';
 
@@ -28,7 +29,7 @@ function example(t: ExecutionContext, program: 'alarm' | 'heartbeat') {
   const { pidFile, logFile } = paths(name);
   t.teardown(async () => {
     await stop({ pidFile });
-    for (const file of [pidFile, logFile]) rmSync(dirname(file), { recursive: true, force: true });
+    removePlaces(name);
   });
   const log = () => (existsSync(logFile) ? readFileSync(logFile, 'utf8') : '');
   return {
