@@ -77,7 +77,7 @@ test('a failed start leaves nothing, or the record of the daemon before', async 
   const failing = () => spawnDaemon('sh', ['-c', 'exit 3'], { name, aliveFor: 5000 });
   await t.throwsAsync(failing, { code: 'ERR_START_FAILED' });
   const { pidFile, logFile } = paths(name);
-  for (const place of [recordOf(name), dirname(pidFile), dirname(logFile)]) t.false(existsSync(place), place);
+  for (const place of [recordOf(name), pidFile, logFile]) t.false(existsSync(place), place);
   await spawnDaemon('sleep', ['100'], { name });
   await stop(name);
   const before = readFileSync(recordOf(name), 'utf8');

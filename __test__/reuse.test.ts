@@ -159,33 +159,44 @@ test.serial('when a start fails, its caller is told the reason and the next in l
   t.like(status(name), { state: 'running', pid: Number(pids[0]) });
 });
 
-test.serial(`a daemon on its way out is waited for, not returned, by ${size} callers`, async (t) => {
-  const { gather, release, one, noted, name } = herd(t);
-  const old = await one('-');
-  const callers = await gather(size, '-');
-  const stopping = stop(name);
-  await noted(`stops ${old}`);
-  const { outcomes, pids } = tally(await release(callers));
-  t.deepEqual(outcomes, { started: 1, reused: size - 1 });
-  t.not(pids[0], String(old));
-  t.deepEqual(await stopping, { outcome: 'stopped', pid: old });
+test.serial(`a daemon on its way out is waited for, not returned, by ${size} callers, ${rounds} times`, async (t) => {
+  t.timeout(60_000 + rounds * 30_000);
+  for (let round = 0; round < rounds; round++) {
+    const { gather, release, one, noted, name } = herd(t);
+    const old = await one('-');
+    const callers = await gather(size, '-');
+    const stopping = stop(name);
+    await noted(`stops ${old}`);
+    const { outcomes, pids } = tally(await release(callers));
+    t.deepEqual(outcomes, { started: 1, reused: size - 1 });
+    t.not(pids[0], String(old));
+    t.deepEqual(await stopping, { outcome: 'stopped', pid: old });
+    await stop(name);
+  }
 });
 
-test.serial(`${size} upgraded callers replace the old version once, and let it clean up`, async (t) => {
-  const { gather, release, one, notes, name } = herd(t);
-  const old = await one('1.0');
-  t.is(tally(await release(await gather(1, '1.0'))).outcomes['reused'], 1);
-  const { outcomes, pids } = tally(await release(await gather(size, '1.1')));
-  const { reused, ...others } = outcomes;
-  t.is(reused, size - 1);
-  t.is(
-    Object.values(others).reduce((sum, count) => sum + count, 0),
-    1,
-    JSON.stringify(others),
-  );
-  t.deepEqual(notes(), [`starts ${old}`, `stops ${old}`, `stopped ${old}`, `starts ${pids[0]}`]);
-  t.like(status(name).record, { version: '1.1' });
-});
+test.serial(
+  `${size} upgraded callers replace the old version once, and let it clean up, ${rounds} times`,
+  async (t) => {
+    t.timeout(60_000 + rounds * 30_000);
+    for (let round = 0; round < rounds; round++) {
+      const { gather, release, one, notes, name } = herd(t);
+      const old = await one('1.0');
+      t.is(tally(await release(await gather(1, '1.0'))).outcomes['reused'], 1);
+      const { outcomes, pids } = tally(await release(await gather(size, '1.1')));
+      const { reused, ...others } = outcomes;
+      t.is(reused, size - 1);
+      t.is(
+        Object.values(others).reduce((sum, count) => sum + count, 0),
+        1,
+        JSON.stringify(others),
+      );
+      t.deepEqual(notes(), [`starts ${old}`, `stops ${old}`, `stopped ${old}`, `starts ${pids[0]}`]);
+      t.like(status(name).record, { version: '1.1' });
+      await stop(name);
+    }
+  },
+);
 
 test.serial('replace ends the daemon that runs, and starts another', async (t) => {
   const { one, notes } = herd(t);

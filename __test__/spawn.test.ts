@@ -288,7 +288,7 @@ test('what cannot be meant is refused with a sentence, and nothing is started', 
       `option "ifRunning" can be 'reuse' only with "name" or "pidFile"`,
     ],
   ] as const) {
-    const error = await refusal(t, 'ERR_INVALID_OPTION', async () => start());
+    const error = await refusal(t, 'ERR_INVALID_OPTION', start);
     t.is(error.message, message);
   }
 });

@@ -137,7 +137,7 @@ function claimPidFile(
   path: string | undefined,
   startedBy: FullRecord['startedBy'],
 ): Pick<Held, 'pidFile' | 'recordFile'> {
-  const unprepare = options.prepare();
+  options.prepare();
   if (path === undefined) return { pidFile: undefined, recordFile: undefined };
   // A process that is the daemon itself cannot reuse another.
   const mustReplace = options.ifRunning === 'replace' || (options.ifRunning === 'reuse' && isOfAnotherVersion(options));
@@ -153,10 +153,7 @@ function claimPidFile(
           fullRecord({ name, pidFile: path, program, arguments: args, startedBy, version, logFile }),
         );
   const pidFile = native().acquirePidFile(path, defaults.pidFileMode, replaceWithin, record);
-  if (isFailure(pidFile)) {
-    unprepare();
-    throw failureError(pidFile, describeFailure(pidFile, options, false));
-  }
+  if (isFailure(pidFile)) throw failureError(pidFile, describeFailure(pidFile, options, false));
   return { pidFile, recordFile };
 }
 

@@ -15,14 +15,11 @@ import { launchRequest, type Note } from './spawn.js';
  */
 export function launch(options: ResolvedOptions, hasMain: boolean): never {
   const program = runningProgram();
-  const unprepare = options.prepare();
+  options.prepare();
   const { cwd, logs, recordFile } = options;
   const note: Note = { startedBy: 'daemonize', cwd, logs, ...(recordFile === undefined ? {} : { recordFile }) };
   const outcome = native().launch({ ...launchRequest(options, program, note), launcherLeaves: true });
-  if (isFailure(outcome)) {
-    unprepare();
-    return fail(outcome, options, hasMain);
-  }
+  if (isFailure(outcome)) return fail(outcome, options, hasMain);
   process.stderr.write(outcome.stderr);
   return native().exitNow(tellStarted(options, outcome) ? 0 : 1) as never;
 }

@@ -5,7 +5,7 @@ import type { NativeStream } from '../index.js';
 import * as check from './check.js';
 import { daemonEnvironment } from './environment.js';
 import { invalidOption, systemCallError } from './errors.js';
-import { checkName, makePlaces, ownPlaces, unmakePlaces, type Places } from './places.js';
+import { checkName, makePlaces, ownPlaces, type Places } from './places.js';
 import { scriptName } from './script.js';
 
 /** A file that a daemon writes to. */
@@ -209,11 +209,8 @@ export interface ResolvedStart {
   readonly ifRunning: 'error' | 'reuse' | 'replace';
   /** What the option `log` names, or `name` means. */
   readonly logPath: string | undefined;
-  /**
-   * Does what can only be done, and only fail, in the launcher: makes directories, looks at the working directory. Returns what
-   * takes that back when the start fails.
-   */
-  prepare(): () => void;
+  /** Does what can only be done, and only fail, in the launcher: makes directories, looks at the working directory. */
+  prepare(): void;
 }
 
 /** Options of `daemonize` with everything filled in. */
@@ -344,10 +341,9 @@ function resolveRivals(
   return { ifRunning, version };
 }
 
-function prepare(places: Places | undefined, cwd: string): () => void {
+function prepare(places: Places | undefined, cwd: string): void {
   checkDirectory(cwd);
-  const made = places === undefined ? [] : makePlaces(places);
-  return () => unmakePlaces(made);
+  if (places !== undefined) makePlaces(places);
 }
 
 /** Which standard streams are regular log files, and where. */

@@ -1,5 +1,5 @@
 /** Where a named daemon keeps its files: the user's places and the system's. */
-import { chmodSync, existsSync, mkdirSync, readdirSync, rmdirSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { daemonError, invalidOption, systemCallError } from './errors.js';
@@ -65,32 +65,14 @@ export function namesInUse(): { name: string; places: Places }[] {
 }
 
 /**
- * Makes sure that a daemon can be started in its conventional places, and that they are the caller's. Returns the directories
- * that were made, for {@link unmakePlaces}.
+ * Makes sure that a daemon can be started in its conventional places, and that they are the caller's. What it makes stays when
+ * the start fails: another caller may count on it already.
  */
-export function makePlaces(places: Places): string[] {
+export function makePlaces(places: Places): void {
   // What lies above a user's directories could be renamed by whoever may write there.
   const above = places.owner === 'user' ? [dirname(dirname(places.pidFile)), dirname(dirname(places.logFile))] : [];
   const used = [places.pidFile, places.logFile, places.record].map((file) => dirname(file));
-  const made: string[] = [];
-  try {
-    for (const directory of new Set([...above, ...used])) if (makeDirectory(directory)) made.push(directory);
-  } catch (error) {
-    unmakePlaces(made);
-    throw error;
-  }
-  return made;
-}
-
-/** Removes directories that a failed start has made and nobody has used since. */
-export function unmakePlaces(made: readonly string[]): void {
-  for (const directory of made.toReversed()) {
-    try {
-      rmdirSync(directory);
-    } catch {
-      // Somebody has put something into it, or it is gone: in both cases it is not ours any more.
-    }
-  }
+  for (const directory of new Set([...above, ...used])) makeDirectory(directory);
 }
 
 /** Throws for a name that could leave its place in the file system. */
@@ -173,15 +155,13 @@ function isRoot(): boolean {
   return process.geteuid?.() === 0;
 }
 
-/** Whether it was not there before. */
-function makeDirectory(directory: string): boolean {
+function makeDirectory(directory: string): void {
   try {
     const bits = isRoot() ? 0o755 : 0o700;
-    const isNew = mkdirSync(directory, { recursive: true, mode: bits }) !== undefined;
     // Exactly this mode, whatever the umask.
-    if (isNew) chmodSync(directory, bits);
+    if (mkdirSync(directory, { recursive: true, mode: bits }) !== undefined) chmodSync(directory, bits);
     const { uid, mode } = statSync(directory);
-    if ((uid === process.geteuid?.() || uid === 0) && (mode & 0o022) === 0) return isNew;
+    if ((uid === process.geteuid?.() || uid === 0) && (mode & 0o022) === 0) return;
   } catch (error) {
     throw systemCallError('make-directory', 'make the directory', directory, error);
   }

@@ -39,7 +39,7 @@ export interface Note {
  * @throws a {@link DaemonError}: `ENOENT` or `EACCES` with `step: 'exec'` for a program that is missing or not executable, and
  * whatever `daemonize` tells; the message is one sentence
  */
-export function spawnDaemon(
+export async function spawnDaemon(
   command: string,
   args: readonly string[] = [],
   options: SpawnDaemonOptions = {},
@@ -57,7 +57,7 @@ export async function spawnResolved(
 ): Promise<SpawnedDaemon> {
   const { signal } = options;
   if (signal?.aborted) throw aborted(resolved.label, signal);
-  const unprepare = resolved.prepare();
+  resolved.prepare();
   const note: Note = {
     startedBy: 'spawnDaemon',
     logs: resolved.logs,
@@ -71,7 +71,6 @@ export async function spawnResolved(
   const abort = signal === undefined ? undefined : unwrap(native().createAbort());
   const outcome = await listening(signal, abort, () => native().launchAside(request, abort));
   if (isFailure(outcome)) {
-    unprepare();
     const wasAborted = outcome.errorCode === 'ERR_START_INTERRUPTED' && outcome.signal === undefined;
     if (wasAborted && signal !== undefined) throw aborted(resolved.label, signal, outcome);
     throw failureError(outcome, describeFailure(outcome, resolved, false));
