@@ -17,6 +17,7 @@ import { named } from './helpers/named.js';
 import { nobody, noOtherUser, testUnless } from './helpers/privileges.js';
 import { bench } from './helpers/program.js';
 import { runScript } from './helpers/script.js';
+import { until } from './helpers/until.js';
 import { workspace } from './helpers/workspace.js';
 
 const isRoot = process.geteuid?.() === 0;
@@ -63,6 +64,7 @@ test('the record tells how the daemon was started; what only the running one can
     startedBy: 'daemonize',
     logFile: paths(name).logFile,
   };
+  await until('it has said the second', () => status(name).record?.status === 'second');
   const running = status(name);
   t.like(running, { state: 'running', pid });
   t.deepEqual({ ...running.record, arguments: lasting.arguments }, { ...lasting, version: '1.2', status: 'second' });
