@@ -161,6 +161,7 @@ test('a directory that somebody else owns or can write in is refused, and so is 
   const missing = await refused(() => chmodSync(at('state'), 0o555), as);
   t.like(missing, { code: 'EACCES', step: 'make-directory', path: at('state', 'daemonry') });
   t.regex(missing!.message, /^cannot make the directory /);
+  chmodSync(at('state'), 0o755);
   for (const directory of [at('state', 'daemonry'), at('state', 'daemonry', 'a')]) {
     const writable = await refused(() => give(directory, 0o770), as);
     t.like(writable, { code: 'EPERM', step: 'make-directory', path: directory });
