@@ -43,9 +43,10 @@ export class Logs {
       const timer = setInterval(() => {
         const { since, writes } = first;
         try {
+          // On a line of its own: the last write may have been cut in the middle of one.
           writeSync(
             descriptor,
-            `the log could not be written since ${since.toISOString()} (${code}): ${writes} writes were lost\n`,
+            `\nthe log could not be written since ${since.toISOString()} (${code}): ${writes} writes were lost\n`,
           );
         } catch {
           // Still not.
