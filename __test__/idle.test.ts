@@ -90,7 +90,7 @@ const serving = (name: string) => `
     daemon.onStop(() => note('served'));
     await once(server.listen(at('socket')), 'listening');
     if (fs.existsSync(at('block'))) {
-      setTimeout(() => { while (fs.existsSync(at('block'))); process.kill(process.pid, 'SIGTERM'); }, 10);
+      setTimeout(() => { note('blocked'); while (fs.existsSync(at('block'))); void daemon.stop(); }, 10);
     }
     daemon.ready('serving');
   });
@@ -125,14 +125,15 @@ test('a daemon that stops finishes open connections, also one that it had not ac
   const name = named(t);
   write('', 'block');
   await daemon(serving(name));
-  // The event loop is blocked: the kernel takes the connection, the program does not know of it.
+  await noted('blocked');
+  // The kernel takes the connection, the program does not know of it yet.
   const early = connect(at('socket'));
   await once(early, 'connect');
   remove('block');
   await until('the socket is gone', () => !existsSync(at('socket')));
   const [error] = (await once(connect(at('socket')), 'error')) as [NodeJS.ErrnoException];
   t.is(error.code, 'ENOENT');
-  t.deepEqual(notes(), []);
+  t.deepEqual(notes(), ['blocked']);
   early.end();
   t.is(await text(early), 'hello and goodbye');
   await noted('served');

@@ -121,12 +121,21 @@ test('a named daemon with a pidfile of its own is found by its name', async (t) 
   t.deepEqual(await stop(name), { outcome: 'stopped', pid });
 });
 
-test('list tells of every named daemon, running or not', async (t) => {
+test('list tells of every named daemon, running or not, also beside one that cannot be looked at', async (t) => {
   const [one, other] = [named(t), named(t)];
   const { pid } = await spawnDaemon('sleep', ['100'], { name: one });
   await spawnDaemon('sleep', ['100'], { name: other });
   await stop(other);
+  const odd = named(t);
+  await spawnDaemon('sleep', ['100'], { name: odd });
+  await stop(odd);
+  writeFileSync(paths(odd).pidFile, 'hello');
   const found = list();
+  t.like(
+    found.find(({ name }) => name === odd),
+    { state: 'unknown' },
+  );
+  rmSync(paths(odd).pidFile);
   t.like(
     found.find(({ name }) => name === one),
     { state: 'running', pid, record: { program: 'sleep' } },

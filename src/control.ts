@@ -1,7 +1,7 @@
 /** Looking at daemons, signalling and stopping them, by name or pidfile. */
 import { constants } from 'node:os';
 import { currentDaemon } from './daemon.js';
-import { daemonError } from './errors.js';
+import { daemonError, isDaemonError } from './errors.js';
 import { isFailure, native, unwrap } from './native.js';
 import * as check from './check.js';
 import { defaults } from './options.js';
@@ -84,13 +84,23 @@ export function status(target: Target): DaemonStatus {
 }
 
 /**
- * The named daemons of this user, and the system's, running or not, in the order of their names.
- * @throws `ERR_NOT_A_PIDFILE`, a {@link SystemCallError}
+ * The named daemons of this user, and the system's, running or not, in the order of their names. One whose pidfile cannot be
+ * looked at, or is something else, is `unknown`.
+ * @throws a {@link SystemCallError} for directories that cannot be read
  */
 export function list(): DaemonStatus[] {
   return namesInUse()
     .sort((one, other) => (one.name < other.name ? -1 : 1))
-    .map(({ name, places }) => statusAt(located(name, places.pidFile, places.record)));
+    .map(({ name, places }) => {
+      const found = located(name, places.pidFile, places.record);
+      try {
+        return statusAt(found);
+      } catch (error) {
+        // The others are no less to be told.
+        if (!isDaemonError(error)) throw error;
+        return { name, pidFile: found.pidFile, state: 'unknown' };
+      }
+    });
 }
 
 function statusAt({ pidFile, name, record: onRecord }: Located): DaemonStatus {
