@@ -1,6 +1,6 @@
 //! Errors as plain data.
 
-use daemonry::{Error, Exit, LaunchFailure, signal_name};
+use daemonry::{Errno, Error, Exit, LaunchFailure, ListenAddress, Step, signal_name};
 use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 
@@ -20,6 +20,12 @@ pub struct Failure {
     pub syscall: Option<&'static str>,
     /// The file that it was about.
     pub path: Option<String>,
+    /// The address that could not be bound.
+    pub address: Option<String>,
+    /// Its port.
+    pub port: Option<u16>,
+    /// The resource whose limit could not be set.
+    pub resource: Option<&'static str>,
     /// The process that it was about.
     pub pid: Option<i32>,
     /// The code that the daemon exited with.
@@ -43,14 +49,25 @@ impl From<Error> for Failure {
         let message = error.to_string();
         let path = |path: std::path::PathBuf| Some(path.to_string_lossy().into_owned());
         let own = |code: &str| Self { error_code: code.to_owned(), message: message.clone(), ..Self::default() };
+        let failed = |step: Step, errno: Errno| Self {
+            step: Some(step.name()),
+            errno: Some(-(errno as i32)),
+            syscall: Some(step.syscall()),
+            ..own(&format!("{errno:?}"))
+        };
         match error {
-            Error::System { step, errno, path: file } => Self {
-                step: Some(step.name()),
-                errno: Some(-(errno as i32)),
-                syscall: Some(step.syscall()),
-                path: file.and_then(path),
-                ..own(&format!("{errno:?}"))
-            },
+            Error::System { step, errno, path: file } => Self { path: file.and_then(path), ..failed(step, errno) },
+            Error::Listen { address, errno } => {
+                let (address, port, file) = match address {
+                    ListenAddress::Tcp { host, port, .. } => (host, Some(port), None),
+                    ListenAddress::Unix { path, .. } => (None, None, Some(path)),
+                };
+                Self { address, port, path: file.and_then(path), ..failed(Step::Listen, errno) }
+            }
+            Error::SetLimit { resource, errno, .. } => {
+                Self { resource: Some(resource.name()), ..failed(Step::SetLimit, errno) }
+            }
+            Error::UnknownUser { .. } => own("ERR_UNKNOWN_USER"),
             Error::AlreadyRunning { pid, path: file } => {
                 Self { pid: Some(pid), path: path(file), ..own("ERR_ALREADY_RUNNING") }
             }

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use daemonry::{
-    AbortHandle, Adoption, Errno, LaunchPlan, LogFile, Outcome, PidFile, Record, Report, Status, Step, StopOptions,
-    Stopped, WaitFor,
+    AbortHandle, Account, Adoption, BoundSocket, Endpoint, Errno, LaunchPlan, Listener, LogFile, Outcome, PidFile,
+    Record, Report, Resource, Source, Status, Step, StopOptions, Stopped, WaitFor, Who,
 };
 use napi::bindgen_prelude::{Either, Env, Object, ToNapiValue};
 use napi_derive::napi;
 
 use failure::{Failure, outcome};
-use plan::{LaunchRequest, NativeRecord};
+use plan::{LaunchRequest, NativeIds, NativeListener, NativeRecord};
 
 /// The names of every step, in the order of a start.
 #[napi]
@@ -41,6 +41,34 @@ pub struct Started {
     pub pid: i32,
     /// What it wrote to a captured stderr while it started.
     pub stderr: String,
+    /// Where its sockets listen.
+    pub listeners: Vec<NativeEndpoint>,
+}
+
+/// Where a socket listens: an address and a port, a path, or none of both.
+#[napi(object, object_from_js = false)]
+pub struct NativeEndpoint {
+    /// Its name.
+    pub name: String,
+    /// The IP address.
+    pub address: Option<String>,
+    /// The TCP port.
+    pub port: Option<u16>,
+    /// The path of a Unix socket.
+    pub path: Option<String>,
+}
+
+impl From<(String, Endpoint)> for NativeEndpoint {
+    fn from((name, endpoint): (String, Endpoint)) -> Self {
+        let plain = Self { name, address: None, port: None, path: None };
+        match endpoint {
+            Endpoint::Tcp(address) => {
+                Self { address: Some(address.ip().to_string()), port: Some(address.port()), ..plain }
+            }
+            Endpoint::Unix(path) => Self { path: Some(path.to_string_lossy().into_owned()), ..plain },
+            Endpoint::Other => plain,
+        }
+    }
 }
 
 impl From<daemonry::Started> for Started {
@@ -50,8 +78,73 @@ impl From<daemonry::Started> for Started {
             Outcome::Reused => "reused",
             Outcome::Replaced => "replaced",
         };
-        Self { outcome, pid: started.pid, stderr: String::from_utf8_lossy(&started.stderr).into_owned() }
+        Self {
+            outcome,
+            pid: started.pid,
+            stderr: String::from_utf8_lossy(&started.stderr).into_owned(),
+            listeners: started.listeners.into_iter().map(Into::into).collect(),
+        }
     }
+}
+
+/// The names of every resource that the platform limits.
+#[napi]
+pub fn resources() -> Vec<&'static str> {
+    Resource::all().map(Resource::name).collect()
+}
+
+/// Who a daemon is to be, and what the database tells of that user.
+#[napi(object, object_from_js = false)]
+pub struct NativeAccount {
+    /// Its ids.
+    pub ids: NativeIds,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its home directory.
+    pub home: String,
+    /// Its shell.
+    pub shell: String,
+}
+
+fn who(who: Either<String, u32>) -> Who {
+    match who {
+        Either::A(name) => Who::Name(name),
+        Either::B(id) => Who::Id(id),
+    }
+}
+
+/// Looks up a user, with another group or other supplementary groups.
+#[napi]
+pub fn look_up_user(
+    user: Option<Either<String, u32>>,
+    group: Option<Either<String, u32>>,
+    groups: Option<Vec<Either<String, u32>>>,
+) -> Either<NativeAccount, Failure> {
+    let groups: Option<Vec<Who>> = groups.map(|groups| groups.into_iter().map(who).collect());
+    let account = Account::look_up(user.map(who).as_ref(), group.map(who).as_ref(), groups.as_deref());
+    outcome(account.map(|account| NativeAccount {
+        ids: account.ids.into(),
+        name: account.name,
+        home: account.home.to_string_lossy().into_owned(),
+        shell: account.shell.to_string_lossy().into_owned(),
+    }))
+}
+
+/// Binds a socket for this process itself and returns its descriptor.
+#[napi]
+pub fn listen(listener: NativeListener) -> Either<i32, Failure> {
+    use std::os::fd::IntoRawFd;
+    outcome(match Listener::from(listener).source {
+        Source::Descriptor(descriptor) => Ok(descriptor),
+        // From here on it is JavaScript's.
+        Source::Address(address) => BoundSocket::bind(&address, None).map(|socket| socket.fd.into_raw_fd()),
+    })
+}
+
+/// Takes descriptors that were handed over: no program that this one executes gets them. False where one is not a socket.
+#[napi]
+pub fn take_sockets(first: i32, count: u32) -> bool {
+    daemonry::take_sockets(first, count)
 }
 
 fn launched(plan: &LaunchPlan) -> Either<Started, Failure> {

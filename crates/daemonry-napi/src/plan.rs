@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use daemonry::{IfRunning, LaunchPlan, LogFile, Record, Stream};
+use daemonry::{
+    Bound, Fork, Ids, IfRunning, LaunchPlan, Limit, ListenAddress, Listener, LogFile, Record, Resource, Source, Stream,
+};
 use napi_derive::napi;
 
 use crate::wait_for;
@@ -34,6 +36,50 @@ pub struct NativeRecord {
     pub members: String,
 }
 
+/// Who a daemon is to be.
+#[napi(object)]
+#[derive(Clone)]
+pub struct NativeIds {
+    /// The user.
+    pub uid: u32,
+    /// The primary group.
+    pub gid: u32,
+    /// All supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// A resource limit; negative numbers mean none.
+#[napi(object, object_to_js = false)]
+pub struct NativeLimit {
+    /// The resource's name.
+    pub resource: String,
+    /// What is enforced.
+    pub soft: Option<f64>,
+    /// What that can be raised to.
+    pub hard: Option<f64>,
+}
+
+/// A socket to hand to the daemon: an open descriptor, a path or a port.
+#[napi(object, object_to_js = false)]
+pub struct NativeListener {
+    /// Its name.
+    pub name: String,
+    /// An open descriptor.
+    pub descriptor: Option<i32>,
+    /// The path of a Unix socket.
+    pub path: Option<String>,
+    /// Its mode.
+    pub mode: Option<u32>,
+    /// Where the port is bound.
+    pub host: Option<String>,
+    /// A TCP port.
+    pub port: Option<u16>,
+    /// No IPv4 connections.
+    pub ipv6_only: Option<bool>,
+    /// How many connections wait.
+    pub backlog: Option<i32>,
+}
+
 /// What to launch and how; times in ms.
 #[napi(object, object_to_js = false)]
 pub struct LaunchRequest {
@@ -53,6 +99,22 @@ pub struct LaunchRequest {
     pub working_directory: Option<String>,
     /// File mode creation mask.
     pub umask: u32,
+    /// Sockets to hand over.
+    pub listeners: Vec<NativeListener>,
+    /// Who it is to be.
+    pub ids: Option<NativeIds>,
+    /// Resource limits.
+    pub limits: Vec<NativeLimit>,
+    /// Niceness.
+    pub nice: Option<i32>,
+    /// OOM score adjustment.
+    pub oom_score: Option<i32>,
+    /// Nothing that it executes gains privileges.
+    pub no_new_privileges: bool,
+    /// A file that it must be able to read.
+    pub must_read: Option<String>,
+    /// Fork by copying.
+    pub copies: bool,
     /// The pidfile to hold.
     pub pid_file: Option<String>,
     /// What to leave on record.
@@ -105,6 +167,46 @@ fn if_running(name: &str) -> IfRunning {
     }
 }
 
+impl From<NativeIds> for Ids {
+    fn from(NativeIds { uid, gid, groups }: NativeIds) -> Self {
+        Self { uid, gid, groups }
+    }
+}
+
+impl From<Ids> for NativeIds {
+    fn from(Ids { uid, gid, groups }: Ids) -> Self {
+        Self { uid, gid, groups }
+    }
+}
+
+impl From<NativeListener> for Listener {
+    fn from(listener: NativeListener) -> Self {
+        let backlog = listener.backlog.unwrap_or(daemonry::DEFAULT_BACKLOG);
+        let source = match (listener.descriptor, listener.path) {
+            (Some(descriptor), _) => Source::Descriptor(descriptor),
+            (None, Some(path)) => {
+                let mode = listener.mode.unwrap_or(daemonry::DEFAULT_SOCKET_MODE);
+                Source::Address(ListenAddress::Unix { path: path.into(), mode, backlog })
+            }
+            (None, None) => Source::Address(ListenAddress::Tcp {
+                host: listener.host,
+                port: listener.port.unwrap_or(0),
+                ipv6_only: listener.ipv6_only.unwrap_or(false),
+                backlog,
+            }),
+        };
+        Self { name: listener.name, source }
+    }
+}
+
+/// `None` for a resource that the platform does not have, which TypeScript refuses.
+fn limit(limit: NativeLimit) -> Option<Limit> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole numbers that are not negative")]
+    let bound = |limit: f64| if limit < 0.0 { Bound::Unlimited } else { Bound::At(limit as u64) };
+    let resource = Resource::by_name(&limit.resource)?;
+    Some(Limit { resource, soft: limit.soft.map(bound), hard: limit.hard.map(bound) })
+}
+
 impl From<NativeRecord> for Record {
     fn from(NativeRecord { path, version, members }: NativeRecord) -> Self {
         Self { path: path.into(), version, members }
@@ -125,6 +227,14 @@ impl From<LaunchRequest> for LaunchPlan {
             stderr: request.stderr.into(),
             working_directory: request.working_directory.map(Into::into),
             umask: request.umask,
+            listeners: request.listeners.into_iter().map(Into::into).collect(),
+            ids: request.ids.map(Into::into),
+            limits: request.limits.into_iter().filter_map(limit).collect(),
+            nice: request.nice,
+            oom_score: request.oom_score,
+            no_new_privileges: request.no_new_privileges,
+            must_read: request.must_read.map(Into::into),
+            fork: if request.copies { Fork::Copy } else { Fork::Automatic },
             pid_file: request.pid_file.map(Into::into),
             record: request.record.map(Into::into),
             if_running: if_running(&request.if_running),

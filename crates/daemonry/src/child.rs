@@ -1,7 +1,8 @@
 //! All code that runs between fork and exec.
 //!
-//! The child of a multi-threaded process is hamstrung: only async-signal-safe system calls on memory prepared by
-//! [`Prepared`], no allocation, no lock, no panic, no destructor. Every signal is blocked until right before exec.
+//! The child of a multi-threaded process is hamstrung, be its memory the launcher's or a copy: only async-signal-safe system
+//! calls on memory prepared by [`Prepared`], no allocation, no lock, no panic, no destructor. Every signal is blocked until
+//! right before exec.
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
@@ -10,29 +11,97 @@ use nix::errno::Errno;
 
 use crate::error::Step;
 use crate::frame::Frame;
-use crate::marker::Marker;
 use crate::pidfile::Digits;
-use crate::plan::{PID_FILE_TARGET, Prepared};
+use crate::plan::Prepared;
 use crate::record::PID_END;
-use crate::sys;
+use crate::sys::{self, Ground};
 
 /// Status of a child whose frame tells why it failed.
 const FAILED: libc::c_int = 127;
+
+/// Where the children run.
+#[derive(Clone, Copy)]
+pub(crate) enum Way<'a> {
+    /// In copies of the launcher's memory, with a copy of its end of the hold pipe.
+    Copy { hold: RawFd },
+    /// In the launcher's memory itself, on stacks of their own; the leader with the launcher's descriptors.
+    Share(&'a Ground),
+}
+
+/// All that the children know.
+pub(crate) struct Site<'a> {
+    pub(crate) prepared: &'a Prepared,
+    pub(crate) way: Way<'a>,
+}
+
+/// Runs [`leader`] on a stack of its own.
+pub(crate) extern "C" fn enter_leader(site: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: the thread that cloned this child sleeps, and keeps the site.
+    let site = unsafe { &*site.cast::<Site<'_>>() };
+    // SAFETY: this is the child, with every signal blocked.
+    unsafe { leader(site) }
+}
+
+extern "C" fn enter_daemon(site: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: the thread that cloned this child's leader sleeps, and keeps the site.
+    let site = unsafe { &*site.cast::<Site<'_>>() };
+    // SAFETY: this is the child, with every signal blocked.
+    unsafe { daemon(site.prepared) }
+}
 
 /// The session leader: a session of its own, the second fork, the daemon's pid to the launcher, exit.
 ///
 /// # Safety
 ///
 /// Only in a child that was just forked, with every signal blocked.
-pub(crate) unsafe fn leader(prepared: &Prepared, hold: RawFd) -> ! {
+pub(crate) unsafe fn leader(site: &Site<'_>) -> ! {
+    let prepared = site.prepared;
     let exec_pipe = prepared.exec_pipe.as_raw_fd();
-    // Else its own copy of the launcher's end would keep the leader waiting for ever.
-    // SAFETY: closing descriptors touches no memory.
-    unsafe { libc::close(hold) };
+    if let Way::Copy { hold } = site.way {
+        // Else its own copy of the launcher's end would keep the leader waiting for ever.
+        // SAFETY: closing descriptors touches no memory.
+        unsafe { libc::close(hold) };
+    }
     // SAFETY: setsid touches no memory.
     if unsafe { libc::setsid() } < 0 {
         fail(exec_pipe, Step::Setsid, Errno::last());
     }
+    let forked = match site.way {
+        // SAFETY: by the caller's word.
+        Way::Share(ground) => unsafe { share(site, ground) },
+        // SAFETY: by the caller's word.
+        Way::Copy { .. } => unsafe { copy(prepared) },
+    };
+    match forked {
+        Ok((pid, sibling)) => {
+            send(exec_pipe, Frame::Forked { pid, sibling });
+            if let (Way::Copy { .. }, false) = (site.way, sibling) {
+                // As long as its parent lives, a daemon that dies stays a zombie and its pid its own.
+                wait_for_eof(keep_only(prepared.hold_pipe.as_raw_fd()));
+            }
+            exit(0)
+        }
+        Err(errno) => fail(exec_pipe, Step::ForkAgain, errno),
+    }
+}
+
+/// Forks the daemon into the memory that is the launcher's, too, and returns when it has left it.
+unsafe fn share(site: &Site<'_>, ground: &Ground) -> Result<(libc::pid_t, bool), Errno> {
+    let sibling = site.prepared.siblings;
+    let argument = ptr::from_ref(site).cast_mut().cast();
+    // SAFETY: the child only does the daemon's steps, and every signal is blocked.
+    match unsafe { ground.fork_daemon(sibling, enter_daemon, argument) } {
+        Err(errno) if sys::is_refusal(errno) => {
+            // The launcher then forks another leader, the other way.
+            ground.refuse(errno);
+            exit(0)
+        }
+        forked => forked.map(|pid| (pid, sibling)),
+    }
+}
+
+/// Forks the daemon into a copy of the leader's memory.
+unsafe fn copy(prepared: &Prepared) -> Result<(libc::pid_t, bool), Errno> {
     let mut sibling = prepared.siblings;
     let mut pid = if sibling {
         // SAFETY: the child goes on with async-signal-safe calls only.
@@ -41,24 +110,16 @@ pub(crate) unsafe fn leader(prepared: &Prepared, hold: RawFd) -> ! {
         Err(Errno::ENOSYS)
     };
     // Refused by a seccomp filter, an emulator or the platform: then an ordinary fork, with the leader as parent.
-    if let Err(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) = pid {
+    if pid.is_err_and(sys::is_refusal) {
         sibling = false;
         // SAFETY: the child goes on with async-signal-safe calls only.
         pid = unsafe { sys::fork() };
     }
-    match pid {
+    if pid == Ok(0) {
         // SAFETY: this is the child, with every signal still blocked.
-        Ok(0) => unsafe { daemon(prepared) },
-        Ok(pid) => {
-            send(exec_pipe, Frame::Forked { pid, sibling });
-            if !sibling {
-                // As long as its parent lives, a daemon that dies stays a zombie and its pid its own.
-                wait_for_eof(keep_only(prepared.hold_pipe.as_raw_fd()));
-            }
-            exit(0)
-        }
-        Err(errno) => fail(exec_pipe, Step::ForkAgain, errno),
+        unsafe { daemon(prepared) };
     }
+    pid.map(|pid| (pid, sibling))
 }
 
 /// The daemon's steps up to its new image.
@@ -70,48 +131,85 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
     let sources = prepared.sources();
     let last_target = RawFd::try_from(sources.len()).unwrap_or(RawFd::MAX);
     let exec_pipe = place_exec_pipe(prepared.exec_pipe.as_raw_fd(), last_target);
+    let check = |step: Step, outcome: Result<(), Errno>| {
+        if let Err(errno) = outcome {
+            fail(exec_pipe, step, errno);
+        }
+    };
 
     for (source, target) in sources.iter().zip(0..) {
-        if let Err(errno) = dup2(source.as_raw_fd(), target) {
-            fail(exec_pipe, Step::Dup, errno);
-        }
+        check(Step::Dup, dup2(source.as_raw_fd(), target));
     }
     // SAFETY: umask touches no memory.
     unsafe { libc::umask(prepared.umask) };
-    if let Some(directory) = prepared.working_directory() {
-        // SAFETY: the path is a C string.
-        if unsafe { libc::chdir(directory.as_ptr()) } < 0 {
-            fail(exec_pipe, Step::Chdir, Errno::last());
-        }
-    }
     // SAFETY: getpid touches no memory.
     let pid = unsafe { libc::getpid() };
     if let Some(record) = &prepared.record {
         let digits = Digits::of(pid);
         let place = PID_END - digits.as_bytes().len();
-        if let Err(errno) = write_at(record.as_raw_fd(), digits.as_bytes(), place) {
-            fail(exec_pipe, Step::WriteRecord, errno);
-        }
+        check(Step::WriteRecord, write_at(record.as_raw_fd(), digits.as_bytes(), place));
     }
     // Before the record lock: closing any other descriptor of the pidfile would drop it.
-    if let Err(errno) = sys::close_from(last_target + 1) {
-        fail(exec_pipe, Step::CloseDescriptors, errno);
+    check(Step::CloseDescriptors, sys::close_from(last_target + 1));
+    // Before the limits, one of which is for the length of files.
+    if let Some(pid_file) = prepared.pid_file_target() {
+        check(Step::WritePid, write_pid(pid_file, pid, prepared.commits_at_exec));
+        check(Step::LockRecord, sys::lock_record(pid_file));
     }
-    if prepared.has_pid_file {
-        if let Err(errno) = write_pid(pid, prepared.commits_at_exec) {
-            fail(exec_pipe, Step::WritePid, errno);
-        }
-        if let Err(errno) = sys::lock_record(PID_FILE_TARGET) {
-            fail(exec_pipe, Step::LockRecord, errno);
-        }
+    // SAFETY: the places were prepared for exactly this; the launcher does not touch them.
+    unsafe { prepared.sign(pid) };
+    // SAFETY: as for this function.
+    unsafe { limit(prepared, exec_pipe) };
+    if let Some(ids) = &prepared.ids {
+        check(Step::SetGroups, sys::set_groups(&ids.groups));
+        check(Step::SetGid, sys::set_gid(ids.gid));
+        check(Step::SetUid, sys::set_uid(ids.uid));
+        let are_right = sys::has_ids(ids, prepared.found_groups()) && (ids.uid == 0 || !sys::can_become_root());
+        check(Step::VerifyIds, if are_right { Ok(()) } else { Err(Errno::EPERM) });
     }
-    // SAFETY: the place was prepared for exactly this; the launcher does not touch it.
-    unsafe { Marker::sign(prepared.marker_pid(), pid) };
+    if prepared.no_new_privileges {
+        check(Step::NoNewPrivileges, sys::forbid_new_privileges());
+    }
+    // With the daemon's own rights, as everything that it does itself later.
+    if let Some(directory) = prepared.working_directory() {
+        // SAFETY: the path is a C string.
+        check(Step::Chdir, Errno::result(unsafe { libc::chdir(directory.as_ptr()) }).map(drop));
+    }
+    if let Some(script) = prepared.must_read() {
+        // SAFETY: the path is a C string.
+        let asked = unsafe { libc::faccessat(libc::AT_FDCWD, script.as_ptr(), libc::R_OK, 0) };
+        check(Step::ReadScript, Errno::result(asked).map(drop));
+    }
     sys::reset_dispositions();
     unblock_signals();
     // SAFETY: this is the child.
     let errno = unsafe { execute(prepared) };
     fail(exec_pipe, Step::Exec, errno)
+}
+
+/// How much it may use, and how it is scheduled: what only a privileged process may raise, so before the ids change.
+///
+/// # Safety
+///
+/// As for [`leader`].
+unsafe fn limit(prepared: &Prepared, exec_pipe: RawFd) {
+    if let Some(adjustment) = &prepared.oom_score
+        && let Err(errno) = sys::set_oom_score(adjustment)
+    {
+        fail(exec_pipe, Step::SetOomScore, errno);
+    }
+    if let Some(nice) = prepared.nice {
+        // SAFETY: setting a priority touches no memory.
+        if let Err(errno) = Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) }) {
+            fail(exec_pipe, Step::SetPriority, errno);
+        }
+    }
+    for ((resource, limit), index) in prepared.limits.iter().zip(0..) {
+        if let Err(errno) = sys::set_limit(resource.number, limit) {
+            send(exec_pipe, Frame::Failed { step: Step::SetLimit as u8, index, errno: errno as i32 });
+            exit(FAILED);
+        }
+    }
 }
 
 /// As execvp(3): the first of the places that there is, and a shell for a script that names no interpreter. Returns only when
@@ -163,7 +261,7 @@ fn dup2(source: RawFd, target: RawFd) -> Result<(), Errno> {
     }
 }
 
-fn write_pid(pid: libc::pid_t, commit: bool) -> Result<(), Errno> {
+fn write_pid(pid_file: RawFd, pid: libc::pid_t, commit: bool) -> Result<(), Errno> {
     let digits = Digits::of(pid);
     let digits = digits.as_bytes();
     let mut line = [b'\n'; 12];
@@ -171,7 +269,7 @@ fn write_pid(pid: libc::pid_t, commit: bool) -> Result<(), Errno> {
         *slot = *digit;
     }
     let length = digits.len() + usize::from(commit);
-    write_at(PID_FILE_TARGET, line.get(..length).unwrap_or(&[]), 0)
+    write_at(pid_file, line.get(..length).unwrap_or(&[]), 0)
 }
 
 fn write_at(file: RawFd, bytes: &[u8], place: usize) -> Result<(), Errno> {
@@ -218,8 +316,13 @@ fn wait_for_eof(pipe: RawFd) {
     }
 }
 
+/// Tells the launcher that a step failed. Async-signal-safe.
+pub(crate) fn report(exec_pipe: RawFd, step: Step, errno: Errno) {
+    send(exec_pipe, Frame::Failed { step: step as u8, index: 0, errno: errno as i32 });
+}
+
 fn fail(exec_pipe: RawFd, step: Step, errno: Errno) -> ! {
-    send(exec_pipe, Frame::Failed { step: step as u8, errno: errno as i32 });
+    report(exec_pipe, step, errno);
     exit(FAILED)
 }
 

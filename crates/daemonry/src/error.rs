@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+use crate::limits::{Resource, shown};
+use crate::listen::ListenAddress;
+
 macro_rules! steps {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $syscall:literal, $phrase:literal;)*) => {
         /// The step of a start, a look-up or a stop at which a system call failed.
@@ -49,6 +52,8 @@ macro_rules! steps {
 }
 
 steps! {
+    /// Looking up a user or a group in the database.
+    LookUpUser = 31, "look-up-user", "getpwnam_r", "look up the user";
     /// Opening the directory that the pidfile lies in.
     OpenDirectory = 1, "open-directory", "open", "open the pidfile's directory";
     /// Opening or creating the pidfile.
@@ -71,6 +76,8 @@ steps! {
     OpenPipe = 9, "open-pipe", "pipe", "open a pipe to the daemon";
     /// Moving a descriptor out of the way of the ones that the daemon gets.
     MoveDescriptor = 10, "move-descriptor", "fcntl", "move a descriptor";
+    /// Binding a socket and listening on it.
+    Listen = 30, "listen", "bind", "listen on a socket";
     /// Installing the handlers that let a waiting launcher notice SIGINT, SIGTERM and SIGHUP.
     CatchSignals = 11, "catch-signals", "sigaction", "watch for signals";
     /// The first fork.
@@ -87,6 +94,24 @@ steps! {
     WritePid = 17, "write-pid", "pwrite", "write the pidfile";
     /// The child's own record lock, which names it as the holder.
     LockRecord = 18, "lock-record", "fcntl", "take a record lock on the pidfile";
+    /// The OOM score adjustment.
+    SetOomScore = 32, "set-oom-score", "write", "set the OOM score";
+    /// `setpriority(2)`.
+    SetPriority = 33, "set-priority", "setpriority", "set the niceness";
+    /// `setrlimit(2)`.
+    SetLimit = 34, "set-limit", "setrlimit", "set a resource limit";
+    /// `setgroups(2)`.
+    SetGroups = 35, "set-groups", "setgroups", "set the supplementary groups";
+    /// `setresgid(2)`.
+    SetGid = 36, "set-gid", "setresgid", "change the group";
+    /// `setresuid(2)`.
+    SetUid = 37, "set-uid", "setresuid", "change the user";
+    /// Looking whether all ids are as they were to be, and stay so.
+    VerifyIds = 38, "verify-ids", "getresuid", "give up the launcher's ids";
+    /// The flag that keeps what is executed from gaining privileges.
+    NoNewPrivileges = 39, "no-new-privileges", "prctl", "forbid new privileges";
+    /// Looking whether the daemon's user may read the script.
+    ReadScript = 40, "read-script", "faccessat", "read, as the daemon's user,";
     /// `execve(2)`.
     Exec = 19, "exec", "execve", "execute";
     /// The new image taking over what it was handed.
@@ -152,6 +177,36 @@ pub enum Error {
         errno: Errno,
         /// The file that it was about.
         path: Option<PathBuf>,
+    },
+    /// A resource limit could not be set.
+    #[error("cannot set the limit of {} to {} (hard {}): {} ({errno:?})", resource.name(), shown(*soft), shown(*hard), reason(Step::SetLimit, *errno))]
+    SetLimit {
+        /// Of what.
+        resource: Resource,
+        /// The soft limit; the platform's highest number means none.
+        soft: u64,
+        /// The hard limit.
+        hard: u64,
+        /// The reason that the kernel gave.
+        errno: Errno,
+    },
+    /// An address could not be bound.
+    #[error("cannot listen on {address}: {} ({errno:?})", why_not_listen(address, *errno))]
+    Listen {
+        /// The address.
+        address: ListenAddress,
+        /// The reason that the kernel gave.
+        errno: Errno,
+    },
+    /// The database does not have a user or a group.
+    #[error("{}", UnknownUser(kind, name, *needs_group))]
+    UnknownUser {
+        /// `"user"` or `"group"`.
+        kind: &'static str,
+        /// How it was called.
+        name: String,
+        /// It is a number, for which a group would have been enough.
+        needs_group: bool,
     },
     /// The pidfile is held by a daemon whose pid the kernel confirms.
     #[error("already running with pid {pid} (pidfile {})", path.display())]
@@ -263,6 +318,7 @@ impl Error {
 /// The kernel's reason in words, put more plainly where the step tells more than the errno.
 fn reason(step: Step, errno: Errno) -> &'static str {
     use Step::{OpenPidFile, OpenStderr, OpenStdin, OpenStdout, ReopenLog};
+    use Step::{SetGid, SetGroups, SetLimit, SetOomScore, SetPriority, SetUid, VerifyIds};
     match (step, errno) {
         (OpenPidFile | OpenStdin | OpenStdout | OpenStderr | ReopenLog, Errno::ELOOP) => {
             "it is a symbolic link, or leads through too many"
@@ -272,6 +328,20 @@ fn reason(step: Step, errno: Errno) -> &'static str {
         (OpenStdout | OpenStderr | ReopenLog, Errno::EMLINK) => {
             "it has hard links in a directory that is not root's alone"
         }
+        (SetUid | SetGid | SetGroups, Errno::EPERM) => "it takes root to do that",
+        (VerifyIds, Errno::EPERM) => "others are left, or it could become root again",
+        (SetPriority | SetLimit | SetOomScore, Errno::EACCES | Errno::EPERM) => "it takes root to raise it so far",
+        _ => errno.desc(),
+    }
+}
+
+fn why_not_listen(address: &ListenAddress, errno: Errno) -> &'static str {
+    match (address, errno) {
+        (ListenAddress::Tcp { .. }, Errno::EACCES) => "it takes root to listen on a port this low",
+        (ListenAddress::Tcp { .. }, Errno::EADDRNOTAVAIL) => {
+            "it is no address of this machine, or a name that cannot be resolved"
+        }
+        (ListenAddress::Unix { .. }, Errno::EADDRINUSE) => "somebody listens there, or it is another kind of file",
         _ => errno.desc(),
     }
 }
@@ -281,6 +351,18 @@ struct Quoted<'a>(Option<&'a PathBuf>);
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |path| write!(f, " {}", path.display()))
+    }
+}
+
+struct UnknownUser<'a>(&'a str, &'a str, bool);
+
+impl fmt::Display for UnknownUser<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(kind, name, needs_group) = self;
+        if *needs_group {
+            return write!(f, "the user database does not have user {name}, so its group must be given, too");
+        }
+        write!(f, "there is no {kind} {name:?}")
     }
 }
 

@@ -14,8 +14,8 @@ pub(crate) enum Frame {
     /// The daemon was forked. A sibling is the launcher's own child; otherwise the leader, its parent, waits until the
     /// launcher has hold of it.
     Forked { pid: i32, sibling: bool },
-    /// A step failed; its process is about to exit.
-    Failed { step: u8, errno: i32 },
+    /// A step failed, with the one of several things that has this index; its process is about to exit.
+    Failed { step: u8, index: u8, errno: i32 },
 }
 
 pub(crate) const FRAME_LENGTH: usize = 12;
@@ -27,20 +27,20 @@ impl Frame {
 
     /// Async-signal-safe.
     pub(crate) fn encode(self) -> [u8; FRAME_LENGTH] {
-        let (kind, step, number) = match self {
-            Self::Forked { pid, sibling } => (if sibling { Self::SIBLING } else { Self::CHILD }, 0, pid),
-            Self::Failed { step, errno } => (Self::FAILED, step, errno),
+        let (kind, step, index, number) = match self {
+            Self::Forked { pid, sibling } => (if sibling { Self::SIBLING } else { Self::CHILD }, 0, 0, pid),
+            Self::Failed { step, index, errno } => (Self::FAILED, step, index, errno),
         };
         let [a, b, c, d] = number.to_ne_bytes();
-        [kind, step, 0, 0, a, b, c, d, 0, 0, 0, 0]
+        [kind, step, index, 0, a, b, c, d, 0, 0, 0, 0]
     }
 
     pub(crate) fn decode(bytes: [u8; FRAME_LENGTH]) -> Option<Self> {
-        let [kind, step, _, _, a, b, c, d, ..] = bytes;
+        let [kind, step, index, _, a, b, c, d, ..] = bytes;
         let number = i32::from_ne_bytes([a, b, c, d]);
         match kind {
             Self::SIBLING | Self::CHILD => Some(Self::Forked { pid: number, sibling: kind == Self::SIBLING }),
-            Self::FAILED => Some(Self::Failed { step, errno: number }),
+            Self::FAILED => Some(Self::Failed { step, index, errno: number }),
             _ => None,
         }
     }
@@ -135,7 +135,7 @@ mod tests {
         for frame in [
             Frame::Forked { pid: 4_194_304, sibling: true },
             Frame::Forked { pid: 1, sibling: false },
-            Frame::Failed { step: Step::Exec as u8, errno: Errno::ENOENT as i32 },
+            Frame::Failed { step: Step::SetLimit as u8, index: 7, errno: Errno::ENOENT as i32 },
         ] {
             assert_eq!(Frame::decode(frame.encode()), Some(frame));
         }

@@ -2,25 +2,24 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
-use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid};
 
-use crate::child;
 use crate::error::{Error, Exit, Result, Step};
 use crate::frame::{FRAME_LENGTH, Frame, Report};
 use crate::herd::{Found, Wish};
+use crate::host::Host;
 use crate::interrupt::Interrupts;
+use crate::listen::Endpoint;
 use crate::pidfile::{self, PidFile};
 use crate::plan::{LaunchPlan, LauncherEnds, Prepared, WaitFor};
 use crate::record::{PlacedRecord, Record};
 use crate::signals::SignalWatch;
-use crate::stdio::{OpenLog, Stream, read_tail};
+use crate::stdio::{Stream, read_tail};
 use crate::sys::{self, Process, peek_exit, retry};
 
 /// Between the SIGTERM and the SIGKILL of an undone start.
@@ -52,6 +51,8 @@ pub struct Started {
     pub pid: i32,
     /// What it wrote to a captured stderr while it started; at most the last 8 KiB.
     pub stderr: Vec<u8>,
+    /// Where its sockets listen, by name in the plan's order; empty where it ran already.
+    pub listeners: Vec<(String, Endpoint)>,
 }
 
 /// A start that failed and was undone: no process, lock or file of it is left.
@@ -109,7 +110,9 @@ pub fn launch(plan: &LaunchPlan) -> std::result::Result<Started, LaunchFailure> 
     let (pid_file, replaces, waited) =
         match (Wish { path, mode, if_running, record, patience, pause: &pause }).find()? {
             Found::Free { pid_file, replaces, waited } => (pid_file, replaces, waited),
-            Found::Running { pid } => return Ok(Started { outcome: Outcome::Reused, pid, stderr: Vec::new() }),
+            Found::Running { pid } => {
+                return Ok(Started { outcome: Outcome::Reused, pid, stderr: Vec::new(), listeners: Vec::new() });
+            }
         };
     let left = patience.saturating_sub(waited).min(plan.start_timeout);
     let outcome = launch_locked(plan, Some(&pid_file), left, &interrupts);
@@ -150,14 +153,14 @@ fn launch_recorded(
     match outcome {
         Ok(pid) => {
             let stderr = start.captured();
-            start.reap_leader();
-            Ok(Started { outcome: Outcome::Started, pid, stderr })
+            start.reap_leaders();
+            start.ends.traces.keep();
+            let listeners = std::mem::take(&mut start.ends.endpoints);
+            Ok(Started { outcome: Outcome::Started, pid, stderr, listeners })
         }
         Err(error) => {
             start.undo();
-            let failure = LaunchFailure { error, pid: start.daemon_pid(), stderr: start.stderr_tail(plan) };
-            start.ends.logs.iter().for_each(OpenLog::remove_if_unused);
-            Err(failure)
+            Err(LaunchFailure { error, pid: start.daemon_pid(), stderr: start.stderr_tail(plan) })
         }
     }
 }
@@ -172,7 +175,7 @@ struct Daemon {
 
 /// A start under way.
 struct Start<'a> {
-    leader: Pid,
+    host: Host,
     daemon: Option<Daemon>,
     ends: LauncherEnds,
     interrupts: &'a Interrupts,
@@ -187,41 +190,22 @@ struct Start<'a> {
 }
 
 impl<'a> Start<'a> {
-    fn begin(prepared: Prepared, mut ends: LauncherEnds, interrupts: &'a Interrupts) -> Result<Self> {
-        let begun = (|| {
-            let blocked = block_signals().map_err(|errno| Error::system(Step::Fork, errno))?;
-            let hold = ends.hold.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-            // SAFETY: the child only runs child::leader, which keeps to async-signal-safe calls.
-            let forked = unsafe { sys::fork() };
-            if forked == Ok(0) {
-                // SAFETY: this is the forked child, with every signal blocked.
-                unsafe { child::leader(&prepared, hold) };
-            }
-            restore_signals(blocked);
-            let leader = forked.map_err(|errno| Error::system(Step::Fork, errno))?;
-            Ok(Pid::from_raw(leader))
-        })();
-        // The launcher's copies would keep the pipes open. A forked child has its own memory, so all of it can go.
-        drop(prepared);
-        match begun {
-            Ok(leader) => Ok(Self {
-                leader,
-                daemon: None,
-                ends,
-                interrupts,
-                exec_closed: false,
-                status_closed: false,
-                frames: Vec::new(),
-                reports: Vec::new(),
-                reached: None,
-                failure: None,
-                exit_code: None,
-            }),
-            Err(error) => {
-                ends.logs.drain(..).for_each(|log| log.remove_if_unused());
-                Err(error)
-            }
-        }
+    fn begin(prepared: Prepared, ends: LauncherEnds, interrupts: &'a Interrupts) -> Result<Self> {
+        let hold = ends.hold.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        let host = Host::begin(prepared, hold)?;
+        Ok(Self {
+            host,
+            daemon: None,
+            ends,
+            interrupts,
+            exec_closed: false,
+            status_closed: false,
+            frames: Vec::new(),
+            reports: Vec::new(),
+            reached: None,
+            failure: None,
+            exit_code: None,
+        })
     }
 
     fn daemon_pid(&self) -> Option<i32> {
@@ -325,14 +309,14 @@ impl<'a> Start<'a> {
             self.frames.drain(..FRAME_LENGTH);
             match frame {
                 Some(Frame::Forked { pid, sibling }) => {
-                    let process = Process::open(pid).map_err(|errno| Error::system(Step::OpenProcess, errno))?;
+                    let process =
+                        self.host.open_daemon(pid).map_err(|errno| Error::system(Step::OpenProcess, errno))?;
                     self.daemon = Some(Daemon { pid, sibling, process });
                     self.ends.hold = None;
                 }
-                Some(Frame::Failed { step, errno }) => {
+                Some(Frame::Failed { step, index, errno }) => {
                     let step = Step::from_number(step).unwrap_or(Step::Exec);
-                    let path = plan.path_at(step).map(Path::to_owned);
-                    self.failure = Some(Error::System { step, errno: Errno::from_raw(errno), path });
+                    self.failure = Some(plan.failure_at(step, index, Errno::from_raw(errno)));
                 }
                 None => {}
             }
@@ -378,7 +362,7 @@ impl<'a> Start<'a> {
 
     /// The leader ended before it could tell of a daemon.
     fn leader_lost(&mut self) -> Error {
-        let exit = peek_exit(self.leader.as_raw()).unwrap_or(Exit::Unknown);
+        let exit = self.host.leaders().last().and_then(peek_exit).unwrap_or(Exit::Unknown);
         Error::StartFailed { exit: None, reason: Some(format!("its session leader {exit} before it had forked")) }
     }
 
@@ -407,10 +391,18 @@ impl<'a> Start<'a> {
         {
             reap(Pid::from_raw(*pid), deadline);
         }
+        // What still forks is killed as soon as it can be; then nobody runs in this memory any more. A child that hangs in the
+        // kernel never comes back to it either.
+        while !self.host.has_ended() && Instant::now() < deadline {
+            std::thread::sleep(EXIT_POLL);
+            self.signal(libc::SIGKILL);
+        }
         // The leader's zombie kept the group's id until here. A leader killed before it told of its daemon leaves that
         // daemon as an unknown child in the group.
-        reap(Pid::from_raw(-self.leader.as_raw()), deadline);
-        self.reap_leader();
+        for leader in self.host.leaders() {
+            reap(Pid::from_raw(-leader), deadline);
+        }
+        self.reap_leaders();
     }
 
     /// Whether the daemon is about to end, or has: its descriptors go an instant before it does.
@@ -429,21 +421,26 @@ impl<'a> Start<'a> {
     /// To the leader and whoever is in its process group, and to a daemon that has left it. Those that are gone already need
     /// none, and a daemon that gets SIGTERM twice would not wind down.
     fn signal(&self, signal: i32) {
-        let leader = self.leader.as_raw();
         if let Some(Daemon { pid, process: Some(process), .. }) = &self.daemon
-            && getpgid(Some(Pid::from_raw(*pid))) != Ok(self.leader)
+            && !getpgid(Some(Pid::from_raw(*pid)))
+                .is_ok_and(|group| self.host.leaders().any(|pid| pid == group.as_raw()))
         {
             let _gone = process.signal(signal);
         }
-        for target in [leader, -leader] {
+        for target in self.host.leaders().flat_map(|leader| [leader, -leader]) {
             // SAFETY: kill touches no memory. The leader is not reaped yet, so both numbers are still its own.
             unsafe { libc::kill(target, signal) };
         }
     }
 
-    fn reap_leader(&mut self) {
+    fn reap_leaders(&mut self) {
         self.ends.hold = None;
-        reap(self.leader, Instant::now() + EXIT_GRACE);
+        if self.exec_closed || self.host.has_ended() {
+            self.host.join();
+        }
+        for leader in self.host.leaders() {
+            reap(Pid::from_raw(leader), Instant::now() + EXIT_GRACE);
+        }
     }
 
     fn captured(&self) -> Vec<u8> {
@@ -451,7 +448,7 @@ impl<'a> Start<'a> {
     }
 
     fn stderr_tail(&self, plan: &LaunchPlan) -> Vec<u8> {
-        match (&plan.stderr, self.ends.logs.last()) {
+        match (&plan.stderr, self.ends.traces.last_log()) {
             (Stream::File(_), Some(log)) => log.tail(),
             _ => self.captured(),
         }
@@ -494,25 +491,18 @@ fn has_input(pipe: BorrowedFd<'_>) -> bool {
 
 /// Reaps every own child that `pid` means (a negative one means a process group), as far as they end by `deadline`.
 fn reap(pid: Pid, deadline: Instant) {
+    // Most often it is at the end of its exit already.
+    let mut pause = Duration::from_micros(20);
     loop {
         match retry(|| waitpid(pid, Some(WaitPidFlag::WNOHANG))) {
             Ok(WaitStatus::StillAlive) if Instant::now() >= deadline => return,
-            Ok(WaitStatus::StillAlive) => std::thread::sleep(EXIT_POLL),
+            Ok(WaitStatus::StillAlive) => {
+                std::thread::sleep(pause);
+                pause = EXIT_POLL.min(pause * 2);
+            }
             Ok(_) => {}
             // None is left, or the program that this runs in lets the kernel reap.
             Err(_) => return,
         }
     }
-}
-
-/// So that no handler of the launcher runs in the child.
-fn block_signals() -> nix::Result<SigSet> {
-    let mut before = SigSet::empty();
-    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
-    Ok(before)
-}
-
-fn restore_signals(before: SigSet) {
-    let restored = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
-    debug_assert!(restored.is_ok());
 }

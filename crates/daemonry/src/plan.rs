@@ -1,21 +1,23 @@
 //! What to launch and how, and its preparation: everything that can allocate or fail happens here, before the fork.
 
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CStr, CString, OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::FcntlArg;
 
 use crate::error::{Error, Result, Step};
 use crate::herd::IfRunning;
+use crate::ids::Ids;
 use crate::interrupt::AbortHandle;
+use crate::limits::{Limit, Resource};
+use crate::listen::{self, BoundSocket, Endpoint, Listener};
 use crate::marker::{Marker, START_VARIABLE};
-use crate::pidfile::PidFile;
+use crate::pidfile::{Digits, PidFile};
 use crate::record::{PlacedRecord, Record};
 use crate::stdio::{self, OpenLog, Stream};
 use crate::sys;
@@ -29,6 +31,15 @@ pub enum WaitFor {
     Start,
     /// The daemon has reported [`crate::Report::Ready`].
     Ready,
+}
+
+/// How the launcher forks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fork {
+    /// Into its own memory where the platform, the kernel and its filters let it, else by copying.
+    Automatic,
+    /// By copying, as fork(2) does.
+    Copy,
 }
 
 /// A program to launch as a daemon.
@@ -52,6 +63,20 @@ pub struct LaunchPlan {
     pub working_directory: Option<PathBuf>,
     /// File mode creation mask. Default: `0o022`.
     pub umask: u32,
+    /// Sockets that it gets as `LISTEN_FDS` tells it (`sd_listen_fds(3)`), bound once the pidfile is locked. Default: none.
+    pub listeners: Vec<Listener>,
+    /// Who it is to be. Default: who the launcher is.
+    pub ids: Option<Ids>,
+    /// Its resource limits. Default: the launcher's.
+    pub limits: Vec<Limit>,
+    /// Its niceness, -20 to 19. Default: the launcher's.
+    pub nice: Option<i32>,
+    /// Its OOM score adjustment, -1000 to 1000; Linux. Default: the launcher's.
+    pub oom_score: Option<i32>,
+    /// Nothing that it executes gains privileges; Linux. Default: false.
+    pub no_new_privileges: bool,
+    /// A file that it must be able to read, such as the script of an interpreter. Default: none.
+    pub must_read: Option<PathBuf>,
     /// The pidfile to hold, locked before the fork. Default: none.
     pub pid_file: Option<PathBuf>,
     /// What to leave on record about the daemon, while the pidfile is locked. Default: nothing.
@@ -70,6 +95,8 @@ pub struct LaunchPlan {
     pub launcher_leaves: bool,
     /// Undoes the start when another thread says so. Default: none.
     pub abort: Option<AbortHandle>,
+    /// How to fork. Default: [`Fork::Automatic`].
+    pub fork: Fork,
     /// Handed to the daemon, which gets it back from [`crate::adopt`]. No NUL bytes.
     pub note: OsString,
 }
@@ -87,6 +114,13 @@ impl LaunchPlan {
             stderr: Stream::Null,
             working_directory: None,
             umask: 0o022,
+            listeners: Vec::new(),
+            ids: None,
+            limits: Vec::new(),
+            nice: None,
+            oom_score: None,
+            no_new_privileges: false,
+            must_read: None,
             pid_file: None,
             record: None,
             if_running: IfRunning::Error,
@@ -95,6 +129,7 @@ impl LaunchPlan {
             start_timeout: Duration::from_secs(30),
             launcher_leaves: false,
             abort: None,
+            fork: Fork::Automatic,
             note: OsString::new(),
         }
     }
@@ -113,12 +148,42 @@ impl LaunchPlan {
         if self.pid_file.is_none() && (self.if_running != IfRunning::Error || self.record.is_some()) {
             return refuse("without a pidfile nobody can tell whether the daemon runs, and no record can be kept");
         }
+        if self.oom_score.is_some() && !sys::HAS_OOM_SCORE {
+            return refuse("there are no OOM scores on this platform");
+        }
+        if self.no_new_privileges && !sys::HAS_NO_NEW_PRIVILEGES {
+            return refuse("there is no flag against new privileges on this platform");
+        }
+        listen::check(&self.listeners)?;
+        if let Some(ids) = self.new_ids()? {
+            ids.check_privilege()?;
+        }
         self.record.as_ref().map_or(Ok(()), Record::check)
     }
 
+    /// The ids to change to, if they are not the launcher's anyway.
+    fn new_ids(&self) -> Result<Option<&Ids>> {
+        match &self.ids {
+            Some(ids) if !ids.are_own()? => Ok(Some(ids)),
+            _ => Ok(None),
+        }
+    }
+
+    /// A step of the child that failed, as an error.
+    pub(crate) fn failure_at(&self, step: Step, index: u8, errno: Errno) -> Error {
+        if step == Step::SetLimit
+            && let Some(limit) = self.limits.get(usize::from(index))
+            && let Ok((resource, limit)) = limit.resolve()
+        {
+            return Error::SetLimit { resource, soft: limit.rlim_cur, hard: limit.rlim_max, errno };
+        }
+        Error::System { step, errno, path: self.path_at(step).map(Path::to_owned) }
+    }
+
     /// The file that a step of the child is about.
-    pub(crate) fn path_at(&self, step: Step) -> Option<&Path> {
+    fn path_at(&self, step: Step) -> Option<&Path> {
         match step {
+            Step::ReadScript => self.must_read.as_deref(),
             Step::WritePid | Step::LockRecord => self.pid_file.as_deref(),
             Step::WriteRecord => self.record.as_ref().map(|record| record.path.as_path()),
             Step::Chdir => self.working_directory.as_deref(),
@@ -128,39 +193,34 @@ impl LaunchPlan {
     }
 }
 
-/// Null-terminated pointers to strings that it keeps alive.
+/// Null-terminated pointers to strings that it keeps alive, and into which the child may write.
 struct Pointers {
-    strings: Vec<*mut libc::c_char>,
+    pointers: Vec<*mut libc::c_char>,
+    _strings: Vec<Box<[UnsafeCell<u8>]>>,
 }
 
 impl Pointers {
     fn new(strings: Vec<CString>) -> Self {
-        Self { strings: strings.into_iter().map(CString::into_raw).chain([ptr::null_mut()]).collect() }
+        let strings: Vec<Box<[UnsafeCell<u8>]>> = strings
+            .into_iter()
+            .map(|string| string.into_bytes_with_nul().into_iter().map(UnsafeCell::new).collect())
+            .collect();
+        let pointers =
+            strings.iter().map(|string| string.as_ptr().cast_mut().cast()).chain([ptr::null_mut()]).collect();
+        Self { pointers, _strings: strings }
     }
 
     fn as_ptr(&self) -> *const *const libc::c_char {
-        self.strings.as_ptr().cast()
-    }
-
-    fn last(&self) -> *mut libc::c_char {
-        self.strings.iter().rev().nth(1).copied().unwrap_or(ptr::null_mut())
-    }
-}
-
-impl Drop for Pointers {
-    fn drop(&mut self) {
-        for &string in self.strings.iter().filter(|string| !string.is_null()) {
-            // SAFETY: it came from into_raw, and its length has not changed.
-            drop(unsafe { CString::from_raw(string) });
-        }
+        self.pointers.as_ptr().cast()
     }
 }
 
 /// A plan in the form in which a forked child can follow it without allocating.
 ///
-/// The daemon's descriptors are 0 to 2, the status pipe, then the pidfile: without a gap, because Node marks inherited
-/// descriptors close-on-exec at boot only as far as they are contiguous. The exec pipe comes right behind them. Every source
-/// lies above all of these numbers, so that no `dup2` can hit a source that is still needed.
+/// The daemon's descriptors are 0 to 2, the sockets that it is to listen on, the status pipe, then the pidfile: without a gap,
+/// because `LISTEN_FDS` counts from 3, and because Node marks inherited descriptors close-on-exec at boot only as far as they
+/// are contiguous. The exec pipe comes right behind them. Every source lies above all of these numbers, so that no `dup2` can
+/// hit a source that is still needed.
 pub(crate) struct Prepared {
     /// Where to try to find the program, one after the other.
     programs: Vec<CString>,
@@ -169,24 +229,38 @@ pub(crate) struct Prepared {
     /// child, which knows where it was found.
     shell_arguments: Vec<Cell<*const libc::c_char>>,
     environment: Pointers,
-    /// Where the child writes its pid into the environment.
+    /// Where the child writes its pid into the environment: with leading zeros into the marker, without into `LISTEN_PID`.
     marker_pid: *mut u8,
+    listen_pid: Option<*mut u8>,
     /// What goes to descriptor 0, 1, 2, …
     sources: Vec<OwnedFd>,
     pub(crate) exec_pipe: OwnedFd,
     /// The leader waits on it where it is the daemon's parent.
     pub(crate) hold_pipe: OwnedFd,
     working_directory: Option<CString>,
+    must_read: Option<CString>,
     /// Where the child writes its pid, too; it lies above the targets and is closed before exec.
     pub(crate) record: Option<OwnedFd>,
     pub(crate) umask: libc::mode_t,
-    pub(crate) has_pid_file: bool,
+    pub(crate) ids: Option<Ids>,
+    /// Room for the groups that the child finds, and for one more.
+    found_groups: UnsafeCell<Vec<libc::gid_t>>,
+    pub(crate) limits: Vec<(Resource, libc::rlimit)>,
+    pub(crate) nice: Option<i32>,
+    pub(crate) oom_score: Option<CString>,
+    pub(crate) no_new_privileges: bool,
+    pid_file_target: Option<RawFd>,
     pub(crate) commits_at_exec: bool,
     pub(crate) siblings: bool,
+    pub(crate) fork: Fork,
 }
 
-pub(crate) const STATUS_TARGET: RawFd = 3;
-pub(crate) const PID_FILE_TARGET: RawFd = 4;
+// SAFETY: its pointers lead to its own heap memory, which moves with it to the thread that forks; that thread sleeps while a
+// child writes there.
+unsafe impl Send for Prepared {}
+
+/// As many digits as the longest pid has.
+const PID_ROOM: &str = "0000000000";
 
 /// What the launcher keeps of the preparation.
 pub(crate) struct LauncherEnds {
@@ -194,9 +268,39 @@ pub(crate) struct LauncherEnds {
     pub(crate) status: OwnedFd,
     /// Closing it lets the leader go.
     pub(crate) hold: Option<OwnedFd>,
-    pub(crate) logs: Vec<OpenLog>,
+    pub(crate) traces: Traces,
+    /// Where the sockets listen, in the plan's order.
+    pub(crate) endpoints: Vec<(String, Endpoint)>,
     /// The captured stderr.
     pub(crate) memory: Option<OwnedFd>,
+}
+
+/// What a start has made in the file system: it goes with this, unless the start has succeeded.
+pub(crate) struct Traces {
+    logs: Vec<OpenLog>,
+    sockets: Vec<BoundSocket>,
+    stay: bool,
+}
+
+impl Traces {
+    /// The daemon is up, and they are its own.
+    pub(crate) fn keep(&mut self) {
+        self.stay = true;
+    }
+
+    /// The log of standard error, if it has one.
+    pub(crate) fn last_log(&self) -> Option<&OpenLog> {
+        self.logs.last()
+    }
+}
+
+impl Drop for Traces {
+    fn drop(&mut self) {
+        if !self.stay {
+            self.logs.iter().for_each(OpenLog::remove_if_unused);
+            self.sockets.iter().for_each(BoundSocket::remove);
+        }
+    }
 }
 
 impl Prepared {
@@ -206,74 +310,113 @@ impl Prepared {
         record: Option<&PlacedRecord>,
     ) -> Result<(Self, LauncherEnds)> {
         let pipe = || sys::pipe().map_err(|errno| Error::system(Step::OpenPipe, errno));
-        let mut files = OpenStreams::of(plan)?;
-        let outcome = (|| {
-            let (exec, exec_pipe) = pipe()?;
-            let (status, status_pipe) = pipe()?;
-            let (hold_pipe, hold) = pipe()?;
+        let ids = plan.new_ids()?;
+        let limits = plan.limits.iter().map(|limit| limit.resolve()).collect::<Result<Vec<_>>>()?;
+        let mut traces = Traces { logs: Vec::new(), sockets: Vec::new(), stay: false };
+        let (streams, memory) = open_streams(plan, ids, &mut traces.logs)?;
+        traces.sockets = listen::open(&plan.listeners, ids)?;
+        let (exec, exec_pipe) = pipe()?;
+        let (status, status_pipe) = pipe()?;
+        let (hold_pipe, hold) = pipe()?;
 
-            let mut sources: Vec<BorrowedFd<'_>> = files.streams.iter().map(AsFd::as_fd).collect();
-            sources.push(status_pipe.as_fd());
-            sources.extend(pid_file.map(|pid_file| pid_file.file().as_fd()));
-            let targets = RawFd::try_from(sources.len()).unwrap_or(RawFd::MAX);
-            let floor = targets + 1;
-            let moved = sources.iter().map(|source| move_above(*source, floor)).collect::<Result<Vec<_>>>()?;
-            let exec_pipe = move_above(exec_pipe.as_fd(), floor)?;
-            let hold_pipe = move_above(hold_pipe.as_fd(), floor)?;
+        let sockets = || traces.sockets.iter().map(|socket| socket.fd.as_fd());
+        let mut sources: Vec<BorrowedFd<'_>> = streams.iter().map(AsFd::as_fd).chain(sockets()).collect();
+        let status_fd = target(sources.len());
+        sources.push(status_pipe.as_fd());
+        let pid_file_target = pid_file.map(|pid_file| {
+            sources.push(pid_file.file().as_fd());
+            status_fd + 1
+        });
+        let floor = target(sources.len()) + 1;
+        let moved = sources.iter().map(|source| move_above(*source, floor)).collect::<Result<Vec<_>>>()?;
 
-            let marker = Marker {
-                pid: 0,
-                status_fd: STATUS_TARGET,
-                status_identity: sys::identity(status_pipe.as_fd())
-                    .map_err(|errno| Error::system(Step::OpenPipe, errno))?,
-                wait_for: plan.wait_for,
-                captures: files.memory.is_some(),
-                pid_file: pid_file.map(|pid_file| (PID_FILE_TARGET, pid_file.path().to_owned())),
-                note: plan.note.clone(),
-            };
-            let (environment, marker_pid) = environment(plan, &marker)?;
-            let programs = candidates(plan)
-                .iter()
-                .map(|path| c_string(path.as_os_str(), "the program's path"))
-                .collect::<Result<Vec<_>>>()?;
-            let arguments =
-                plan.arguments.iter().map(|argument| c_string(argument, "an argument")).collect::<Result<Vec<_>>>()?;
-            let arguments = Pointers::new(arguments);
-            let rest = arguments.strings.iter().skip(1).map(|&argument| argument.cast_const());
-            let shell_arguments = [c"sh".as_ptr(), ptr::null()].into_iter().chain(rest).map(Cell::new).collect();
-            let prepared = Self {
-                programs,
-                arguments,
-                shell_arguments,
-                working_directory: plan
-                    .working_directory
-                    .as_ref()
-                    .map(|directory| c_string(directory.as_os_str(), "the working directory"))
-                    .transpose()?,
-                record: record.map(|record| move_above(record.as_fd(), floor)).transpose()?,
-                environment,
-                marker_pid,
-                sources: moved,
-                exec_pipe,
-                hold_pipe,
-                umask: sys::file_mode(plan.umask).bits(),
-                has_pid_file: pid_file.is_some(),
-                commits_at_exec: plan.wait_for == WaitFor::Exec && plan.alive_for.is_zero(),
-                siblings: plan.launcher_leaves,
-            };
-            Ok((prepared, exec, status, hold))
-        })();
-        match outcome {
-            Ok((prepared, exec, status, hold)) => {
-                let ends =
-                    LauncherEnds { exec, status, hold: Some(hold), logs: files.logs, memory: files.memory.take() };
-                Ok((prepared, ends))
-            }
-            Err(error) => {
-                files.logs.iter().for_each(OpenLog::remove_if_unused);
-                Err(error)
-            }
+        let marker = Marker {
+            pid: 0,
+            status_fd,
+            status_identity: sys::identity(status_pipe.as_fd())
+                .map_err(|errno| Error::system(Step::OpenPipe, errno))?,
+            wait_for: plan.wait_for,
+            captures: memory.is_some(),
+            pid_file: pid_file.zip(pid_file_target).map(|(file, target)| (target, file.path().to_owned())),
+            note: plan.note.clone(),
+        };
+        let Environment { variables, marker_pid, listen_pid } = environment(plan, &marker)?;
+        let programs = candidates(plan)
+            .iter()
+            .map(|path| c_string(path.as_os_str(), "the program's path"))
+            .collect::<Result<Vec<_>>>()?;
+        let arguments =
+            plan.arguments.iter().map(|argument| c_string(argument, "an argument")).collect::<Result<Vec<_>>>()?;
+        let arguments = Pointers::new(arguments);
+        let rest = arguments.pointers.iter().skip(1).map(|&argument| argument.cast_const());
+        let shell_arguments = [c"sh".as_ptr(), ptr::null()].into_iter().chain(rest).map(Cell::new).collect();
+        let path =
+            |path: &Option<PathBuf>, what: &str| path.as_ref().map(|path| c_string(path.as_os_str(), what)).transpose();
+        let oom_score = plan.oom_score.map(|adjustment| OsString::from(adjustment.to_string()));
+        let prepared = Self {
+            programs,
+            arguments,
+            shell_arguments,
+            environment: variables,
+            marker_pid,
+            listen_pid,
+            exec_pipe: move_above(exec_pipe.as_fd(), floor)?,
+            hold_pipe: move_above(hold_pipe.as_fd(), floor)?,
+            working_directory: path(&plan.working_directory, "the working directory")?,
+            must_read: path(&plan.must_read, "the script's path")?,
+            record: record.map(|record| move_above(record.as_fd(), floor)).transpose()?,
+            sources: moved,
+            umask: sys::file_mode(plan.umask).bits(),
+            found_groups: UnsafeCell::new(vec![0; ids.map_or(0, |ids| ids.groups.len() + 1)]),
+            ids: ids.cloned(),
+            limits,
+            nice: plan.nice,
+            oom_score: oom_score.map(|text| c_string(&text, "the OOM score")).transpose()?,
+            no_new_privileges: plan.no_new_privileges,
+            pid_file_target,
+            commits_at_exec: plan.wait_for == WaitFor::Exec && plan.alive_for.is_zero(),
+            siblings: plan.launcher_leaves,
+            fork: plan.fork,
+        };
+        let names = plan.listeners.iter().map(|listener| listener.name.clone());
+        let endpoints = names.zip(sockets().map(|socket| listen::endpoint(socket.as_raw_fd()))).collect();
+        let ends = LauncherEnds { exec, status, hold: Some(hold), traces, endpoints, memory };
+        Ok((prepared, ends))
+    }
+
+    pub(crate) fn pid_file_target(&self) -> Option<RawFd> {
+        self.pid_file_target
+    }
+
+    pub(crate) fn must_read(&self) -> Option<&CStr> {
+        self.must_read.as_deref()
+    }
+
+    /// Writes the child's pid wherever its environment tells it. Async-signal-safe.
+    ///
+    /// # Safety
+    ///
+    /// In the child, while nobody else reads its environment.
+    pub(crate) unsafe fn sign(&self, pid: libc::pid_t) {
+        // SAFETY: the place was prepared for it.
+        unsafe { Marker::sign(self.marker_pid, pid) };
+        if let Some(place) = self.listen_pid {
+            let digits = Digits::of(pid);
+            let digits = digits.as_bytes();
+            // SAFETY: there is room for the longest pid, behind which the string ends anyway.
+            unsafe { ptr::copy_nonoverlapping(digits.as_ptr(), place, digits.len()) };
+            // SAFETY: as above.
+            let end = unsafe { place.add(digits.len()) };
+            // SAFETY: as above.
+            unsafe { end.write(0) };
         }
+    }
+
+    /// Room for the groups that the child finds. Async-signal-safe.
+    #[expect(clippy::mut_from_ref, reason = "only the one child asks, once")]
+    pub(crate) fn found_groups(&self) -> &mut [libc::gid_t] {
+        // SAFETY: nobody else looks at it while the child lives in this memory.
+        unsafe { &mut *self.found_groups.get() }
     }
 
     pub(crate) fn programs(&self) -> &[CString] {
@@ -301,31 +444,60 @@ impl Prepared {
         self.environment.as_ptr()
     }
 
-    pub(crate) fn marker_pid(&self) -> *mut u8 {
-        self.marker_pid
-    }
-
     pub(crate) fn sources(&self) -> &[OwnedFd] {
         &self.sources
     }
 }
 
-/// The environment with the marker as its last variable.
-fn environment(plan: &LaunchPlan, marker: &Marker) -> Result<(Pointers, *mut u8)> {
-    let impossible = || Error::InvalidPlan("the note or the pidfile's path contains a NUL byte".to_owned());
-    let mut variables = Vec::with_capacity(plan.environment.len() + 1);
-    for (name, value) in plan.environment.iter().filter(|(name, _)| name != START_VARIABLE) {
+struct Environment {
+    variables: Pointers,
+    marker_pid: *mut u8,
+    listen_pid: Option<*mut u8>,
+}
+
+/// The environment, what tells of the sockets, and the marker.
+fn environment(plan: &LaunchPlan, marker: &Marker) -> Result<Environment> {
+    const LISTEN_PID: &str = "LISTEN_PID=";
+    let listens = !plan.listeners.is_empty();
+    let is_ours = |name: &OsStr| {
+        name == START_VARIABLE
+            || listens && ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"].iter().any(|ours| name == *ours)
+    };
+    let mut strings = Vec::with_capacity(plan.environment.len() + 4);
+    for (name, value) in plan.environment.iter().filter(|(name, _)| !is_ours(name)) {
         let mut variable = name.clone();
         variable.push("=");
         variable.push(value);
-        variables.push(c_string(&variable, "an environment variable")?);
+        strings.push(c_string(&variable, "an environment variable")?);
     }
-    let (variable, place) = marker.to_variable().ok_or_else(impossible)?;
-    variables.push(variable);
-    let environment = Pointers::new(variables);
-    // SAFETY: the pid's digits lie inside the last string, behind the variable's name.
-    let marker_pid = unsafe { environment.last().add(place) }.cast::<u8>();
-    Ok((environment, marker_pid))
+    if listens {
+        let names = plan.listeners.iter().map(|listener| listener.name.as_str()).collect::<Vec<_>>().join(":");
+        let variables = [
+            format!("LISTEN_FDS={}", plan.listeners.len()),
+            format!("LISTEN_FDNAMES={names}"),
+            format!("{LISTEN_PID}{PID_ROOM}"),
+        ];
+        for variable in variables {
+            strings.push(c_string(OsStr::new(&variable), "a socket's name")?);
+        }
+    }
+    let impossible = || Error::InvalidPlan("the note or the pidfile's path contains a NUL byte".to_owned());
+    let (variable, in_marker) = marker.to_variable().ok_or_else(impossible)?;
+    strings.push(variable);
+    let (last, variables) = (strings.len() - 1, Pointers::new(strings));
+    let place = |index: usize, offset: usize| {
+        let start = variables.pointers.get(index).copied().unwrap_or(ptr::null_mut());
+        // SAFETY: the pid's digits lie inside the string, behind the variable's name.
+        unsafe { start.add(offset) }.cast::<u8>()
+    };
+    let marker_pid = place(last, in_marker);
+    let listen_pid = listens.then(|| place(last - 1, LISTEN_PID.len()));
+    Ok(Environment { variables, marker_pid, listen_pid })
+}
+
+/// The number that the source with this index gets in the daemon.
+fn target(index: usize) -> RawFd {
+    RawFd::try_from(index).unwrap_or(RawFd::MAX - 2)
 }
 
 /// Where execvp(3) looks for a program: at its path, or for a mere name in the directories of `PATH`.
@@ -348,71 +520,42 @@ fn c_string(text: &OsStr, what: &str) -> Result<CString> {
 }
 
 fn move_above(source: BorrowedFd<'_>, floor: RawFd) -> Result<OwnedFd> {
-    duplicate_above(source, floor).map_err(|errno| Error::system(Step::MoveDescriptor, errno))
+    sys::duplicate_above(source, floor).map_err(|errno| Error::system(Step::MoveDescriptor, errno))
 }
 
-fn duplicate_above(source: BorrowedFd<'_>, floor: RawFd) -> nix::Result<OwnedFd> {
-    let duplicate = nix::fcntl::fcntl(source, FcntlArg::F_DUPFD_CLOEXEC(floor))?;
-    // SAFETY: the kernel has just made this descriptor for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
-}
-
-fn duplicate(source: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
-    duplicate_above(source, 0)
-}
-
-/// `EBADF` when no such descriptor is open.
-fn duplicate_number(number: RawFd) -> nix::Result<OwnedFd> {
-    if number < 0 {
-        return Err(Errno::EBADF);
-    }
-    // SAFETY: a number that is not open is told by the kernel; nothing else is done with it.
-    duplicate(unsafe { BorrowedFd::borrow_raw(number) })
-}
-
-/// The files behind the three streams, opened in the launcher.
-struct OpenStreams {
-    streams: Vec<OwnedFd>,
-    logs: Vec<OpenLog>,
-    memory: Option<OwnedFd>,
-}
-
-impl OpenStreams {
-    fn of(plan: &LaunchPlan) -> Result<Self> {
-        let mut open = Self { streams: Vec::with_capacity(3), logs: Vec::new(), memory: None };
-        let outcome = open.fill(plan);
-        if let Err(error) = outcome {
-            open.logs.iter().for_each(OpenLog::remove_if_unused);
-            return Err(error);
-        }
-        Ok(open)
-    }
-
-    fn fill(&mut self, plan: &LaunchPlan) -> Result<()> {
-        let streams = [&plan.stdin, &plan.stdout, &plan.stderr];
-        let steps = [Step::OpenStdin, Step::OpenStdout, Step::OpenStderr];
-        for ((stream, step), number) in streams.into_iter().zip(steps).zip(0..) {
-            let failed = |errno| Error::system(step, errno);
-            let fd = match stream {
-                Stream::Null => stdio::open_null(step)?,
-                Stream::Inherit => duplicate_number(number).map_err(failed)?,
-                Stream::Descriptor(fd) => duplicate_number(*fd).map_err(failed)?,
-                Stream::File(file) if number == 0 => stdio::open_input(&file.path)?,
-                Stream::File(file) => {
-                    // One open file for both, so that their lines come in the order in which they were written.
-                    if number != 2 || plan.stderr != plan.stdout {
-                        self.logs.push(stdio::open_log(file, step)?);
-                    }
-                    let log = self.logs.last().ok_or_else(|| Error::system(step, Errno::EBADF))?;
-                    duplicate(log.fd.as_fd()).map_err(|errno| Error::at(step, &file.path)(errno))?
+/// The files behind the three streams, opened in the launcher, and the one that captures standard error. Logs that are created
+/// here belong to the daemon's user.
+fn open_streams(
+    plan: &LaunchPlan,
+    owner: Option<&Ids>,
+    logs: &mut Vec<OpenLog>,
+) -> Result<(Vec<OwnedFd>, Option<OwnedFd>)> {
+    let duplicate = |fd: &OwnedFd| sys::duplicate_above(fd.as_fd(), 0);
+    let mut memory = None;
+    let mut opened = Vec::with_capacity(3);
+    let streams = [&plan.stdin, &plan.stdout, &plan.stderr];
+    let steps = [Step::OpenStdin, Step::OpenStdout, Step::OpenStderr];
+    for ((stream, step), number) in streams.into_iter().zip(steps).zip(0..) {
+        let failed = |errno| Error::system(step, errno);
+        let fd = match stream {
+            Stream::Null => stdio::open_null(step)?,
+            Stream::Inherit => sys::duplicate_number(number).map_err(failed)?,
+            Stream::Descriptor(fd) => sys::duplicate_number(*fd).map_err(failed)?,
+            Stream::File(file) if number == 0 => stdio::open_input(&file.path)?,
+            Stream::File(file) => {
+                // One open file for both, so that their lines come in the order in which they were written.
+                if number != 2 || plan.stderr != plan.stdout {
+                    logs.push(stdio::open_log(file, step, owner)?);
                 }
-                Stream::Capture => {
-                    let memory = self.memory.insert(sys::memory_file().map_err(failed)?);
-                    duplicate(memory.as_fd()).map_err(failed)?
-                }
-            };
-            self.streams.push(fd);
-        }
-        Ok(())
+                let log = logs.last().ok_or_else(|| Error::system(step, Errno::EBADF))?;
+                duplicate(&log.fd).map_err(|errno| Error::at(step, &file.path)(errno))?
+            }
+            Stream::Capture => {
+                let file = memory.insert(sys::memory_file().map_err(failed)?);
+                duplicate(file).map_err(failed)?
+            }
+        };
+        opened.push(fd);
     }
+    Ok((opened, memory))
 }

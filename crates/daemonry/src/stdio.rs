@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag};
+use nix::unistd::{Gid, Uid};
 
 use crate::error::{Error, Result, Step};
+use crate::ids::Ids;
 use crate::sys::{self, retry};
 
 /// Mode of a log that has to be created, unless told otherwise.
@@ -60,12 +62,13 @@ pub(crate) struct OpenLog {
     begins_at: u64,
 }
 
-/// Opens a file for output. A FIFO cannot block it, and root follows nobody else's links.
-pub(crate) fn open_log(log: &LogFile, step: Step) -> Result<OpenLog> {
-    open_for_output(log).map_err(Error::at(step, &log.path))
+/// Opens a file for output. A FIFO cannot block it, and root follows nobody else's links. A file that is created belongs to
+/// `owner`.
+pub(crate) fn open_log(log: &LogFile, step: Step, owner: Option<&Ids>) -> Result<OpenLog> {
+    open_for_output(log, owner).map_err(Error::at(step, &log.path))
 }
 
-fn open_for_output(log: &LogFile) -> nix::Result<OpenLog> {
+fn open_for_output(log: &LogFile, owner: Option<&Ids>) -> nix::Result<OpenLog> {
     let guarded = needs_guard(&log.path)?;
     let mut flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
     if guarded {
@@ -87,7 +90,9 @@ fn open_for_output(log: &LogFile) -> nix::Result<OpenLog> {
         }
     };
     if created {
-        nix::sys::stat::fchmod(&fd, mode).inspect_err(|_| {
+        let to_owner =
+            |Ids { uid, gid, .. }: &Ids| nix::unistd::fchown(&fd, Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)));
+        owner.map_or(Ok(()), to_owner).and_then(|()| nix::sys::stat::fchmod(&fd, mode)).inspect_err(|_| {
             let _left = nix::unistd::unlink(&log.path);
         })?;
     }
@@ -123,7 +128,7 @@ pub(crate) fn open_input(path: &Path) -> Result<OwnedFd> {
 /// [`Error::System`] with [`Step::ReopenLog`]; the descriptors then stay as they were.
 pub fn reopen_log(log: &LogFile, descriptors: &[RawFd]) -> Result<()> {
     let log = LogFile { append: true, ..log.clone() };
-    let opened = open_log(&log, Step::ReopenLog)?;
+    let opened = open_log(&log, Step::ReopenLog, None)?;
     descriptors
         .iter()
         .try_for_each(|&target| put(opened.fd.as_fd(), target))

@@ -1,4 +1,4 @@
-//! Linux: pidfds, record locks that survive exec, `/proc`, `close_range`, `CLONE_PARENT`.
+//! Linux: pidfds, record locks that survive exec, `/proc`, `close_range`.
 
 use std::fs;
 use std::io::{self, ErrorKind, Read};
@@ -10,12 +10,18 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use super::{Holder, poll, retry};
 use crate::error::Exit;
+
+mod clone;
+mod ids;
+pub(crate) use clone::{Dumpable, Ground, fork, fork_sibling, is_refusal};
+pub(crate) use ids::*;
 
 /// How a directory is opened that is only a starting point for names in it.
 pub(crate) const OPEN_DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
@@ -40,40 +46,16 @@ pub(crate) fn pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
     nix::unistd::pipe2(OFlag::O_CLOEXEC)
 }
 
+/// A stream socket, closed on exec.
+pub(crate) fn socket(family: AddressFamily) -> nix::Result<OwnedFd> {
+    nix::sys::socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+}
+
 /// An empty append-only file without a name.
 pub(crate) fn memory_file() -> nix::Result<OwnedFd> {
     let file = memfd_create(c"daemonry-stderr", MFdFlags::MFD_CLOEXEC)?;
     nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_APPEND))?;
     Ok(file)
-}
-
-/// Forks. The bare system call, because the C library's fork runs handlers in the child that other libraries registered:
-/// libuv's closes descriptors and opens a pipe.
-///
-/// # Safety
-///
-/// In the child only async-signal-safe calls are allowed. The C library is not told, so its record of the thread id is the
-/// parent's.
-pub(crate) unsafe fn fork() -> Result<libc::pid_t, Errno> {
-    // SAFETY: by the caller's word.
-    unsafe { clone(libc::SIGCHLD) }
-}
-
-/// Forks a child whose parent is the caller's own parent, so that the launcher reaps the daemon.
-///
-/// # Safety
-///
-/// As for [`fork`].
-pub(crate) unsafe fn fork_sibling() -> Result<libc::pid_t, Errno> {
-    // SAFETY: by the caller's word.
-    unsafe { clone(libc::CLONE_PARENT | libc::SIGCHLD) }
-}
-
-unsafe fn clone(flags: libc::c_int) -> Result<libc::pid_t, Errno> {
-    // SAFETY: without CLONE_VM this is a fork; no stack, tid or TLS pointer is passed.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0, 0, 0, 0) };
-    #[expect(clippy::cast_possible_truncation, reason = "the kernel's pids fit an int")]
-    Errno::result(pid as libc::pid_t)
 }
 
 /// Closes every descriptor from `first` on. Async-signal-safe.
@@ -400,6 +382,11 @@ pub(crate) fn start_time(pid: i32) -> Option<SystemTime> {
     SystemTime::now().checked_sub(age)
 }
 
+/// Whether the kernel, and whatever filters its calls, has pidfds.
+fn has_pidfds() -> bool {
+    matches!(Process::open(std::process::id().cast_signed()), Ok(Some(Process { pidfd: Some(_), .. })))
+}
+
 /// A process that stays the same one even when its pid is used again.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -409,6 +396,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// The process that `pidfd` is about.
+    pub(crate) fn of(pid: i32, pidfd: OwnedFd) -> Self {
+        Self { pid, pidfd: Some(pidfd) }
+    }
+
     /// `None` when there is no such process.
     pub(crate) fn open(pid: i32) -> nix::Result<Option<Self>> {
         // SAFETY: the call touches no memory.

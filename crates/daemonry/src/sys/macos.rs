@@ -13,10 +13,14 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType};
 use nix::sys::stat::Mode;
 
 use super::{Holder, poll, retry};
 use crate::error::Exit;
+
+mod ids;
+pub(crate) use ids::*;
 
 /// How a directory is opened that is only a starting point for names in it.
 pub(crate) const OPEN_DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
@@ -84,6 +88,13 @@ pub(crate) fn pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
+/// A stream socket, closed on exec.
+pub(crate) fn socket(family: AddressFamily) -> nix::Result<OwnedFd> {
+    let socket = nix::sys::socket::socket(family, SockType::Stream, SockFlag::empty(), None)?;
+    nix::fcntl::fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    Ok(socket)
+}
+
 /// An empty append-only file without a name.
 pub(crate) fn memory_file() -> nix::Result<OwnedFd> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -126,6 +137,68 @@ pub(crate) unsafe fn fork() -> Result<libc::pid_t, Errno> {
 /// As for `fork`: in the child only async-signal-safe calls are allowed.
 pub(crate) unsafe fn fork_sibling() -> Result<libc::pid_t, Errno> {
     Err(Errno::ENOSYS)
+}
+
+/// What a child in shared memory would start with.
+pub(crate) type Entry = extern "C" fn(*mut libc::c_void) -> libc::c_int;
+
+/// Nobody can fork into the launcher's own memory here: vfork(2) shares the stack, too.
+pub(crate) enum Ground {}
+
+impl Ground {
+    #[expect(clippy::unnecessary_wraps, reason = "it fails on other platforms")]
+    pub(crate) fn new() -> nix::Result<Option<Self>> {
+        Ok(None)
+    }
+
+    pub(crate) unsafe fn fork_leader(&self, _entry: Entry, _argument: *mut libc::c_void) -> Result<libc::pid_t, Errno> {
+        match *self {}
+    }
+
+    pub(crate) unsafe fn fork_daemon(
+        &self,
+        _sibling: bool,
+        _entry: Entry,
+        _argument: *mut libc::c_void,
+    ) -> Result<libc::pid_t, Errno> {
+        match *self {}
+    }
+
+    pub(crate) fn refuse(&self, _errno: Errno) {
+        match *self {}
+    }
+
+    pub(crate) fn refusal(&self) -> Option<Errno> {
+        match *self {}
+    }
+
+    pub(crate) fn leader(&self) -> Option<i32> {
+        match *self {}
+    }
+
+    pub(crate) fn take_daemon(&self) -> Option<OwnedFd> {
+        match *self {}
+    }
+
+    pub(crate) fn clear(&self) {
+        match *self {}
+    }
+}
+
+/// Whether the kernel means that it does not have the call.
+pub(crate) fn is_refusal(errno: Errno) -> bool {
+    errno == Errno::ENOSYS
+}
+
+/// Nothing here changes whether other processes may look into this one.
+pub(crate) struct Dumpable;
+
+impl Dumpable {
+    pub(crate) fn now() -> Self {
+        Self
+    }
+
+    pub(crate) fn restore(&self) {}
 }
 
 /// Closes every descriptor from `first` on. Async-signal-safe: libproc's functions are bare system calls.
@@ -412,6 +485,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
+    /// Nobody has a descriptor of a process here.
+    pub(crate) fn of(pid: i32, _pidfd: OwnedFd) -> Self {
+        Self { pid, queue: None }
+    }
+
     /// `None` when there is no such process.
     pub(crate) fn open(pid: i32) -> nix::Result<Option<Self>> {
         // 0 is the kernel, and negative numbers are groups to kill(2).

@@ -13,10 +13,11 @@ pub(crate) use macos::*;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 compile_error!("daemonry runs on Linux and macOS");
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::FcntlArg;
 use nix::poll::{PollFd, PollTimeout};
 use nix::sys::stat::Mode;
 
@@ -69,6 +70,22 @@ pub(crate) fn deadline_after(limit: Duration) -> Instant {
 /// Permission bits as the kernel takes them.
 pub(crate) fn file_mode(bits: u32) -> Mode {
     Mode::from_bits_truncate((bits & 0o7777) as libc::mode_t)
+}
+
+/// A second descriptor, closed on exec, of what an open number means; `EBADF` when it is not open.
+pub(crate) fn duplicate_number(number: RawFd) -> nix::Result<OwnedFd> {
+    if number < 0 {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: a number that is not open is told by the kernel; nothing else is done with it.
+    duplicate_above(unsafe { BorrowedFd::borrow_raw(number) }, 0)
+}
+
+/// A second descriptor, closed on exec, with the lowest free number from `floor` on.
+pub(crate) fn duplicate_above(source: BorrowedFd<'_>, floor: RawFd) -> nix::Result<OwnedFd> {
+    let duplicate = nix::fcntl::fcntl(source, FcntlArg::F_DUPFD_CLOEXEC(floor))?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
 }
 
 /// The device and inode of an open file: what it is, whatever its name.

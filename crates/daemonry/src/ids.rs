@@ -1,0 +1,174 @@
+//! Who the daemon is to be: users and groups, looked up and checked before anything is forked.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::unistd::{Gid, Group, Uid, User};
+
+use crate::error::{Error, Result, Step};
+use crate::sys;
+
+/// A user or a group, by name or number. A name of digits alone that the database does not have is a number, as for chown(1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// As the database spells it.
+    Name(String),
+    /// Its number.
+    Id(u32),
+}
+
+/// The ids that a daemon is to have: real, effective and saved alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ids {
+    /// The user.
+    pub uid: u32,
+    /// The primary group.
+    pub gid: u32,
+    /// All supplementary groups, in ascending order.
+    pub groups: Vec<u32>,
+}
+
+/// What the database tells of a user that a daemon is to run as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its ids.
+    pub ids: Ids,
+    /// Its name, if the database has it.
+    pub name: Option<String>,
+    /// Its home directory; `/` if the database does not have it.
+    pub home: PathBuf,
+    /// Its login shell; `/bin/sh` if the database does not have it.
+    pub shell: PathBuf,
+}
+
+impl Account {
+    /// Looks up who `user` is, with `group` instead of its primary group and `groups` instead of the supplementary ones that
+    /// the database gives it, where they are given. Without `user` it is the caller, with no supplementary group but those
+    /// given.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownUser`]; [`Error::System`] with [`Step::LookUpUser`] when the database cannot be asked.
+    pub fn look_up(user: Option<&Who>, group: Option<&Who>, groups: Option<&[Who]>) -> Result<Self> {
+        let (uid, entry) = match user {
+            Some(who) => find_user(who)?,
+            None => (nix::unistd::geteuid(), User::from_uid(nix::unistd::geteuid()).map_err(failed)?),
+        };
+        let gid = match (group, &entry) {
+            (Some(group), _) => find_group(group)?,
+            (None, Some(entry)) => entry.gid,
+            (None, None) => return Err(Error::UnknownUser { kind: "user", name: uid.to_string(), needs_group: true }),
+        };
+        let mut groups: Vec<u32> = match (groups, &entry) {
+            (Some(groups), _) => {
+                groups.iter().map(|group| find_group(group).map(Gid::as_raw)).collect::<Result<Vec<_>>>()?
+            }
+            (None, Some(entry)) if user.is_some() => {
+                let name = CString::new(entry.name.as_str()).map_err(|_| failed(Errno::EINVAL))?;
+                sys::groups_of(&name, gid.as_raw()).map_err(failed)?
+            }
+            (None, _) => Vec::new(),
+        };
+        groups.sort_unstable();
+        groups.dedup();
+        let ids = Ids { uid: uid.as_raw(), gid: gid.as_raw(), groups };
+        Ok(match entry {
+            Some(User { name, dir, shell, .. }) => Self { ids, name: Some(name), home: dir, shell },
+            None => Self { ids, name: None, home: "/".into(), shell: "/bin/sh".into() },
+        })
+    }
+}
+
+impl Ids {
+    /// Whether the calling process has exactly these ids.
+    pub(crate) fn are_own(&self) -> Result<bool> {
+        let (uids, gids) = sys::own_ids().map_err(failed)?;
+        let mut groups: Vec<u32> =
+            sys::own_groups().map_err(failed)?.into_iter().filter(|group| *group != self.gid).collect();
+        groups.sort_unstable();
+        // The kernel may count the primary group in or not: it makes no difference to what may be done.
+        let wanted = self.groups.iter().copied().filter(|group| *group != self.gid);
+        Ok(uids.iter().all(|uid| *uid == self.uid) && gids.iter().all(|gid| *gid == self.gid) && wanted.eq(groups))
+    }
+
+    /// Fails where the calling process may not take these ids.
+    pub(crate) fn check_privilege(&self) -> Result<()> {
+        let (uids, gids) = sys::own_ids().map_err(failed)?;
+        let (any_user, any_group) = sys::may_set_ids();
+        let refused = |step| Err(Error::system(step, Errno::EPERM));
+        if !any_user && uids.iter().any(|uid| *uid != self.uid) {
+            return refused(Step::SetUid);
+        }
+        if !any_group && gids.iter().any(|gid| *gid != self.gid) {
+            return refused(Step::SetGid);
+        }
+        if any_group { Ok(()) } else { refused(Step::SetGroups) }
+    }
+}
+
+fn find_user(who: &Who) -> Result<(Uid, Option<User>)> {
+    let by_id = |id| User::from_uid(Uid::from_raw(id)).map(|entry| (Uid::from_raw(id), entry)).map_err(failed);
+    match who {
+        Who::Id(id) => by_id(*id),
+        Who::Name(name) => match (User::from_name(name).map_err(failed)?, number(name)) {
+            (Some(entry), _) => Ok((entry.uid, Some(entry))),
+            (None, Some(id)) => by_id(id),
+            (None, None) => Err(Error::UnknownUser { kind: "user", name: name.clone(), needs_group: false }),
+        },
+    }
+}
+
+fn find_group(who: &Who) -> Result<Gid> {
+    match who {
+        Who::Id(id) => Ok(Gid::from_raw(*id)),
+        Who::Name(name) => match (Group::from_name(name).map_err(failed)?, number(name)) {
+            (Some(group), _) => Ok(group.gid),
+            (None, Some(id)) => Ok(Gid::from_raw(id)),
+            (None, None) => Err(Error::UnknownUser { kind: "group", name: name.clone(), needs_group: false }),
+        },
+    }
+}
+
+/// The highest number means "leave as it is" to the system calls, so nobody can have it.
+fn number(name: &str) -> Option<u32> {
+    name.bytes().all(|byte| byte.is_ascii_digit()).then(|| name.parse().ok())?.filter(|id| *id != u32::MAX)
+}
+
+fn failed(errno: Errno) -> Error {
+    Error::system(Step::LookUpUser, errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_found_by_name_and_by_number_with_its_groups() {
+        let root = Account::look_up(Some(&Who::Name("root".into())), None, None).expect("root is everywhere");
+        assert_eq!((root.ids.uid, root.ids.gid, root.name.as_deref()), (0, 0, Some("root")));
+        assert!(root.ids.groups.contains(&0));
+        assert_eq!(Account::look_up(Some(&Who::Id(0)), None, None).expect("root is everywhere"), root);
+        assert_eq!(Account::look_up(Some(&Who::Name("0".into())), None, None).expect("root is everywhere"), root);
+    }
+
+    #[test]
+    fn given_groups_replace_the_users_own() {
+        let groups = [Who::Id(9), Who::Id(4), Who::Id(9)];
+        let account = Account::look_up(Some(&Who::Id(0)), Some(&Who::Id(7)), Some(&groups)).expect("numbers do");
+        assert_eq!(account.ids, Ids { uid: 0, gid: 7, groups: vec![4, 9] });
+    }
+
+    #[test]
+    fn who_is_not_there_is_named() {
+        let unknown = |user: Option<Who>, group: Option<Who>| {
+            Account::look_up(user.as_ref(), group.as_ref(), None).expect_err("nobody is called so").to_string()
+        };
+        assert_eq!(unknown(Some(Who::Name("no-such".into())), None), "there is no user \"no-such\"");
+        assert_eq!(unknown(None, Some(Who::Name("no-such".into()))), "there is no group \"no-such\"");
+        assert_eq!(
+            unknown(Some(Who::Id(3_999_999_999)), None),
+            "the user database does not have user 3999999999, so its group must be given, too"
+        );
+    }
+}

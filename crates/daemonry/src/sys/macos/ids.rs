@@ -1,0 +1,140 @@
+//! User and group ids, limits and priorities: what daemon(7) and its kin set right before exec.
+
+use std::ffi::CStr;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::stat::Mode;
+
+use crate::ids::Ids;
+
+/// The type that resources have.
+pub(crate) type ResourceNumber = libc::c_int;
+
+/// The resources of setrlimit(2).
+pub(crate) const RESOURCES: &[(&str, ResourceNumber)] = &[
+    ("as", libc::RLIMIT_AS),
+    ("core", libc::RLIMIT_CORE),
+    ("cpu", libc::RLIMIT_CPU),
+    ("data", libc::RLIMIT_DATA),
+    ("fsize", libc::RLIMIT_FSIZE),
+    ("memlock", libc::RLIMIT_MEMLOCK),
+    ("nofile", libc::RLIMIT_NOFILE),
+    ("nproc", libc::RLIMIT_NPROC),
+    ("rss", libc::RLIMIT_RSS),
+    ("stack", libc::RLIMIT_STACK),
+];
+
+/// The present limits of the calling process.
+pub(crate) fn limit(resource: ResourceNumber) -> nix::Result<libc::rlimit> {
+    let mut present = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure outlives the call.
+    Errno::result(unsafe { libc::getrlimit(resource, &raw mut present) })?;
+    Ok(present)
+}
+
+/// Sets a limit of the calling process. Async-signal-safe.
+pub(crate) fn set_limit(resource: ResourceNumber, limit: &libc::rlimit) -> Result<(), Errno> {
+    // SAFETY: the structure outlives the call.
+    Errno::result(unsafe { libc::setrlimit(resource, &raw const *limit) }).map(drop)
+}
+
+/// A number that a limit can have.
+pub(crate) fn finite(limit: u64) -> libc::rlim_t {
+    limit.min(libc::RLIM_INFINITY)
+}
+
+/// Whether there are OOM scores and the no-new-privileges flag.
+pub(crate) const HAS_OOM_SCORE: bool = false;
+/// As above.
+pub(crate) const HAS_NO_NEW_PRIVILEGES: bool = false;
+
+/// Real and effective user ids (the saved ones are not told), then the same of the group.
+pub(crate) fn own_ids() -> nix::Result<([u32; 2], [u32; 2])> {
+    use nix::unistd::{getegid, geteuid, getgid, getuid};
+    Ok(([getuid().as_raw(), geteuid().as_raw()], [getgid().as_raw(), getegid().as_raw()]))
+}
+
+/// The supplementary groups of the calling process.
+pub(crate) fn own_groups() -> nix::Result<Vec<u32>> {
+    let mut groups = vec![0; 64];
+    let room = libc::c_int::try_from(groups.len()).unwrap_or(0);
+    // SAFETY: at most as many numbers are written as there is room for.
+    let count = Errno::result(unsafe { libc::getgroups(room, groups.as_mut_ptr()) })?;
+    groups.truncate(usize::try_from(count).unwrap_or(0));
+    Ok(groups)
+}
+
+/// The groups that the database gives a user, `gid` among them; as many as setgroups(2) takes.
+pub(crate) fn groups_of(user: &CStr, gid: u32) -> nix::Result<Vec<u32>> {
+    const MOST: usize = 16;
+    let mut groups = [0_i32; MOST];
+    let mut count = libc::c_int::try_from(MOST).unwrap_or(0);
+    let gid = libc::c_int::try_from(gid).map_err(|_| Errno::EINVAL)?;
+    // With more groups than room it returns -1 and has filled all of it.
+    // SAFETY: at most as many numbers are written as there is room for.
+    unsafe { libc::getgrouplist(user.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count) };
+    let count = usize::try_from(count).unwrap_or(0).min(MOST);
+    Ok(groups.iter().take(count).map(|group| group.cast_unsigned()).collect())
+}
+
+/// Whether the calling process may take any user id, and any group id.
+pub(crate) fn may_set_ids() -> (bool, bool) {
+    let is_root = nix::unistd::geteuid().is_root();
+    (is_root, is_root)
+}
+
+/// Takes exactly these supplementary groups.
+pub(crate) fn set_groups(groups: &[libc::gid_t]) -> Result<(), Errno> {
+    let count = libc::c_int::try_from(groups.len()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: as many numbers are read as there are.
+    Errno::result(unsafe { libc::setgroups(count, groups.as_ptr()) }).map(drop)
+}
+
+/// Sets the real, effective and saved group id, for root.
+pub(crate) fn set_gid(gid: libc::gid_t) -> Result<(), Errno> {
+    // SAFETY: changing ids touches no memory.
+    Errno::result(unsafe { libc::setgid(gid) }).map(drop)
+}
+
+/// Sets the real, effective and saved user id, for root.
+pub(crate) fn set_uid(uid: libc::uid_t) -> Result<(), Errno> {
+    // SAFETY: changing ids touches no memory.
+    Errno::result(unsafe { libc::setuid(uid) }).map(drop)
+}
+
+/// Whether the calling process has these ids. The groups are not compared: the kernel counts the effective one among them.
+pub(crate) fn has_ids(ids: &Ids, _found: &mut [libc::gid_t]) -> bool {
+    own_ids().is_ok_and(|(user, group)| user == [ids.uid; 2] && group == [ids.gid; 2])
+}
+
+/// Whether the calling process can still become root.
+pub(crate) fn can_become_root() -> bool {
+    // SAFETY: changing ids touches no memory.
+    unsafe { libc::setuid(0) == 0 || libc::seteuid(0) == 0 }
+}
+
+/// There are none; plans that ask for one are refused.
+pub(crate) fn set_oom_score(_adjustment: &CStr) -> Result<(), Errno> {
+    Err(Errno::ENOSYS)
+}
+
+/// There is no such flag; plans that ask for it are refused.
+pub(crate) fn forbid_new_privileges() -> Result<(), Errno> {
+    Err(Errno::ENOSYS)
+}
+
+/// Gives a socket in the file system its mode and owner, and follows no link that somebody puts in its place.
+pub(crate) fn arrange_socket(path: &Path, mode: Mode, owner: Option<&Ids>) -> nix::Result<()> {
+    use nix::fcntl::{AT_FDCWD, AtFlags};
+    use nix::sys::stat::{FchmodatFlags, fchmodat};
+    use nix::unistd::{Gid, Uid, fchownat};
+    fchmodat(AT_FDCWD, path, mode, FchmodatFlags::NoFollowSymlink)?;
+    match owner {
+        Some(Ids { uid, gid, .. }) => {
+            let (user, group) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
+            fchownat(AT_FDCWD, path, Some(user), Some(group), AtFlags::AT_SYMLINK_NOFOLLOW)
+        }
+        None => Ok(()),
+    }
+}
