@@ -67,6 +67,9 @@ export declare function createAbort(): Abort | Failure
 /** Ends the process by `signal` with its default action. */
 export declare function dieOfSignal(signal: number): void
 
+/** Where the socket behind a descriptor listens. */
+export declare function endpoint(name: string, descriptor: number): NativeEndpoint
+
 /** Ends the process at once, without exit handlers. */
 export declare function exitNow(code: number): void
 
@@ -84,6 +87,12 @@ export interface Failure {
   syscall?: string
   /** The file that it was about. */
   path?: string
+  /** The address that could not be bound. */
+  address?: string
+  /** Its port. */
+  port?: number
+  /** The resource whose limit could not be set. */
+  resource?: string
   /** The process that it was about. */
   pid?: number
   /** The code that the daemon exited with. */
@@ -118,6 +127,22 @@ export interface LaunchRequest {
   workingDirectory?: string
   /** File mode creation mask. */
   umask: number
+  /** Sockets to hand over. */
+  listeners: Array<NativeListener>
+  /** Who it is to be. */
+  ids?: NativeIds
+  /** Resource limits. */
+  limits: Array<NativeLimit>
+  /** Niceness. */
+  nice?: number
+  /** OOM score adjustment. */
+  oomScore?: number
+  /** Nothing that it executes gains privileges. */
+  noNewPrivileges: boolean
+  /** A file that it must be able to read. */
+  mustRead?: string
+  /** Fork by copying. */
+  copies: boolean
   /** The pidfile to hold. */
   pidFile?: string
   /** What to leave on record. */
@@ -134,6 +159,76 @@ export interface LaunchRequest {
   launcherLeaves: boolean
   /** What the daemon is to know. */
   note: string
+}
+
+/** Binds a socket for this process itself and returns its descriptor. */
+export declare function listen(listener: NativeListener): number | Failure
+
+/** Looks up a user, with another group or other supplementary groups. */
+export declare function lookUpUser(user?: string | number | undefined | null, group?: string | number | undefined | null, groups?: Array<string | number> | undefined | null): NativeAccount | Failure
+
+/** Who a daemon is to be, and what the database tells of that user. */
+export interface NativeAccount {
+  /** Its ids. */
+  ids: NativeIds
+  /** Its name. */
+  name?: string
+  /** Its home directory. */
+  home: string
+  /** Its shell. */
+  shell: string
+}
+
+/** Where a socket listens: an address and a port, a path, or none of both. */
+export interface NativeEndpoint {
+  /** Its name. */
+  name: string
+  /** The IP address. */
+  address?: string
+  /** The TCP port. */
+  port?: number
+  /** The path of a Unix socket. */
+  path?: string
+}
+
+/** Who a daemon is to be. */
+export interface NativeIds {
+  /** The user. */
+  uid: number
+  /** The primary group. */
+  gid: number
+  /** All supplementary groups. */
+  groups: Array<number>
+}
+
+/** A resource limit; negative numbers mean none. */
+export interface NativeLimit {
+  /** The resource's name. */
+  resource: string
+  /** What is enforced. */
+  soft?: number
+  /** What that can be raised to. */
+  hard?: number
+}
+
+/** A socket to hand to the daemon: an open descriptor, a path or a port. */
+export interface NativeListener {
+  /** Its name. */
+  name: string
+  /** An open descriptor. */
+  descriptor?: number
+  /** The path of a Unix socket. */
+  path?: string
+  /** Its mode. */
+  mode?: number
+  /** Where the port is bound. */
+  host?: string
+  /** A TCP port. */
+  port?: number
+  /** No IPv4 connections. */
+  ipv6Only?: boolean
+  /** How many connections wait. */
+  backlog?: number
 }
 
 /** What a start leaves on record. */
@@ -180,6 +275,9 @@ export interface PidFileStatus {
 /** Opens a log again and puts it in the place of the descriptors. */
 export declare function reopenLog(path: string, mode: number, descriptors: Array<number>): Failure | null
 
+/** The names of every resource that the platform limits. */
+export declare function resources(): Array<string>
+
 /** Sends a signal to the daemon of a pidfile and returns the pid that got it. */
 export declare function signalDaemon(path: string, signal: number): number | Failure
 
@@ -191,6 +289,8 @@ export interface Started {
   pid: number
   /** What it wrote to a captured stderr while it started. */
   stderr: string
+  /** Where its sockets listen. */
+  listeners: Array<NativeEndpoint>
 }
 
 /** The variable that carries the marker. */
@@ -209,6 +309,9 @@ export interface StopOutcome {
   /** The pid that it had. */
   pid?: number
 }
+
+/** Takes descriptors that were handed over: no program that this one executes gets them. False where one is not a socket. */
+export declare function takeSockets(first: number, count: number): boolean
 
 /** Writes the record of this process, which holds the pidfile. */
 export declare function writeRecord(record: NativeRecord): Failure | null

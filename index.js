@@ -773,7 +773,7 @@ if (
   }
 }
 
-const { Abort, DaemonStart, NativePidFile, acquirePidFile, adopt, armSignal, createAbort, dieOfSignal, exitNow, launch, launchAside, pidFileStatus, reopenLog, signalDaemon, startVariable, steps, stopDaemon, writeRecord } = nativeBinding
+const { Abort, DaemonStart, NativePidFile, acquirePidFile, adopt, armSignal, createAbort, dieOfSignal, endpoint, exitNow, launch, launchAside, listen, lookUpUser, pidFileStatus, reopenLog, resources, signalDaemon, startVariable, steps, stopDaemon, takeSockets, writeRecord } = nativeBinding
 export { Abort }
 export { DaemonStart }
 export { NativePidFile }
@@ -782,14 +782,19 @@ export { adopt }
 export { armSignal }
 export { createAbort }
 export { dieOfSignal }
+export { endpoint }
 export { exitNow }
 export { launch }
 export { launchAside }
+export { listen }
+export { lookUpUser }
 export { pidFileStatus }
 export { reopenLog }
+export { resources }
 export { signalDaemon }
 export { startVariable }
 export { steps }
 export { stopDaemon }
+export { takeSockets }
 export { writeRecord }
 export const __napiBindingTarget = __napiLoadedBindingTarget

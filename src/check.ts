@@ -23,6 +23,11 @@ export function mode(option: string, value: unknown, fallback: number): number {
   throw invalid(option, 'an integer from 0 to 0o777', value);
 }
 
+export function integer(option: string, value: unknown, least: number, most: number): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most) return value;
+  throw invalid(option, `an integer from ${least} to ${most}`, value);
+}
+
 export function boolean(option: string, value: unknown, fallback: boolean): boolean {
   if (value === undefined) return fallback;
   if (typeof value === 'boolean') return value;

@@ -3,21 +3,28 @@ import type { DaemonStart, NativePidFile } from '../index.js';
 import type { Server } from 'node:net';
 import { Idleness, type Hold } from './idle.js';
 import { Logs } from './logs.js';
+import type { OwnSocket } from './listeners.js';
 import { failureError } from './native.js';
 import type { ReopenableLog } from './options.js';
-import { updateRecord, type RecordChanges } from './record.js';
+import type { OwnRecord, RecordChanges } from './record.js';
 import { Reload } from './reload.js';
 import { drain, holdWhileConnected, onUnixSocket } from './server.js';
 import { Termination } from './termination.js';
 
-/** The running daemon, as it sees itself. */
-export interface Daemon extends AsyncDisposable {
+/** The running daemon, as it sees itself. `Sockets` are the names of the option `listen`. */
+export interface Daemon<Sockets extends string = string> extends AsyncDisposable {
   /** This process's id. */
   readonly pid: number;
   /** `'daemon'`, or `'foreground'` where the process was told, or has, to stay what it is. */
   readonly mode: 'daemon' | 'foreground';
   /** The pidfile that it holds. */
   readonly pidFile: string | undefined;
+  /**
+   * The sockets of the option `listen`: descriptors that listen already.
+   * @example
+   * server.listen({ fd: daemon.listeners.http });
+   */
+  readonly listeners: { readonly [Name in Sockets]: number };
   /**
    * Aborted when the daemon is asked to stop. Reading it opts in: SIGTERM and SIGINT no longer end the process at once, and
    * the program has `stopTimeout` to wind down. It exits when the {@link Daemon.onStop} handlers are done; where there are
@@ -77,8 +84,9 @@ export interface DaemonParts {
   /** The start that was taken over, in a daemon. */
   readonly start: DaemonStart | undefined;
   readonly pidFile: NativePidFile | undefined;
-  /** Where the record is that it keeps up to date. */
-  readonly recordFile: string | undefined;
+  readonly listeners: ReadonlyMap<string, OwnSocket>;
+  /** The record that it keeps up to date. */
+  readonly record: OwnRecord | undefined;
   readonly logs: readonly ReopenableLog[];
   readonly stopTimeout: number;
   readonly idleTimeout: number | undefined;
@@ -91,6 +99,7 @@ export class DaemonHandle implements Daemon {
   readonly pid = process.pid;
   readonly mode: Daemon['mode'];
   readonly pidFile: string | undefined;
+  readonly listeners: Readonly<Record<string, number>>;
   readonly #parts: DaemonParts;
   readonly #termination: Termination;
   readonly #idleness: Idleness;
@@ -101,6 +110,8 @@ export class DaemonHandle implements Daemon {
     const { mode, start, pidFile, logs, stopTimeout, idleTimeout } = parts;
     this.mode = mode;
     this.pidFile = pidFile?.path;
+    const sockets = [...parts.listeners];
+    this.listeners = Object.freeze(Object.fromEntries(sockets.map(([name, { descriptor }]) => [name, descriptor])));
     this.#parts = parts;
     this.#termination = new Termination(mode, pidFile, stopTimeout);
     const onIdle = (timeout: number) => {
@@ -111,7 +122,10 @@ export class DaemonHandle implements Daemon {
     this.#logs = new Logs(logs, (problem) => this.#record({ problem }));
     this.#reload = new Reload(mode, this.#logs);
     pidFile?.guard();
-    process.on('exit', (code) => start?.exiting(code));
+    process.on('exit', (code) => {
+      for (const [, { file }] of sockets) file?.remove();
+      start?.exiting(code);
+    });
     (globalThis as { [key]?: Daemon })[key] = this;
   }
 
@@ -147,7 +161,7 @@ export class DaemonHandle implements Daemon {
       throw new TypeError('a server must be a net.Server');
     holdWhileConnected(server, () => this.hold());
     onUnixSocket(server, (socket) => this.#record({ socket }));
-    this.onStop(() => drain(server));
+    this.onStop(() => drain(server, [...this.#parts.listeners.values()]));
   }
 
   stop(): Promise<void> {
@@ -181,9 +195,8 @@ export class DaemonHandle implements Daemon {
 
   /** A record that cannot be written is no reason to die; whoever reads the log learns of it. */
   #record(changes: RecordChanges): void {
-    if (this.#parts.recordFile === undefined) return;
     try {
-      updateRecord(this.#parts.recordFile, changes);
+      this.#parts.record?.change(changes);
     } catch (error) {
       process.stderr.write(`${(error as Error).message}\n`);
     }

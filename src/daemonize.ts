@@ -6,11 +6,21 @@ import { currentDaemon, DaemonHandle, type Daemon, type DaemonParts } from './da
 import { isDaemonsWorker, markDaemon, modeVariable } from './environment.js';
 import { daemonError, invalidOption, isDaemonError, printsAsSentence } from './errors.js';
 import { launch } from './launcher.js';
+import { openListeners } from './listeners.js';
 import { takeStart, worksFor } from './marker.js';
 import { failureError, isFailure, native, nativeOfMainThread } from './native.js';
 import { defaults, resolveOptions, type DaemonizeOptions, type ResolvedOptions } from './options.js';
+import { staysInSystemPlaces } from './places.js';
 import { describeFailure, reasonOf } from './reasons.js';
-import { fullRecord, isOfAnotherVersion, nativeRecord, readRecord, updateRecord, type FullRecord } from './record.js';
+import {
+  fullRecord,
+  isOfAnotherVersion,
+  nativeRecord,
+  readRecord,
+  recordOfOwn,
+  wordsOfOwn,
+  type FullRecord,
+} from './record.js';
 import type { Note } from './spawn.js';
 
 /**
@@ -34,7 +44,10 @@ import type { Note } from './spawn.js';
  * {@link SystemCallError} for a working directory or a conventional place that cannot be used; uncaught, each prints as one
  * sentence
  */
-export function daemonize(options: DaemonizeOptions, main: (daemon: Daemon) => unknown): void;
+export function daemonize<Sockets extends string = never>(
+  options: DaemonizeOptions<Sockets>,
+  main: (daemon: Daemon<Sockets>) => unknown,
+): void;
 /**
  * Makes this program a daemon: returns only in the daemon, with its handle. A second call returns the same handle.
  *
@@ -46,7 +59,7 @@ export function daemonize(options: DaemonizeOptions, main: (daemon: Daemon) => u
  *
  * @throws a {@link DaemonError} when the daemon does not come up; uncaught, it prints as one sentence
  */
-export function daemonize(options?: DaemonizeOptions): Daemon;
+export function daemonize<Sockets extends string = never>(options?: DaemonizeOptions<Sockets>): Daemon<Sockets>;
 export function daemonize(options?: DaemonizeOptions, main?: (daemon: Daemon) => unknown): Daemon | void {
   try {
     return begin(options, main);
@@ -80,11 +93,13 @@ function begin(options: DaemonizeOptions = {}, main?: (daemon: Daemon) => unknow
 function adopt(start: DaemonStart, options: DaemonizeOptions, resolved: ResolvedOptions): DaemonHandle {
   const note = JSON.parse(start.note) as Note;
   markDaemon();
+  if (note.systemName !== undefined) staysInSystemPlaces(note.systemName);
   const daemon = new DaemonHandle({
     mode: 'daemon',
     start,
     ...ownPart(resolved),
     ...holdPidFile(start, note, options, resolved),
+    listeners: takeListeners(start, note, resolved),
   });
   try {
     // Else it was changed to before exec.
@@ -102,18 +117,29 @@ function adopt(start: DaemonStart, options: DaemonizeOptions, resolved: Resolved
   return daemon;
 }
 
+/** The sockets that it was handed; those that it asks for itself are bound now. */
+function takeListeners(start: DaemonStart, note: Note, resolved: ResolvedOptions): DaemonParts['listeners'] {
+  try {
+    return openListeners(resolved.listen, note.sockets);
+  } catch (error) {
+    start.failed((error as Error).message);
+    throw error;
+  }
+}
+
 /** What the daemon was handed by its launcher; of a `spawnDaemon` that named no pidfile, what it asks for itself. */
 function holdPidFile(start: DaemonStart, note: Note, options: DaemonizeOptions, resolved: ResolvedOptions): Held {
   const pidFile = start.pidFile() ?? undefined;
-  const { logs, recordFile } = note;
+  const { logs, recordFile, wordsFile } = note;
+  const record = recordFile === undefined ? wordsFile && wordsOfOwn(wordsFile) : recordOfOwn(recordFile);
   try {
-    if (note.startedBy === 'daemonize') return { pidFile, recordFile, logs };
+    if (note.startedBy === 'daemonize') return { pidFile, record: record || undefined, logs };
     if (pidFile === undefined) return { ...claimPidFile(resolved, resolved.pidFile, 'daemonize'), logs };
     const own = options.name ?? options.pidFile;
     // Two pidfiles for one daemon would let a second one start.
     if (own === undefined || resolved.pidFile === pidFile.path) {
       if (recordFile !== undefined && resolved.version !== undefined) nameVersion(recordFile, resolved.version);
-      return { pidFile, recordFile, logs };
+      return { pidFile, record: record || undefined, logs };
     }
     throw invalidOption(
       `this program calls itself ${own} (pidfile ${resolved.pidFile}), but was started with the pidfile ${pidFile.path}: start it by the same name`,
@@ -126,19 +152,19 @@ function holdPidFile(start: DaemonStart, note: Note, options: DaemonizeOptions, 
 
 /** A program knows its version also where whoever started it named none. */
 function nameVersion(recordFile: string, version: string): void {
-  if (readRecord(recordFile)?.version === undefined) updateRecord(recordFile, { version });
+  if (readRecord(recordFile)?.version === undefined) recordOfOwn(recordFile).change({ version });
 }
 
-type Held = Pick<DaemonParts, 'pidFile' | 'recordFile' | 'logs'>;
+type Held = Pick<DaemonParts, 'pidFile' | 'record' | 'logs'>;
 
 /** Locks the pidfile for this process itself, and keeps the record of a named daemon. */
 function claimPidFile(
   options: ResolvedOptions,
   path: string | undefined,
   startedBy: FullRecord['startedBy'],
-): Pick<Held, 'pidFile' | 'recordFile'> {
+): Pick<Held, 'pidFile' | 'record'> {
   options.prepare();
-  if (path === undefined) return { pidFile: undefined, recordFile: undefined };
+  if (path === undefined) return { pidFile: undefined, record: undefined };
   // A process that is the daemon itself cannot reuse another.
   const mustReplace = options.ifRunning === 'replace' || (options.ifRunning === 'reuse' && isOfAnotherVersion(options));
   const replaceWithin = mustReplace ? 2 * options.startTimeout : undefined;
@@ -154,7 +180,7 @@ function claimPidFile(
         );
   const pidFile = native().acquirePidFile(path, defaults.pidFileMode, replaceWithin, record);
   if (isFailure(pidFile)) throw failureError(pidFile, describeFailure(pidFile, options, false));
-  return { pidFile, recordFile };
+  return { pidFile, record: recordFile === undefined ? undefined : recordOfOwn(recordFile) };
 }
 
 /** What a handle takes from the options. */
@@ -180,7 +206,15 @@ function afterATurn(callback: () => void): void {
 
 function stayInForeground(path: string | undefined, options: ResolvedOptions): DaemonHandle {
   const claimed = claimPidFile(options, path, 'supervisor');
-  const daemon = new DaemonHandle({ mode: 'foreground', start: undefined, ...ownPart(options), ...claimed, logs: [] });
+  const listeners = openListeners(options.listen, []);
+  const daemon = new DaemonHandle({
+    mode: 'foreground',
+    start: undefined,
+    ...ownPart(options),
+    ...claimed,
+    listeners,
+    logs: [],
+  });
   afterATurn(() => daemon.started());
   return daemon;
 }

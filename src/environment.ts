@@ -13,6 +13,7 @@ const ofOneProcess = [
   'LISTEN_PID',
   'LISTEN_FDS',
   'LISTEN_FDNAMES',
+  'LISTEN_PIDFDID',
   'INVOCATION_ID',
   'JOURNAL_STREAM',
   'SYSTEMD_EXEC_PID',
@@ -20,6 +21,10 @@ const ofOneProcess = [
   'PIDFILE',
   'MANAGERPID',
   'FDSTORE',
+  // Of the shell that the launcher was started in.
+  '_',
+  'OLDPWD',
+  'PWD',
 ];
 
 /** Left in a daemon's environment: it names the daemon and its script, for {@link isDaemonsWorker}. */
@@ -28,18 +33,24 @@ export const daemonVariable = 'DAEMONRY_DAEMON';
 /** Decides the mode before everything else: for tests, debuggers and units. */
 export const modeVariable = 'DAEMONRY_MODE';
 
+/** `copy` makes launchers fork as fork(2) does instead of into their own memory: for tests, measurements and doubts. */
+export const forkVariable = 'DAEMONRY_FORK';
+
+/** Variables to set; `undefined` deletes. */
+export type Variables = Readonly<Record<string, string | undefined>>;
+
 /**
  * The daemon's environment as `NAME=value`: the launcher's (unless `extendEnv` is false) without what belongs to the launcher
- * alone, then `env`, of which `undefined` deletes.
+ * alone, then what the daemon's user brings, then `env`.
  */
-export function daemonEnvironment(env: Readonly<Record<string, string | undefined>>, extendEnv: boolean): string[] {
+export function daemonEnvironment(env: Variables, extendEnv: boolean, ofUser: Variables): string[] {
   const base: Record<string, string | undefined> = extendEnv ? { ...process.env } : {};
   for (const name of ofOneProcess) delete base[name];
   delete base[daemonVariable];
   // An inspector stays with the launcher: its port can be had only once.
   const inspector = /(^|\s)--inspect(-brk|-wait|-port|-publish-uid)?(=\S*)?(?=\s|$)/g;
   if (base['NODE_OPTIONS'] !== undefined) base['NODE_OPTIONS'] = base['NODE_OPTIONS'].replaceAll(inspector, '');
-  const merged = Object.entries({ ...base, ...env });
+  const merged = Object.entries({ ...base, ...ofUser, ...env });
   return merged.flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]));
 }
 

@@ -26,6 +26,11 @@ export interface SystemCallError extends CommonError {
   readonly syscall: string;
   /** The file that it was about. */
   readonly path?: string;
+  /** The address that could not be bound, where one was given, and its port. */
+  readonly address?: string;
+  readonly port?: number;
+  /** The resource whose limit could not be set. */
+  readonly resource?: string;
 }
 
 /** The pidfile is held by a daemon; the kernel confirms its pid. */
@@ -56,6 +61,11 @@ export interface StartError extends CommonError {
   readonly signal?: NodeJS.Signals;
   /** The end of what the daemon wrote to its stderr during this start, at most 8 KiB. */
   readonly stderr: string;
+}
+
+/** The user database does not have the user or the group. Nothing was forked. */
+export interface UnknownUserError extends CommonError {
+  readonly code: 'ERR_UNKNOWN_USER';
 }
 
 /** The daemon did not end in time. */
@@ -101,6 +111,7 @@ export type DaemonError =
   | PidFileHeldError
   | NotAPidFileError
   | SignalRefusedError
+  | UnknownUserError
   | UsageError;
 
 /** The values of {@link DaemonError.code}. */

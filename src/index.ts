@@ -17,6 +17,7 @@ export {
   type StartError,
   type StopTimeoutError,
   type SystemCallError,
+  type UnknownUserError,
   type UsageError,
 } from './errors.js';
 export { supported } from './native.js';
@@ -31,6 +32,8 @@ export {
   type StartOutcome,
   type StreamOption,
 } from './options.js';
+export { type Limit, type LimitValue, type Resource } from './limits.js';
+export { type Endpoint, type ListenAddress, type TcpAddress, type UnixAddress } from './listeners.js';
 export { PidFile } from './pidfile.js';
 export { paths, type DaemonPaths } from './places.js';
 export { type DaemonRecord } from './record.js';

@@ -3,31 +3,33 @@ import { constants } from 'node:os';
 import { inspect } from 'node:util';
 import type { Failure, Started } from '../index.js';
 import { printsAsSentence, sentence } from './errors.js';
+import { endpointsOf } from './listeners.js';
 import { failureError, isFailure, native } from './native.js';
 import type { ResolvedOptions } from './options.js';
 import { runningProgram } from './program.js';
 import { describeFailure } from './reasons.js';
-import { launchRequest, type Note } from './spawn.js';
+import { launchRequest } from './spawn.js';
 
 /**
  * Starts the daemon and exits when it is up. A failed start is thrown or, with `main`, printed before the launcher exits: there
  * is nobody then to whom it could be thrown.
  */
 export function launch(options: ResolvedOptions, hasMain: boolean): never {
-  const program = runningProgram();
-  options.prepare();
-  const { cwd, logs, recordFile } = options;
-  const note: Note = { startedBy: 'daemonize', cwd, logs, ...(recordFile === undefined ? {} : { recordFile }) };
-  const outcome = native().launch({ ...launchRequest(options, program, note), launcherLeaves: true });
+  const { script, ...program } = runningProgram();
+  const request = launchRequest(options, program, { startedBy: 'daemonize', cwd: options.cwd });
+  // Else another user's daemon would only say that it cannot find its module.
+  const mustRead = request.ids === undefined || script === undefined ? {} : { mustRead: script };
+  const outcome = native().launch({ ...request, ...mustRead, launcherLeaves: true });
   if (isFailure(outcome)) return fail(outcome, options, hasMain);
   process.stderr.write(outcome.stderr);
   return native().exitNow(tellStarted(options, outcome) ? 0 : 1) as never;
 }
 
 /** The daemon is up, so whatever `onStarted` throws must not bring back to life what is written below the call. */
-function tellStarted({ onStarted }: ResolvedOptions, { outcome, pid }: Started): boolean {
+function tellStarted({ onStarted }: ResolvedOptions, { outcome, pid, listeners: bound }: Started): boolean {
   try {
-    onStarted?.({ outcome, pid });
+    const listeners = endpointsOf(bound);
+    onStarted?.({ outcome, pid, ...(listeners === undefined ? {} : { listeners }) });
     return true;
   } catch (error) {
     process.stderr.write(`${inspect(error)}\n`);

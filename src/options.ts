@@ -1,10 +1,13 @@
 /** The options of every way to start a daemon: their documentation, their defaults, and the one place where they are checked. */
 import { statSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
-import type { NativeStream } from '../index.js';
+import type { NativeIds, NativeLimit, NativeListener, NativeStream } from '../index.js';
 import * as check from './check.js';
-import { daemonEnvironment } from './environment.js';
+import { daemonEnvironment, type Variables } from './environment.js';
 import { invalidOption, systemCallError } from './errors.js';
+import { checkIdentity, type Identity } from './identity.js';
+import { resolveLimits, type Limit, type Resource } from './limits.js';
+import { resolveListen, type Endpoint, type ListenAddress } from './listeners.js';
 import { checkName, makePlaces, ownPlaces, type Places } from './places.js';
 import { scriptName } from './script.js';
 
@@ -34,10 +37,12 @@ export type StartOutcome = 'started' | 'reused' | 'replaced';
 export interface StartedDaemon {
   readonly outcome: StartOutcome;
   readonly pid: number;
+  /** Where the sockets of {@link StartOptions.listen} listen; missing without them, and of a daemon that ran already. */
+  readonly listeners?: Readonly<Record<string, Endpoint>>;
 }
 
-/** Options of every way to start a daemon. */
-export interface StartOptions {
+/** Options of every way to start a daemon. `Sockets` are the names of the sockets of `listen`. */
+export interface StartOptions<Sockets extends string = string> {
   /**
    * `[A-Za-z0-9_.@-]+`; picks the conventional pidfile and log of {@link paths}, makes their directories, and keeps a record
    * of how the daemon is started for `list`, `restart` and `logs`.
@@ -74,6 +79,52 @@ export interface StartOptions {
    * @default 0o022
    */
   readonly umask?: number;
+  /**
+   * The user that the daemon runs as, by name or number: supplementary groups, group and user are changed in this order before
+   * the program is executed, and verified; nothing of the launcher's rights is left. Takes root, unless it is the launcher's
+   * own. `HOME`, `USER`, `LOGNAME` and `SHELL` follow, and `XDG_*_HOME`, `XDG_RUNTIME_DIR` and `MAIL` go. In the foreground it
+   * is left to whoever started the program.
+   * @default the launcher's
+   */
+  readonly user?: string | number;
+  /**
+   * The daemon's primary group, by name or number.
+   * @default the primary group of `user`, else the launcher's
+   */
+  readonly group?: string | number;
+  /**
+   * All of the daemon's supplementary groups, by name or number.
+   * @default what the group database gives `user`; with `group` alone none; else the launcher's
+   */
+  readonly groups?: readonly (string | number)[];
+  /**
+   * Resource limits, as setrlimit(2) has them: `{ nofile: 65536, core: 0, as: { soft: 2 ** 30 } }`.
+   * @default the launcher's
+   */
+  readonly limits?: { readonly [Name in Resource]?: Limit };
+  /**
+   * Niceness, from -20 (served first) to 19.
+   * @default the launcher's
+   */
+  readonly nice?: number;
+  /**
+   * Linux: from -1000 (never killed when memory runs out) to 1000 (killed first); proc_pid_oom_score_adj(5).
+   * @default the launcher's
+   */
+  readonly oomScoreAdjust?: number;
+  /**
+   * Linux: nothing that the daemon executes gains privileges by set-user-ID bits or file capabilities.
+   * @default false
+   */
+  readonly noNewPrivileges?: boolean;
+  /**
+   * Sockets to bind before the fork, with the launcher's rights: a port below 1024 as root, served as `user`. A program that
+   * calls `daemonize` finds their descriptors in {@link Daemon.listeners}, for `server.listen({ fd })`; any other gets them as
+   * from systemd, from descriptor 3 on with `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES` (sd_listen_fds(3)). Where systemd
+   * has handed over a socket of that name, that one is taken. In the foreground the program binds them itself.
+   * @default none
+   */
+  readonly listen?: { readonly [Name in Sockets]: ListenAddress };
   /**
    * Added to the environment; `undefined` deletes. The record of a daemon that `spawnDaemon` starts by `name` keeps them, for
    * `daemonry restart`, in a file that only its owner reads.
@@ -114,7 +165,7 @@ export interface StartOptions {
 }
 
 /** Options of {@link daemonize}. */
-export interface DaemonizeOptions extends StartOptions {
+export interface DaemonizeOptions<Sockets extends string = string> extends StartOptions<Sockets> {
   /**
    * When the start counts: `'start'`, once `daemonize()` has returned in the daemon and the event loop has turned; `'ready'`,
    * once `daemon.ready()` was called. Not together with `main`, which counts as up when it has settled or called `ready()`.
@@ -195,6 +246,8 @@ export interface ResolvedStart {
   readonly pidFile: string | undefined;
   /** Where the record is kept; only named daemons have one. */
   readonly recordFile: string | undefined;
+  /** Where the daemon says something about itself once it has given up root's rights. */
+  readonly wordsFile: string | undefined;
   readonly version: string | undefined;
   readonly stdin: NativeStream;
   readonly stdout: NativeStream;
@@ -202,15 +255,27 @@ export interface ResolvedStart {
   readonly logs: readonly ReopenableLog[];
   readonly cwd: string;
   readonly umask: number;
-  readonly environment: readonly string[];
+  /** Who the daemon is to be; `undefined` where it is who the launcher is. */
+  readonly identity: Identity | undefined;
+  readonly limits: NativeLimit[];
+  readonly nice: number | undefined;
+  readonly oomScore: number | undefined;
+  readonly noNewPrivileges: boolean;
+  /** As they would be bound; none has a descriptor. */
+  readonly listen: readonly NativeListener[];
+  /** The environment, for a user who brings these variables. */
+  environment(ofUser: Variables): string[];
   readonly waitFor: 'exec' | 'start' | 'ready';
   readonly aliveFor: number;
   readonly startTimeout: number;
   readonly ifRunning: 'error' | 'reuse' | 'replace';
   /** What the option `log` names, or `name` means. */
   readonly logPath: string | undefined;
-  /** Does what can only be done, and only fail, in the launcher: makes directories, looks at the working directory. */
-  prepare(): void;
+  /**
+   * Does what can only be done, and only fail, in the launcher: makes directories, for whoever the daemon is to be, and looks
+   * at the working directory.
+   */
+  prepare(owner?: NativeIds): void;
 }
 
 /** Options of `daemonize` with everything filled in. */
@@ -229,6 +294,14 @@ const startOptions = [
   'stderr',
   'cwd',
   'umask',
+  'user',
+  'group',
+  'groups',
+  'limits',
+  'nice',
+  'oomScoreAdjust',
+  'noNewPrivileges',
+  'listen',
   'env',
   'extendEnv',
   'waitFor',
@@ -287,6 +360,8 @@ function resolveStart(options: StartOptions, label: string, waitFor: ResolvedSta
       );
     }
   }
+  const env = environment(options.env);
+  const extendEnv = check.boolean('extendEnv', options.extendEnv, true);
   const cwd = resolve(options.cwd === undefined ? defaults.cwd : check.path('cwd', options.cwd));
 
   return {
@@ -294,18 +369,40 @@ function resolveStart(options: StartOptions, label: string, waitFor: ResolvedSta
     name,
     pidFile,
     recordFile: places?.record,
+    wordsFile: places?.words,
     stdin,
     stdout,
     stderr,
     logs: reopenable(stdout, stderr),
     cwd,
     umask: check.mode('umask', options.umask, defaults.umask),
-    environment: daemonEnvironment(environment(options.env), check.boolean('extendEnv', options.extendEnv, true)),
+    ...resolveRights(options),
+    listen: resolveListen(options.listen),
+    environment: (ofUser) => daemonEnvironment(env, extendEnv, ofUser),
     waitFor,
     ...resolveTimes(options),
     ...resolveRivals(options, pidFile),
     logPath: logStream?.path,
-    prepare: () => prepare(places, cwd),
+    prepare: (owner) => prepare(places, cwd, owner),
+  };
+}
+
+/** Who the daemon is, and what it may use. */
+function resolveRights(
+  options: StartOptions,
+): Pick<ResolvedStart, 'identity' | 'limits' | 'nice' | 'oomScore' | 'noNewPrivileges'> {
+  const { user, group, groups, nice, oomScoreAdjust } = options;
+  const noNewPrivileges = check.boolean('noNewPrivileges', options.noNewPrivileges, false);
+  if (process.platform !== 'linux') {
+    if (oomScoreAdjust !== undefined) throw invalidOption('option "oomScoreAdjust" is for Linux only');
+    if (noNewPrivileges) throw invalidOption('option "noNewPrivileges" is for Linux only');
+  }
+  return {
+    identity: checkIdentity({ user, group, groups }),
+    limits: resolveLimits(options.limits),
+    nice: nice === undefined ? undefined : check.integer('nice', nice, -20, 19),
+    oomScore: oomScoreAdjust === undefined ? undefined : check.integer('oomScoreAdjust', oomScoreAdjust, -1000, 1000),
+    noNewPrivileges,
   };
 }
 
@@ -341,9 +438,9 @@ function resolveRivals(
   return { ifRunning, version };
 }
 
-function prepare(places: Places | undefined, cwd: string): void {
+function prepare(places: Places | undefined, cwd: string, owner: NativeIds | undefined): void {
   checkDirectory(cwd);
-  if (places !== undefined) makePlaces(places);
+  if (places !== undefined) makePlaces(places, owner);
 }
 
 /** Which standard streams are regular log files, and where. */

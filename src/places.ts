@@ -1,5 +1,5 @@
 /** Where a named daemon keeps its files: the user's places and the system's. */
-import { chmodSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { daemonError, invalidOption, systemCallError } from './errors.js';
@@ -20,6 +20,8 @@ export interface Places extends DaemonPaths {
   readonly owner: 'user' | 'system';
   /** The {@link DaemonRecord}. */
   readonly record: string;
+  /** Where a daemon that has given up root's rights says something about itself. */
+  readonly words: string;
 }
 
 /**
@@ -43,7 +45,15 @@ export function paths(name: string): DaemonPaths {
 /** The same for daemonry itself: where the caller's daemons of that name are. */
 export function ownPlaces(name: string): Places {
   checkName(name);
-  return isRoot() ? systemPlaces(name) : userPlaces(name);
+  return isRoot() || name === systemName ? systemPlaces(name) : userPlaces(name);
+}
+
+/** What the daemon is called that this process is, if root has started it: it may have given up root's rights. */
+let systemName: string | undefined;
+
+/** Makes {@link paths} in the daemon what they were when it was started, whoever it is now. */
+export function staysInSystemPlaces(name: string): void {
+  systemName = name;
 }
 
 /** The places where a daemon of that name can be, the user's before the system's. */
@@ -65,14 +75,18 @@ export function namesInUse(): { name: string; places: Places }[] {
 }
 
 /**
- * Makes sure that a daemon can be started in its conventional places, and that they are the caller's. What it makes stays when
- * the start fails: another caller may count on it already.
+ * Makes sure that a daemon can be started in its conventional places, and that they are the caller's, or the daemon's whose
+ * user is `owner`, so that it can remove its pidfile and make its log anew. What it makes stays when the start fails: another
+ * caller may count on it already.
  */
-export function makePlaces(places: Places): void {
+export function makePlaces(places: Places, owner?: { readonly uid: number; readonly gid: number }): void {
   // What lies above a user's directories could be renamed by whoever may write there.
   const above = places.owner === 'user' ? [dirname(dirname(places.pidFile)), dirname(dirname(places.logFile))] : [];
-  const used = [places.pidFile, places.logFile, places.record].map((file) => dirname(file));
-  for (const directory of new Set([...above, ...used])) makeDirectory(directory);
+  const own = [places.pidFile, places.logFile].map((file) => dirname(file));
+  for (const directory of new Set([...above, dirname(places.record)])) {
+    if (!own.includes(directory)) makeDirectory(directory);
+  }
+  for (const directory of new Set(own)) makeDirectory(directory, owner);
 }
 
 /** Throws for a name that could leave its place in the file system. */
@@ -117,7 +131,8 @@ function systemRecords(): string {
 
 function systemPlaces(name: string): Places {
   const record = join(systemRecords(), `${name}.json`);
-  return { owner: 'system', record, ...placesIn(name, join(systemRun(), name), join('/var/log', name)) };
+  const run = join(systemRun(), name);
+  return { owner: 'system', record, words: join(run, `${name}.json`), ...placesIn(name, run, join('/var/log', name)) };
 }
 
 /** What a user's daemons have their directories in. */
@@ -133,7 +148,8 @@ function userDirectory(): string {
 function userPlaces(name: string): Places {
   const run = join(userDirectory(), name);
   const log = process.platform === 'darwin' ? join(homedir(), 'Library', 'Logs', 'daemonry', name) : run;
-  return { owner: 'user', record: join(run, `${name}.json`), ...placesIn(name, run, log) };
+  const record = join(run, `${name}.json`);
+  return { owner: 'user', record, words: record, ...placesIn(name, run, log) };
 }
 
 function placesIn(name: string, run: string, log: string): DaemonPaths {
@@ -155,12 +171,17 @@ function isRoot(): boolean {
   return process.geteuid?.() === 0;
 }
 
-function makeDirectory(directory: string): void {
+function makeDirectory(directory: string, owner?: { readonly uid: number; readonly gid: number }): void {
   try {
     const bits = isRoot() ? 0o755 : 0o700;
     // Exactly this mode, whatever the umask.
     if (mkdirSync(directory, { recursive: true, mode: bits }) !== undefined) chmodSync(directory, bits);
     const { uid, mode } = statSync(directory);
+    // What was another daemon user's is this one's now; what lies in it is not believed anyway.
+    if (owner !== undefined && isRoot() && (mode & 0o022) === 0) {
+      if (uid !== owner.uid) chownSync(directory, owner.uid, owner.gid);
+      return;
+    }
     if ((uid === process.geteuid?.() || uid === 0) && (mode & 0o022) === 0) return;
   } catch (error) {
     throw systemCallError('make-directory', 'make the directory', directory, error);

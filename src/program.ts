@@ -1,4 +1,5 @@
 /** The command line by which the daemon becomes a fresh image of the running program. */
+import { resolve } from 'node:path';
 import { daemonError, type DaemonError } from './errors.js';
 import { isEvaluated } from './script.js';
 
@@ -6,6 +7,8 @@ import { isEvaluated } from './script.js';
 export interface Program {
   readonly program: string;
   readonly arguments: readonly string[];
+  /** The script among them, where it is a file. */
+  readonly script?: string;
 }
 
 /** How to execute this program again. Throws `ERR_NOT_RESTARTABLE` where that is impossible. */
@@ -25,7 +28,11 @@ export function runningProgram(): Program {
   }
   // Behind code on the command line come arguments, however they look.
   const rest = script === undefined ? [] : [...(evaluated ? ['--'] : []), script, ...args];
-  return { program: process.execPath, arguments: [process.argv0, ...flags, ...rest] };
+  return {
+    program: process.execPath,
+    arguments: [process.argv0, ...flags, ...rest],
+    ...(evaluated || script === undefined ? {} : { script: resolve(script) }),
+  };
 }
 
 /** `--inspect*` stays with the launcher: its port can be had only once. */

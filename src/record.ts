@@ -1,6 +1,7 @@
 /** The record of a named daemon: how it was started, and what it says about itself. */
-import { closeSync, fstatSync, openSync, readFileSync, constants } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import type { NativeRecord } from '../index.js';
+import { systemCallError } from './errors.js';
 import { failureError, native, unwrap } from './native.js';
 
 /** What is on record about a named daemon. It outlives the daemon; what only the running one can say does not. */
@@ -28,6 +29,8 @@ export interface DaemonRecord {
 export interface FullRecord extends DaemonRecord {
   readonly name: string;
   readonly pidFile: string;
+  /** Where a daemon that has given up root's rights says something about itself, and who that is. */
+  readonly words?: { readonly file: string; readonly user: number };
   /** For `restart`: the options of `spawnDaemon` as far as JSON has them. */
   readonly options?: Readonly<Record<string, unknown>>;
 }
@@ -57,14 +60,77 @@ export function nativeRecord(path: string, { version, ...record }: FullRecord): 
 /** What to say from now on; `undefined` takes it back. */
 export type RecordChanges = { readonly [Key in 'version' | 'status' | 'socket' | 'problem']?: string | undefined };
 
-/** Changes what this process says about itself in its own record. */
-export function updateRecord(path: string, changes: RecordChanges): void {
-  const found = readRecord(path);
-  // Deleted, or of a start that came later than this process thinks: then there is nothing of ours to change.
-  if (found?.pid !== process.pid) return;
-  const { pid: _, ...record } = found;
-  const failure = native().writeRecord(nativeRecord(path, { ...record, ...changes } as FullRecord));
-  if (failure !== null) throw failureError(failure);
+/** What this process says about itself. */
+export interface OwnRecord {
+  /** Throws a {@link SystemCallError}. */
+  change(changes: RecordChanges): void;
+}
+
+/** In the record that its launcher has written. */
+export function recordOfOwn(path: string): OwnRecord {
+  return {
+    change(changes) {
+      const found = readRecord(path);
+      // Deleted, or of a start that came later than this process thinks: then there is nothing of ours to change.
+      if (found?.pid !== process.pid) return;
+      const { pid: _, ...record } = found;
+      const failure = native().writeRecord(nativeRecord(path, { ...record, ...changes } as FullRecord));
+      if (failure !== null) throw failureError(failure);
+    },
+  };
+}
+
+/**
+ * In a file of its own: a daemon that has given up root's rights cannot, and must not, write what `restart` executes.
+ */
+export function wordsOfOwn(path: string): OwnRecord {
+  let words: Words = { pid: process.pid };
+  return {
+    change({ version: _version, ...changes }) {
+      words = { ...words, ...changes };
+      try {
+        const fresh = `${path}.new`;
+        rmSync(fresh, { force: true });
+        writeFileSync(fresh, JSON.stringify(words), { mode: 0o600, flag: 'wx' });
+        renameSync(fresh, path);
+      } catch (error) {
+        throw systemCallError('write-record', 'write', path, error);
+      }
+    },
+  };
+}
+
+/** What a daemon says in a file of its own. */
+type Words = { readonly pid: number } & { readonly [Key in Said]?: string | undefined };
+
+type Said = 'status' | 'socket' | 'problem';
+
+/** More than any status text is no status text. */
+const mostWords = 64 * 1024;
+
+/**
+ * What the daemon of `user` says about itself. Only to be shown: somebody who may not be trusted has written it, so it is
+ * neither a path to use nor a terminal's commands.
+ */
+function readWords(path: string, user: number, pid: number): { readonly [Key in Said]?: string } {
+  let file: number | undefined;
+  try {
+    file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const stat = fstatSync(file);
+    if (!stat.isFile() || stat.uid !== user || stat.size > mostWords) return {};
+    const words = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown> | null;
+    if (words?.['pid'] !== pid) return {};
+    const said = (['status', 'socket', 'problem'] as const).flatMap((key) => {
+      const text = words[key];
+      // eslint-disable-next-line no-control-regex
+      return typeof text === 'string' ? [[key, text.replaceAll(/[\u0000-\u001F\u007F-\u009F]/g, '?')]] : [];
+    });
+    return Object.fromEntries(said) as { readonly [Key in Said]?: string };
+  } catch {
+    return {};
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
 }
 
 /**
@@ -79,8 +145,9 @@ export function readRecord(path: string): (FullRecord & { readonly pid: number }
     if ((uid !== process.geteuid?.() && uid !== 0) || (mode & 0o022) !== 0) return undefined;
     const record: unknown = JSON.parse(readFileSync(file, 'utf8'));
     if (!isRecord(record)) return undefined;
-    const { version, ...others } = record;
-    return { ...others, ...(typeof version === 'string' ? { version } : {}) };
+    const { version, words, ...others } = record;
+    const said = words === undefined ? {} : readWords(words.file, words.user, record.pid);
+    return { ...others, ...said, ...(words && { words }), ...(typeof version === 'string' ? { version } : {}) };
   } catch {
     return undefined;
   } finally {

@@ -2,6 +2,7 @@
 import { unlinkSync } from 'node:fs';
 import type { Server } from 'node:net';
 import type { Hold } from './idle.js';
+import type { OwnSocket } from './listeners.js';
 
 /** Takes a hold for as long as each connection is open. */
 export function holdWhileConnected(server: Server, hold: () => Hold): void {
@@ -21,12 +22,19 @@ export function onUnixSocket(server: Server, callback: (path: string) => void): 
   else server.once('listening', tell);
 }
 
-/** Takes no new connections, serves those that were already made, and resolves when they have ended. */
-export async function drain(server: Server): Promise<void> {
+/**
+ * Takes no new connections, serves those that were already made, and resolves when they have ended.
+ * @param sockets those that were bound for the process, of which a service manager's keep their names
+ */
+export async function drain(server: Server, sockets: readonly OwnSocket[]): Promise<void> {
   if (!server.listening) return;
   const address = server.address();
   // Without a name nobody new can connect; who has connected, but was not accepted yet, would be cut off by the close.
-  if (typeof address === 'string' && address.startsWith('/')) unlink(address);
+  if (typeof address === 'string' && address.startsWith('/')) {
+    const own = sockets.find(({ path }) => path === address);
+    if (own === undefined) unlink(address);
+    else own.file?.remove();
+  }
   await turn();
   await turn();
   await new Promise<void>((resolve) => server.close(() => resolve()));

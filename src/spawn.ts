@@ -1,7 +1,10 @@
 /** Any program as a daemon, while the caller lives on. */
 import type { Abort, LaunchRequest } from '../index.js';
 import * as check from './check.js';
+import { forkVariable } from './environment.js';
 import { daemonError, invalidOption } from './errors.js';
+import { lookUp, type Account } from './identity.js';
+import { endpointsOf, socketFiles, withInherited, type Endpoint } from './listeners.js';
 import { failureError, isFailure, native, unwrap } from './native.js';
 import { resolveSpawn, type ResolvedStart, type SpawnDaemonOptions, type StartOutcome } from './options.js';
 import type { Program } from './program.js';
@@ -13,6 +16,8 @@ export interface SpawnedDaemon {
   readonly outcome: StartOutcome;
   readonly pid: number;
   readonly pidFile?: string;
+  /** Where the sockets of the option `listen` listen; missing without them, and of a daemon that ran already. */
+  readonly listeners?: Readonly<Record<string, Endpoint>>;
 }
 
 /** What a launcher tells its daemon, by way of the marker. */
@@ -21,8 +26,17 @@ export interface Note {
   /** The directory to change to at adoption; missing where that was done before exec. */
   readonly cwd?: string;
   readonly logs: ResolvedStart['logs'];
+  /** The record that the daemon keeps up to date; the file for its own words where it has given up root's rights. */
   readonly recordFile?: string;
+  readonly wordsFile?: string;
+  /** The name by which root has started it. */
+  readonly systemName?: string;
+  /** The files that were made for the sockets that it gets. */
+  readonly sockets: readonly string[];
 }
+
+/** What tells how the daemon is started, before the start itself is looked at. */
+export type StartedHow = Pick<Note, 'startedBy' | 'cwd'>;
 
 /**
  * Starts any program as a daemon; the caller lives on, with no child, zombie or descriptor of it.
@@ -57,14 +71,9 @@ export async function spawnResolved(
 ): Promise<SpawnedDaemon> {
   const { signal } = options;
   if (signal?.aborted) throw aborted(resolved.label, signal);
-  resolved.prepare();
-  const note: Note = {
-    startedBy: 'spawnDaemon',
-    logs: resolved.logs,
-    ...(resolved.recordFile === undefined ? {} : { recordFile: resolved.recordFile }),
-  };
+  const program = { program: command, arguments: [command, ...args] };
   const request: LaunchRequest = {
-    ...launchRequest(resolved, { program: command, arguments: [command, ...args] }, note, keepable(options)),
+    ...launchRequest(resolved, program, { startedBy: 'spawnDaemon' }, keepable(options)),
     workingDirectory: resolved.cwd,
     launcherLeaves: leaves,
   };
@@ -76,38 +85,69 @@ export async function spawnResolved(
     throw failureError(outcome, describeFailure(outcome, resolved, false));
   }
   const { pidFile } = resolved;
-  return { outcome: outcome.outcome, pid: outcome.pid, ...(pidFile === undefined ? {} : { pidFile }) };
+  const listeners = endpointsOf(outcome.listeners);
+  return {
+    outcome: outcome.outcome,
+    pid: outcome.pid,
+    ...(pidFile === undefined ? {} : { pidFile }),
+    ...(listeners === undefined ? {} : { listeners }),
+  };
 }
 
-/** What both ways to launch tell the core. */
+/** What both ways to launch tell the core. Does, and looks up, what can only be done in the launcher. */
 export function launchRequest(
   start: ResolvedStart,
   { program, arguments: args }: Program,
-  note: Note,
+  how: StartedHow,
   options?: FullRecord['options'],
 ) {
-  const { name, pidFile, recordFile, version, logPath: logFile, environment, stdin, stdout, stderr, umask } = start;
-  const { waitFor, aliveFor, startTimeout, ifRunning } = start;
+  const { name, pidFile, recordFile, version, logPath: logFile, stdin, stdout, stderr, umask } = start;
+  const { waitFor, aliveFor, startTimeout, ifRunning, limits, nice, oomScore, noNewPrivileges } = start;
+  const account = start.identity === undefined ? undefined : lookUp(start.identity);
+  start.prepare(account?.ids);
+  const listeners = withInherited(start.listen);
+  const words = wordsOf(start, account);
+  const note: Note = {
+    ...how,
+    logs: start.logs,
+    sockets: socketFiles(listeners),
+    ...(recordFile === undefined || words !== undefined ? {} : { recordFile }),
+    ...(words === undefined ? {} : { wordsFile: words.file }),
+    ...(name === undefined || process.geteuid?.() !== 0 ? {} : { systemName: name }),
+  };
   const request = {
     program,
     arguments: [...args],
-    environment: [...environment],
+    environment: start.environment(account?.variables ?? {}),
     stdin,
     stdout,
     stderr,
     umask,
+    listeners,
+    limits,
+    noNewPrivileges,
+    copies: process.env[forkVariable] === 'copy',
     waitFor,
     aliveFor,
     startTimeout,
     ifRunning,
     note: JSON.stringify(note),
+    ...(account === undefined ? {} : { ids: account.ids }),
+    ...(nice === undefined ? {} : { nice }),
+    ...(oomScore === undefined ? {} : { oomScore }),
     ...(pidFile === undefined ? {} : { pidFile }),
   };
   if (name === undefined || pidFile === undefined || recordFile === undefined) return request;
-  const { startedBy } = note;
-  const known = { name, pidFile, program, arguments: args, startedBy, version, logFile };
+  const { startedBy } = how;
+  const known = { name, pidFile, program, arguments: args, startedBy, version, logFile, ...(words && { words }) };
   const record = fullRecord(options === undefined ? known : { ...known, options });
   return { ...request, record: nativeRecord(recordFile, record) };
+}
+
+/** Where a named daemon says something about itself that cannot write its record, for that is root's. */
+function wordsOf({ wordsFile }: ResolvedStart, account: Account | undefined): FullRecord['words'] {
+  const isDropped = account !== undefined && account.ids.uid !== process.geteuid?.();
+  return isDropped && wordsFile !== undefined ? { file: wordsFile, user: account.ids.uid } : undefined;
 }
 
 /** The options that a restart gives again: all that mean the same then. A deleted variable is null, for JSON has no other. */

@@ -141,6 +141,12 @@ pub fn listen(listener: NativeListener) -> Either<i32, Failure> {
     })
 }
 
+/// Where the socket behind a descriptor listens.
+#[napi]
+pub fn endpoint(name: String, descriptor: i32) -> NativeEndpoint {
+    (name, daemonry::endpoint(descriptor)).into()
+}
+
 /// Takes descriptors that were handed over: no program that this one executes gets them. False where one is not a socket.
 #[napi]
 pub fn take_sockets(first: i32, count: u32) -> bool {

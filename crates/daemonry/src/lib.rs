@@ -58,7 +58,8 @@ pub use interrupt::AbortHandle;
 pub use launch::{LaunchFailure, Outcome, Started, launch};
 pub use limits::{Bound, Limit, Resource};
 pub use listen::{
-    BoundSocket, DEFAULT_BACKLOG, DEFAULT_SOCKET_MODE, Endpoint, ListenAddress, Listener, Source, take_sockets,
+    BoundSocket, DEFAULT_BACKLOG, DEFAULT_SOCKET_MODE, Endpoint, ListenAddress, Listener, Source, endpoint,
+    take_sockets,
 };
 pub use marker::START_VARIABLE;
 pub use nix::errno::Errno;

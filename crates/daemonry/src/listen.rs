@@ -137,7 +137,7 @@ impl BoundSocket {
 }
 
 /// Where the socket behind a descriptor listens.
-pub(crate) fn endpoint(socket: RawFd) -> Endpoint {
+pub fn endpoint(socket: RawFd) -> Endpoint {
     let Ok(address) = getsockname::<SockaddrStorage>(socket) else { return Endpoint::Other };
     if let Some(address) = address.as_sockaddr_in() {
         return Endpoint::Tcp(SocketAddr::new(IpAddr::V4(address.ip()), address.port()));

@@ -1,0 +1,197 @@
+/** Sockets that are bound before the daemon runs: the option `listen`, and the door through which they come. */
+import { lstatSync, unlinkSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { NativeEndpoint, NativeListener } from '../index.js';
+import * as check from './check.js';
+import { invalidOption } from './errors.js';
+import { native, unwrap } from './native.js';
+import { checkSocket } from './places.js';
+
+/** A TCP port to listen on. */
+export interface TcpAddress {
+  /** From 0 to 65535; 0 lets the kernel choose, which `onStarted`, `spawnDaemon` and `server.address()` tell. */
+  readonly port: number;
+  /**
+   * An IP address, or a host name whose first address counts.
+   * @default every address, of IPv6 and IPv4
+   */
+  readonly host?: string;
+  /**
+   * How many connections wait to be accepted; the kernel has a limit of its own (listen(2)).
+   * @default 511
+   */
+  readonly backlog?: number;
+  /**
+   * Whether an IPv6 socket takes no IPv4 connections.
+   * @default false
+   */
+  readonly ipv6Only?: boolean;
+}
+
+/** A Unix socket to listen on. One that is left there, and on which nobody listens, is replaced. */
+export interface UnixAddress {
+  /** Relative to the launcher's working directory. */
+  readonly path: string;
+  /**
+   * Exactly this mode, whatever the umask. The file belongs to the daemon's user and group.
+   * @default 0o660
+   */
+  readonly mode?: number;
+  /** As for {@link TcpAddress.backlog}. */
+  readonly backlog?: number;
+}
+
+/** Where a socket listens. */
+export type ListenAddress = TcpAddress | UnixAddress;
+
+/** Where a socket that was bound listens: an IP address and a port, or a path. */
+export type Endpoint =
+  { readonly address: string; readonly port: number } | { readonly path: string } | { readonly path?: undefined };
+
+/** A socket of a daemon: its descriptor, and the file that goes with it, if that is the daemon's to remove. */
+export interface OwnSocket {
+  readonly descriptor: number;
+  /** Of a Unix socket. */
+  readonly path: string | undefined;
+  readonly file: SocketFile | undefined;
+}
+
+/** sd_listen_fds(3): the first descriptor that is handed over. */
+const firstDescriptor = 3;
+
+const variables = ['LISTEN_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES', 'LISTEN_PIDFDID'] as const;
+
+/** Checks the option and puts it in the form of the core. */
+export function resolveListen(listen: unknown): NativeListener[] {
+  if (listen === undefined) return [];
+  if (typeof listen !== 'object' || listen === null || Array.isArray(listen)) {
+    throw check.invalid('listen', 'an object such as { http: { port: 80 } }', listen);
+  }
+  return Object.entries(listen).map(([name, address]) => resolveAddress(name, address));
+}
+
+function resolveAddress(name: string, address: unknown): NativeListener {
+  const option = `listen.${name}`;
+  if (!/^[!-9;-~]{1,255}$/.test(name)) {
+    throw invalidOption(`option "listen" has an impossible name: ${check.show(name)}`);
+  }
+  if (typeof address !== 'object' || address === null) {
+    throw check.invalid(option, '{ port, host } or { path }', address);
+  }
+  const { port, host, backlog, ipv6Only, path, mode } = address as Partial<TcpAddress & UnixAddress>;
+  const known = path === undefined ? ['port', 'host', 'backlog', 'ipv6Only'] : ['path', 'mode', 'backlog'];
+  for (const key of Object.keys(address)) {
+    if (!known.includes(key)) throw check.unknownOption(`${option}.${key}`, []);
+  }
+  const waiting = backlog === undefined ? {} : { backlog: check.integer(`${option}.backlog`, backlog, 0, 2 ** 31 - 1) };
+  if (path !== undefined) {
+    const bits = mode === undefined ? {} : { mode: check.mode(`${option}.mode`, mode, 0) };
+    return { name, path: checkSocket(resolve(check.path(`${option}.path`, path))), ...bits, ...waiting };
+  }
+  if (host !== undefined && (typeof host !== 'string' || !/^[^\s\0]+$/.test(host))) {
+    throw check.invalid(`${option}.host`, 'an IP address or a host name', host);
+  }
+  return {
+    name,
+    port: check.integer(`${option}.port`, port, 0, 65535),
+    ...(host === undefined ? {} : { host }),
+    ...waiting,
+    ipv6Only: check.boolean(`${option}.ipv6Only`, ipv6Only, false),
+  };
+}
+
+/**
+ * The sockets that a service manager, or the launcher, has handed to this very process: name → descriptor. They are looked for
+ * once; nothing that this process executes gets them.
+ */
+function inheritedSockets(): ReadonlyMap<string, number> {
+  const [pid, count = NaN] = [process.env['LISTEN_PID'], process.env['LISTEN_FDS']].map(Number);
+  if (pid !== process.pid || !(count > 0)) return new Map();
+  if (!native().takeSockets(firstDescriptor, count)) return new Map();
+  const names = process.env['LISTEN_FDNAMES']?.split(':') ?? [];
+  const sockets = new Map<string, number>();
+  for (let index = 0; index < count; index++) {
+    const name = names[index] ?? '';
+    if (!sockets.has(name)) sockets.set(name, firstDescriptor + index);
+  }
+  return sockets;
+}
+
+/** Takes the place of what is to be bound wherever there is a socket of that name already. */
+export function withInherited(wanted: readonly NativeListener[]): NativeListener[] {
+  if (wanted.length === 0) return [];
+  const sockets = inheritedSockets();
+  // systemd calls a socket as its unit, unless FileDescriptorName= says otherwise.
+  const only = wanted.length === 1 && sockets.size === 1 ? [...sockets.values()][0] : undefined;
+  return wanted.map((listener) => {
+    const descriptor = sockets.get(listener.name) ?? sockets.get(`${listener.name}.socket`) ?? only;
+    return descriptor === undefined ? listener : { name: listener.name, descriptor };
+  });
+}
+
+/** The files of the sockets that are to be bound. */
+export function socketFiles(listeners: readonly NativeListener[]): string[] {
+  return listeners.flatMap(({ path, descriptor }) => (path === undefined || descriptor !== undefined ? [] : [path]));
+}
+
+/**
+ * The sockets of this process: handed over, or bound now.
+ * @param made the files that were made for the ones handed over, so that this process removes them
+ */
+export function openListeners(wanted: readonly NativeListener[], made: readonly string[]): Map<string, OwnSocket> {
+  const available = withInherited(wanted);
+  if (wanted.length > 0) for (const variable of variables) delete process.env[variable];
+  return new Map(
+    available.map((listener, index) => {
+      const { name } = listener;
+      const descriptor = unwrap(native().listen(listener));
+      const wantedPath = wanted[index]?.path;
+      const isOurs = wantedPath !== undefined && (listener.descriptor === undefined || made.includes(wantedPath));
+      const { path } = native().endpoint(name, descriptor);
+      return [name, { descriptor, path, file: isOurs ? SocketFile.at(wantedPath) : undefined }];
+    }),
+  );
+}
+
+/** The file of a Unix socket that goes with its daemon. */
+export class SocketFile {
+  readonly path: string;
+  readonly #identity: string;
+
+  static at(path: string): SocketFile | undefined {
+    const identity = identityOf(path);
+    return identity === undefined ? undefined : new SocketFile(path, identity);
+  }
+
+  private constructor(path: string, identity: string) {
+    this.path = path;
+    this.#identity = identity;
+  }
+
+  /** Removes it, if it is still the same. Where the directory is not ours to write it stays, and the next start replaces it. */
+  remove(): void {
+    try {
+      if (identityOf(this.path) === this.#identity) unlinkSync(this.path);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (!['ENOENT', 'EACCES', 'EPERM', 'EROFS'].includes(code ?? '')) throw error;
+    }
+  }
+}
+
+function identityOf(path: string): string | undefined {
+  const stat = lstatSync(path, { throwIfNoEntry: false, bigint: true });
+  return stat?.isSocket() === true ? `${stat.dev}:${stat.ino}` : undefined;
+}
+
+/** What the core tells of a bound socket. */
+export function endpointOf({ address, port, path }: NativeEndpoint): Endpoint {
+  if (address !== undefined && port !== undefined) return { address, port };
+  return path === undefined ? {} : { path };
+}
+
+/** All of them, by name; `undefined` where there are none. */
+export function endpointsOf(endpoints: readonly NativeEndpoint[]): Readonly<Record<string, Endpoint>> | undefined {
+  if (endpoints.length === 0) return undefined;
+  return Object.fromEntries(endpoints.map((endpoint) => [endpoint.name, endpointOf(endpoint)]));
+}
