@@ -46,7 +46,7 @@ extern "C" fn enter_daemon(site: *mut libc::c_void) -> libc::c_int {
     // SAFETY: the thread that cloned this child's leader sleeps, and keeps the site.
     let site = unsafe { &*site.cast::<Site<'_>>() };
     // SAFETY: this is the child, with every signal blocked.
-    unsafe { daemon(site.prepared) }
+    unsafe { shared_daemon(site.prepared) }
 }
 
 /// The session leader: a session of its own, the second fork, the daemon's pid to the launcher, exit.
@@ -56,7 +56,7 @@ extern "C" fn enter_daemon(site: *mut libc::c_void) -> libc::c_int {
 /// Only in a child that was just forked, with every signal blocked.
 pub(crate) unsafe fn leader(site: &Site<'_>) -> ! {
     let prepared = site.prepared;
-    let exec_pipe = prepared.exec_pipe.as_raw_fd();
+    let exec_pipe = prepared.exec_pipe;
     if let Way::Copy { hold } = site.way {
         // Else its own copy of the launcher's end would keep the leader waiting for ever.
         // SAFETY: closing descriptors touches no memory.
@@ -72,16 +72,18 @@ pub(crate) unsafe fn leader(site: &Site<'_>) -> ! {
         // SAFETY: by the caller's word.
         Way::Copy { .. } => unsafe { copy(prepared) },
     };
-    match forked {
-        Ok((pid, sibling)) => {
+    match (site.way, forked) {
+        // The daemon has said so itself, and the launcher may have closed the pipe since.
+        (Way::Share(_), Ok(_)) => exit(0),
+        (Way::Copy { .. }, Ok((pid, sibling))) => {
             send(exec_pipe, Frame::Forked { pid, sibling });
-            if let (Way::Copy { .. }, false) = (site.way, sibling) {
+            if !sibling {
                 // As long as its parent lives, a daemon that dies stays a zombie and its pid its own.
                 wait_for_eof(keep_only(prepared.hold_pipe.as_raw_fd()));
             }
             exit(0)
         }
-        Err(errno) => fail(exec_pipe, Step::ForkAgain, errno),
+        (_, Err(errno)) => fail(exec_pipe, Step::ForkAgain, errno),
     }
 }
 
@@ -98,6 +100,19 @@ unsafe fn share(site: &Site<'_>, ground: &Ground) -> Result<(libc::pid_t, bool),
         }
         forked => forked.map(|pid| (pid, sibling)),
     }
+}
+
+/// The daemon in the launcher's memory. Its leader sleeps until it has left that, so it names itself.
+///
+/// # Safety
+///
+/// As for [`leader`].
+unsafe fn shared_daemon(prepared: &Prepared) -> ! {
+    // SAFETY: getpid touches no memory.
+    let pid = unsafe { libc::getpid() };
+    send(prepared.exec_pipe, Frame::Forked { pid, sibling: prepared.siblings });
+    // SAFETY: by the caller's word.
+    unsafe { daemon(prepared) }
 }
 
 /// Forks the daemon into a copy of the leader's memory.
@@ -130,13 +145,15 @@ unsafe fn copy(prepared: &Prepared) -> Result<(libc::pid_t, bool), Errno> {
 unsafe fn daemon(prepared: &Prepared) -> ! {
     let sources = prepared.sources();
     let last_target = RawFd::try_from(sources.len()).unwrap_or(RawFd::MAX);
-    let exec_pipe = place_exec_pipe(prepared.exec_pipe.as_raw_fd(), last_target);
+    let exec_pipe = place_exec_pipe(prepared.exec_pipe, last_target);
     let check = |step: Step, outcome: Result<(), Errno>| {
         if let Err(errno) = outcome {
             fail(exec_pipe, step, errno);
         }
     };
 
+    // Whatever arrives from here on, and whoever sends it, no handler of the launcher runs in this memory.
+    sys::reset_dispositions();
     for (source, target) in sources.iter().zip(0..) {
         check(Step::Dup, dup2(source.as_raw_fd(), target));
     }
@@ -180,7 +197,6 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
         let asked = unsafe { libc::faccessat(libc::AT_FDCWD, script.as_ptr(), libc::R_OK, 0) };
         check(Step::ReadScript, Errno::result(asked).map(drop));
     }
-    sys::reset_dispositions();
     unblock_signals();
     // SAFETY: this is the child.
     let errno = unsafe { execute(prepared) };

@@ -1,19 +1,21 @@
 //! The thread that forks. The fast way to fork puts it to sleep until the daemon has left the launcher's memory, while the
 //! launcher goes on to watch the time, its signals and the pipes.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 
 use crate::child::{self, Site, Way};
 use crate::error::{Error, Result, Step};
 use crate::plan::{Fork, Prepared};
-use crate::sys::{self, Dumpable, Ground, Process};
+use crate::sys::{self, Dumpable, Ground, Process, retry};
 
 /// Enough for a few system calls; the children have stacks of their own.
 const STACK_LENGTH: usize = 128 * 1024;
@@ -22,9 +24,9 @@ const STACK_LENGTH: usize = 128 * 1024;
 /// memory, and letting them in again must not come too early for another such child.
 static ONE_CHANGE_OF_IDS: Mutex<()> = Mutex::new(());
 
-/// The thread, and what it knows of the session leader.
+/// The thread, and what it shares with the launcher.
 pub(crate) struct Host {
-    thread: Option<JoinHandle<()>>,
+    thread: JoinHandle<()>,
     shared: Arc<Shared>,
 }
 
@@ -33,59 +35,95 @@ struct Shared {
     ground: Option<Ground>,
     /// A session leader that was forked by copying; 0 before there is one.
     copied_leader: AtomicI32,
+    /// The launcher's copy of the end into which the children write.
+    exec_pipe: Mutex<Option<OwnedFd>>,
+    leaders: Mutex<Leaders>,
+}
+
+/// Who reaps the session leaders: whoever of the launcher and the thread needs them last.
+#[derive(Default)]
+struct Leaders {
+    launcher_let_go: bool,
+    thread_has_ended: bool,
 }
 
 impl Host {
-    /// Forks on a thread of its own, which owns `prepared` until nobody needs it any more: the exec pipe is at EOF then.
-    pub(crate) fn begin(prepared: Prepared, hold: RawFd) -> Result<Self> {
+    /// Forks on a thread of its own, which owns `prepared` as long as anybody may need it.
+    pub(crate) fn begin(prepared: Prepared, exec_pipe: OwnedFd, hold: RawFd) -> Result<Self> {
         let failed = |errno| Error::system(Step::Fork, errno);
         let ground = match prepared.fork {
             Fork::Automatic => Ground::new().map_err(failed)?,
             Fork::Copy => None,
         };
-        let shared = Arc::new(Shared { ground, copied_leader: AtomicI32::new(0) });
+        let shared = Arc::new(Shared {
+            ground,
+            copied_leader: AtomicI32::new(0),
+            exec_pipe: Mutex::new(Some(exec_pipe)),
+            leaders: Mutex::default(),
+        });
         let its_shared = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("daemonry".into())
             .stack_size(STACK_LENGTH)
             .spawn(move || run(prepared, hold, &its_shared))
             .map_err(Error::io(Step::Fork))?;
-        Ok(Self { thread: Some(thread), shared })
+        Ok(Self { thread, shared })
     }
 
     /// The session leaders, of which one that could not fork the fast way is the first.
     pub(crate) fn leaders(&self) -> impl Iterator<Item = i32> {
-        let copied = Some(self.shared.copied_leader.load(Ordering::SeqCst)).filter(|&pid| pid > 0);
-        let sharing = self.shared.ground.as_ref().and_then(Ground::leader);
-        sharing.into_iter().chain(copied)
+        self.shared.leaders()
     }
 
-    /// Gets hold of the daemon. `None` when it is gone already, and was not forked the fast way.
+    /// Gets hold of the daemon. `None` when it is gone already, and was not forked the fast way. From now on the exec pipe ends
+    /// as soon as the daemon has executed its program.
     pub(crate) fn open_daemon(&self, pid: i32) -> nix::Result<Option<Process>> {
-        match self.shared.ground.as_ref().and_then(Ground::take_daemon) {
-            Some(pidfd) => Ok(Some(Process::of(pid, pidfd))),
+        drop(lock(&self.shared.exec_pipe).take());
+        match self.shared.ground.as_ref().and_then(Ground::daemon) {
+            Some(pidfd) => Ok(Some(Process::of(pid, pidfd?))),
             None => Process::open(pid),
         }
     }
 
     /// Whether nobody runs in this memory any more.
     pub(crate) fn has_ended(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+        self.thread.is_finished()
     }
 
-    /// Waits for the end of the thread, which has come when the exec pipe is at EOF.
-    pub(crate) fn join(&mut self) {
-        // It does not panic; if it did, the exec pipe would tell of a start without a daemon.
-        let _ended = self.thread.take().map(JoinHandle::join);
+    /// The launcher needs the leaders no more.
+    pub(crate) fn let_go(&self) {
+        let mut leaders = lock(&self.shared.leaders);
+        leaders.launcher_let_go = true;
+        if leaders.thread_has_ended {
+            self.shared.reap_leaders();
+        }
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it goes with this function, and with it the exec pipe")]
+impl Shared {
+    fn leaders(&self) -> impl Iterator<Item = i32> {
+        let copied = Some(self.copied_leader.load(Ordering::SeqCst)).filter(|&pid| pid > 0);
+        let sharing = self.ground.as_ref().and_then(Ground::leader);
+        sharing.into_iter().chain(copied)
+    }
+
+    /// They are at their end, or at EOF of what they wait for.
+    fn reap_leaders(&self) {
+        for leader in self.leaders() {
+            // Nothing is left to reap where the program that this runs in lets the kernel do it.
+            let _gone = retry(|| waitpid(Pid::from_raw(leader), None));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn run(prepared: Prepared, hold: RawFd, shared: &Shared) {
     // No handler of the launcher is to run in a child. The thread ends like this.
     let blocked = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
-    let one_change = || ONE_CHANGE_OF_IDS.lock().unwrap_or_else(PoisonError::into_inner);
-    let _alone = prepared.ids.as_ref().map(|_| one_change());
+    let alone = prepared.ids.as_ref().map(|_| lock(&ONE_CHANGE_OF_IDS));
     let fast = shared.ground.as_ref().map_or(Err(Errno::ENOSYS), |ground| share(&prepared, ground));
     let outcome = match blocked.and(fast) {
         Err(errno) if sys::is_refusal(errno) => copy(&prepared, hold).map(|leader| {
@@ -93,8 +131,16 @@ fn run(prepared: Prepared, hold: RawFd, shared: &Shared) {
         }),
         outcome => outcome,
     };
-    if let Err(errno) = outcome {
-        child::report(prepared.exec_pipe.as_raw_fd(), Step::Fork, errno);
+    drop(alone);
+    let exec_pipe = lock(&shared.exec_pipe).take();
+    if let (Err(errno), Some(exec_pipe)) = (outcome, &exec_pipe) {
+        child::report(exec_pipe.as_raw_fd(), Step::Fork, errno);
+    }
+    drop((prepared, exec_pipe));
+    let mut leaders = lock(&shared.leaders);
+    leaders.thread_has_ended = true;
+    if leaders.launcher_let_go {
+        shared.reap_leaders();
     }
 }
 

@@ -144,8 +144,8 @@ fn launch_recorded(
     timeout: Duration,
     interrupts: &Interrupts,
 ) -> std::result::Result<Started, LaunchFailure> {
-    let (prepared, ends) = Prepared::new(plan, pid_file, record)?;
-    let mut start = Start::begin(prepared, ends, interrupts)?;
+    let (prepared, exec_pipe, ends) = Prepared::new(plan, pid_file, record)?;
+    let mut start = Start::begin(prepared, exec_pipe, ends, interrupts)?;
     let outcome = start.wait(plan, pid_file, timeout).and_then(|pid| {
         pid_file.map_or(Ok(()), |pid_file| pid_file.commit(pid))?;
         Ok(pid)
@@ -153,7 +153,7 @@ fn launch_recorded(
     match outcome {
         Ok(pid) => {
             let stderr = start.captured();
-            start.reap_leaders();
+            start.let_go();
             start.ends.traces.keep();
             let listeners = std::mem::take(&mut start.ends.endpoints);
             Ok(Started { outcome: Outcome::Started, pid, stderr, listeners })
@@ -190,9 +190,9 @@ struct Start<'a> {
 }
 
 impl<'a> Start<'a> {
-    fn begin(prepared: Prepared, ends: LauncherEnds, interrupts: &'a Interrupts) -> Result<Self> {
+    fn begin(prepared: Prepared, exec_pipe: OwnedFd, ends: LauncherEnds, interrupts: &'a Interrupts) -> Result<Self> {
         let hold = ends.hold.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-        let host = Host::begin(prepared, hold)?;
+        let host = Host::begin(prepared, exec_pipe, hold)?;
         Ok(Self {
             host,
             daemon: None,
@@ -402,7 +402,7 @@ impl<'a> Start<'a> {
         for leader in self.host.leaders() {
             reap(Pid::from_raw(-leader), deadline);
         }
-        self.reap_leaders();
+        self.let_go();
     }
 
     /// Whether the daemon is about to end, or has: its descriptors go an instant before it does.
@@ -433,14 +433,9 @@ impl<'a> Start<'a> {
         }
     }
 
-    fn reap_leaders(&mut self) {
+    fn let_go(&mut self) {
         self.ends.hold = None;
-        if self.exec_closed || self.host.has_ended() {
-            self.host.join();
-        }
-        for leader in self.host.leaders() {
-            reap(Pid::from_raw(leader), Instant::now() + EXIT_GRACE);
-        }
+        self.host.let_go();
     }
 
     fn captured(&self) -> Vec<u8> {

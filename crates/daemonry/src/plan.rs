@@ -234,7 +234,6 @@ pub(crate) struct Prepared {
     listen_pid: Option<*mut u8>,
     /// What goes to descriptor 0, 1, 2, …
     sources: Vec<OwnedFd>,
-    pub(crate) exec_pipe: OwnedFd,
     /// The leader waits on it where it is the daemon's parent.
     pub(crate) hold_pipe: OwnedFd,
     working_directory: Option<CString>,
@@ -253,6 +252,8 @@ pub(crate) struct Prepared {
     pub(crate) commits_at_exec: bool,
     pub(crate) siblings: bool,
     pub(crate) fork: Fork,
+    /// Into which the children write; the launcher's own copy.
+    pub(crate) exec_pipe: RawFd,
 }
 
 // SAFETY: its pointers lead to its own heap memory, which moves with it to the thread that forks; that thread sleeps while a
@@ -308,7 +309,7 @@ impl Prepared {
         plan: &LaunchPlan,
         pid_file: Option<&PidFile>,
         record: Option<&PlacedRecord>,
-    ) -> Result<(Self, LauncherEnds)> {
+    ) -> Result<(Self, OwnedFd, LauncherEnds)> {
         let pipe = || sys::pipe().map_err(|errno| Error::system(Step::OpenPipe, errno));
         let ids = plan.new_ids()?;
         let limits = plan.limits.iter().map(|limit| limit.resolve()).collect::<Result<Vec<_>>>()?;
@@ -340,6 +341,7 @@ impl Prepared {
             pid_file: pid_file.zip(pid_file_target).map(|(file, target)| (target, file.path().to_owned())),
             note: plan.note.clone(),
         };
+        let exec_pipe = move_above(exec_pipe.as_fd(), floor)?;
         let Environment { variables, marker_pid, listen_pid } = environment(plan, &marker)?;
         let programs = candidates(plan)
             .iter()
@@ -360,7 +362,7 @@ impl Prepared {
             environment: variables,
             marker_pid,
             listen_pid,
-            exec_pipe: move_above(exec_pipe.as_fd(), floor)?,
+            exec_pipe: exec_pipe.as_raw_fd(),
             hold_pipe: move_above(hold_pipe.as_fd(), floor)?,
             working_directory: path(&plan.working_directory, "the working directory")?,
             must_read: path(&plan.must_read, "the script's path")?,
@@ -381,7 +383,7 @@ impl Prepared {
         let names = plan.listeners.iter().map(|listener| listener.name.clone());
         let endpoints = names.zip(sockets().map(|socket| listen::endpoint(socket.as_raw_fd()))).collect();
         let ends = LauncherEnds { exec, status, hold: Some(hold), traces, endpoints, memory };
-        Ok((prepared, ends))
+        Ok((prepared, exec_pipe, ends))
     }
 
     pub(crate) fn pid_file_target(&self) -> Option<RawFd> {

@@ -176,7 +176,7 @@ impl Ground {
         match *self {}
     }
 
-    pub(crate) fn take_daemon(&self) -> Option<OwnedFd> {
+    pub(crate) fn daemon(&self) -> Option<nix::Result<OwnedFd>> {
         match *self {}
     }
 

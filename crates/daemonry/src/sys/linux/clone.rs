@@ -94,7 +94,7 @@ pub(crate) struct Ground {
     daemon_stack: Stack,
     /// The session leader's pid, there before it runs.
     leader: AtomicI32,
-    /// A pidfd of the daemon in the launcher's table, there before the daemon runs; -1 before that and once it was taken.
+    /// A pidfd of the daemon in the launcher's table, there before the daemon runs; -1 before that.
     daemon: AtomicI32,
     /// The leader has seen its daemon leave the memory.
     is_left: AtomicBool,
@@ -167,11 +167,10 @@ impl Ground {
         Some(self.leader.load(Ordering::SeqCst)).filter(|&pid| pid > 0)
     }
 
-    /// The daemon's pidfd, for who takes it first.
-    pub(crate) fn take_daemon(&self) -> Option<OwnedFd> {
-        let fd = self.daemon.swap(-1, Ordering::SeqCst);
-        // SAFETY: the kernel has made it, and nobody else gets it.
-        (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+    /// A pidfd of the daemon, if there is one.
+    pub(crate) fn daemon(&self) -> Option<nix::Result<OwnedFd>> {
+        let fd = self.daemon.load(Ordering::SeqCst);
+        (fd >= 0).then(|| super::super::duplicate_number(fd))
     }
 
     /// Makes sure that nobody runs in this memory any more: a leader that was killed leaves its daemon there, which then is
@@ -193,7 +192,11 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        drop(self.take_daemon());
+        let fd = *self.daemon.get_mut();
+        if fd >= 0 {
+            // SAFETY: the kernel has made it, and only copies of it were given away.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
     }
 }
 
