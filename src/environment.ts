@@ -2,8 +2,11 @@
 
 import type { Cluster } from 'node:cluster';
 
+/** Left in a daemon's environment: it names the daemon and its script, for {@link isDaemonsWorker}. */
+export const daemonVariable = 'DAEMONRY_DAEMON';
+
 /** Variables that mean one process and would mislead another: IPC, supervisors, test runners. */
-const ofOneProcess = [
+const ofOneProcess = new Set([
   'NODE_CHANNEL_FD',
   'NODE_CHANNEL_SERIALIZATION_MODE',
   'NODE_UNIQUE_ID',
@@ -25,10 +28,8 @@ const ofOneProcess = [
   '_',
   'OLDPWD',
   'PWD',
-];
-
-/** Left in a daemon's environment: it names the daemon and its script, for {@link isDaemonsWorker}. */
-export const daemonVariable = 'DAEMONRY_DAEMON';
+  daemonVariable,
+]);
 
 /** Decides the mode before everything else: for tests, debuggers and units. */
 export const modeVariable = 'DAEMONRY_MODE';
@@ -44,14 +45,20 @@ export type Variables = Readonly<Record<string, string | undefined>>;
  * alone, then what the daemon's user brings, then `env`.
  */
 export function daemonEnvironment(env: Variables, extendEnv: boolean, ofUser: Variables): string[] {
-  const base: Record<string, string | undefined> = extendEnv ? { ...process.env } : {};
-  for (const name of ofOneProcess) delete base[name];
-  delete base[daemonVariable];
-  // An inspector stays with the launcher: its port can be had only once.
-  const inspector = /(^|\s)--inspect(-brk|-wait|-port|-publish-uid)?(=\S*)?(?=\s|$)/g;
-  if (base['NODE_OPTIONS'] !== undefined) base['NODE_OPTIONS'] = base['NODE_OPTIONS'].replaceAll(inspector, '');
-  const merged = Object.entries({ ...base, ...ofUser, ...env });
-  return merged.flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]));
+  const set = { ...ofUser, ...env };
+  const variables: string[] = [];
+  // Every look at process.env asks the C library, so each variable is looked at once.
+  for (const [name, value] of extendEnv ? Object.entries(process.env) : []) {
+    if (ofOneProcess.has(name) || name in set) continue;
+    variables.push(`${name}=${name === 'NODE_OPTIONS' ? withoutInspector(value ?? '') : value}`);
+  }
+  for (const [name, value] of Object.entries(set)) if (value !== undefined) variables.push(`${name}=${value}`);
+  return variables;
+}
+
+/** An inspector stays with the launcher: its port can be had only once. */
+function withoutInspector(options: string): string {
+  return options.replaceAll(/(^|\s)--inspect(-brk|-wait|-port|-publish-uid)?(=\S*)?(?=\s|$)/g, '');
 }
 
 /** Remembers in the environment which daemon this is. */

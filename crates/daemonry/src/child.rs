@@ -4,7 +4,7 @@
 //! calls on memory prepared by [`Prepared`], no allocation, no lock, no panic, no destructor. Every signal is blocked until
 //! right before exec.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 use std::ptr;
 
 use nix::errno::Errno;
@@ -79,7 +79,7 @@ pub(crate) unsafe fn leader(site: &Site<'_>) -> ! {
             send(exec_pipe, Frame::Forked { pid, sibling });
             if !sibling {
                 // As long as its parent lives, a daemon that dies stays a zombie and its pid its own.
-                wait_for_eof(keep_only(prepared.hold_pipe.as_raw_fd()));
+                wait_for_eof(keep_only(prepared.hold_pipe));
             }
             exit(0)
         }
@@ -154,17 +154,17 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
 
     // Whatever arrives from here on, and whoever sends it, no handler of the launcher runs in this memory.
     sys::reset_dispositions();
-    for (source, target) in sources.iter().zip(0..) {
-        check(Step::Dup, dup2(source.as_raw_fd(), target));
+    for (&source, target) in sources.iter().zip(0..) {
+        check(Step::Dup, dup2(source, target));
     }
     // SAFETY: umask touches no memory.
     unsafe { libc::umask(prepared.umask) };
     // SAFETY: getpid touches no memory.
     let pid = unsafe { libc::getpid() };
-    if let Some(record) = &prepared.record {
+    if let Some(record) = prepared.record {
         let digits = Digits::of(pid);
         let place = PID_END - digits.as_bytes().len();
-        check(Step::WriteRecord, write_at(record.as_raw_fd(), digits.as_bytes(), place));
+        check(Step::WriteRecord, write_at(record, digits.as_bytes(), place));
     }
     // Before the record lock: closing any other descriptor of the pidfile would drop it.
     check(Step::CloseDescriptors, sys::close_from(last_target + 1));

@@ -1,7 +1,7 @@
 //! The thread that forks. The fast way to fork puts it to sleep until the daemon has left the launcher's memory, while the
 //! launcher goes on to watch the time, its signals and the pipes.
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use crate::child::{self, Site, Way};
 use crate::error::{Error, Result, Step};
-use crate::plan::{Fork, Prepared};
+use crate::plan::{Descriptors, Fork, Prepared};
 use crate::sys::{self, Dumpable, Ground, Process, retry};
 
 /// Enough for a few system calls; the children have stacks of their own.
@@ -35,8 +35,7 @@ struct Shared {
     ground: Option<Ground>,
     /// A session leader that was forked by copying; 0 before there is one.
     copied_leader: AtomicI32,
-    /// The launcher's copy of the end into which the children write.
-    exec_pipe: Mutex<Option<OwnedFd>>,
+    descriptors: Mutex<Option<Descriptors>>,
     leaders: Mutex<Leaders>,
 }
 
@@ -49,7 +48,7 @@ struct Leaders {
 
 impl Host {
     /// Forks on a thread of its own, which owns `prepared` as long as anybody may need it.
-    pub(crate) fn begin(prepared: Prepared, exec_pipe: OwnedFd, hold: RawFd) -> Result<Self> {
+    pub(crate) fn begin(prepared: Prepared, descriptors: Descriptors, hold: RawFd) -> Result<Self> {
         let failed = |errno| Error::system(Step::Fork, errno);
         let ground = match prepared.fork {
             Fork::Automatic => Ground::new().map_err(failed)?,
@@ -58,7 +57,7 @@ impl Host {
         let shared = Arc::new(Shared {
             ground,
             copied_leader: AtomicI32::new(0),
-            exec_pipe: Mutex::new(Some(exec_pipe)),
+            descriptors: Mutex::new(Some(descriptors)),
             leaders: Mutex::default(),
         });
         let its_shared = Arc::clone(&shared);
@@ -78,11 +77,17 @@ impl Host {
     /// Gets hold of the daemon. `None` when it is gone already, and was not forked the fast way. From now on the exec pipe ends
     /// as soon as the daemon has executed its program.
     pub(crate) fn open_daemon(&self, pid: i32) -> nix::Result<Option<Process>> {
-        drop(lock(&self.shared.exec_pipe).take());
+        drop(lock(&self.shared.descriptors).as_mut().and_then(|descriptors| descriptors.exec_pipe.take()));
         match self.shared.ground.as_ref().and_then(Ground::daemon) {
             Some(pidfd) => Ok(Some(Process::of(pid, pidfd?))),
             None => Process::open(pid),
         }
+    }
+
+    /// The daemon has executed its program, or has ended: nobody needs the launcher's copies of its descriptors any more, of
+    /// which one is the lock's.
+    pub(crate) fn close_descriptors(&self) {
+        drop(lock(&self.shared.descriptors).take());
     }
 
     /// Whether nobody runs in this memory any more.
@@ -132,11 +137,11 @@ fn run(prepared: Prepared, hold: RawFd, shared: &Shared) {
         outcome => outcome,
     };
     drop(alone);
-    let exec_pipe = lock(&shared.exec_pipe).take();
-    if let (Err(errno), Some(exec_pipe)) = (outcome, &exec_pipe) {
+    let descriptors = lock(&shared.descriptors).take();
+    if let (Err(errno), Some(Descriptors { exec_pipe: Some(exec_pipe), .. })) = (outcome, &descriptors) {
         child::report(exec_pipe.as_raw_fd(), Step::Fork, errno);
     }
-    drop((prepared, exec_pipe));
+    drop((prepared, descriptors));
     let mut leaders = lock(&shared.leaders);
     leaders.thread_has_ended = true;
     if leaders.launcher_let_go {

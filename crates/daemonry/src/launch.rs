@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::interrupt::Interrupts;
 use crate::listen::Endpoint;
 use crate::pidfile::{self, PidFile};
-use crate::plan::{LaunchPlan, LauncherEnds, Prepared, WaitFor};
+use crate::plan::{Descriptors, LaunchPlan, LauncherEnds, Prepared, WaitFor};
 use crate::record::{PlacedRecord, Record};
 use crate::signals::SignalWatch;
 use crate::stdio::{Stream, read_tail};
@@ -144,8 +144,8 @@ fn launch_recorded(
     timeout: Duration,
     interrupts: &Interrupts,
 ) -> std::result::Result<Started, LaunchFailure> {
-    let (prepared, exec_pipe, ends) = Prepared::new(plan, pid_file, record)?;
-    let mut start = Start::begin(prepared, exec_pipe, ends, interrupts)?;
+    let (prepared, descriptors, ends) = Prepared::new(plan, pid_file, record)?;
+    let mut start = Start::begin(prepared, descriptors, ends, interrupts)?;
     let outcome = start.wait(plan, pid_file, timeout).and_then(|pid| {
         pid_file.map_or(Ok(()), |pid_file| pid_file.commit(pid))?;
         Ok(pid)
@@ -190,9 +190,14 @@ struct Start<'a> {
 }
 
 impl<'a> Start<'a> {
-    fn begin(prepared: Prepared, exec_pipe: OwnedFd, ends: LauncherEnds, interrupts: &'a Interrupts) -> Result<Self> {
+    fn begin(
+        prepared: Prepared,
+        descriptors: Descriptors,
+        ends: LauncherEnds,
+        interrupts: &'a Interrupts,
+    ) -> Result<Self> {
         let hold = ends.hold.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-        let host = Host::begin(prepared, exec_pipe, hold)?;
+        let host = Host::begin(prepared, descriptors, hold)?;
         Ok(Self {
             host,
             daemon: None,
@@ -218,6 +223,11 @@ impl<'a> Start<'a> {
         let mut alive_until = None;
         loop {
             if let Some(pid) = self.settled(plan, &mut alive_until)? {
+                // One that was killed before its exec closed the pipes, too, an instant before it can be seen to have ended.
+                if sys::is_dying(pid) {
+                    self.await_end();
+                    continue;
+                }
                 let Some(pid_file) = pid_file else { return Ok(pid) };
                 // One that is stopping already is not up; how it ends is told when it has.
                 if !pid_file.is_stopping(pid) {
@@ -322,6 +332,7 @@ impl<'a> Start<'a> {
             }
         }
         if self.exec_closed {
+            self.host.close_descriptors();
             self.reached = self.reached.max(Some(WaitFor::Exec));
         }
         Ok(())
@@ -408,6 +419,12 @@ impl<'a> Start<'a> {
     /// Whether the daemon is about to end, or has: its descriptors go an instant before it does.
     fn is_ending(&self) -> bool {
         self.daemon_pid().is_some_and(sys::is_dying) || !self.daemon_lives()
+    }
+
+    /// For one that is about to end.
+    fn await_end(&self) {
+        let process = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref());
+        let _ended = process.is_none_or(|process| process.wait(Instant::now() + EXIT_GRACE));
     }
 
     fn daemon_lives(&self) -> bool {

@@ -232,14 +232,14 @@ pub(crate) struct Prepared {
     /// Where the child writes its pid into the environment: with leading zeros into the marker, without into `LISTEN_PID`.
     marker_pid: *mut u8,
     listen_pid: Option<*mut u8>,
-    /// What goes to descriptor 0, 1, 2, …
-    sources: Vec<OwnedFd>,
+    /// What goes to descriptor 0, 1, 2, …; numbers of [`Descriptors`], as all here.
+    sources: Vec<RawFd>,
     /// The leader waits on it where it is the daemon's parent.
-    pub(crate) hold_pipe: OwnedFd,
+    pub(crate) hold_pipe: RawFd,
     working_directory: Option<CString>,
     must_read: Option<CString>,
     /// Where the child writes its pid, too; it lies above the targets and is closed before exec.
-    pub(crate) record: Option<OwnedFd>,
+    pub(crate) record: Option<RawFd>,
     pub(crate) umask: libc::mode_t,
     pub(crate) ids: Option<Ids>,
     /// Room for the groups that the child finds, and for one more.
@@ -252,8 +252,15 @@ pub(crate) struct Prepared {
     pub(crate) commits_at_exec: bool,
     pub(crate) siblings: bool,
     pub(crate) fork: Fork,
-    /// Into which the children write; the launcher's own copy.
+    /// Into which the children write.
     pub(crate) exec_pipe: RawFd,
+}
+
+/// The launcher's copies of what the children use. Nobody needs them once the daemon has executed its program.
+pub(crate) struct Descriptors {
+    /// The end into which the children write: it is at EOF when they are done, and this copy closed.
+    pub(crate) exec_pipe: Option<OwnedFd>,
+    _others: Vec<OwnedFd>,
 }
 
 // SAFETY: its pointers lead to its own heap memory, which moves with it to the thread that forks; that thread sleeps while a
@@ -309,7 +316,7 @@ impl Prepared {
         plan: &LaunchPlan,
         pid_file: Option<&PidFile>,
         record: Option<&PlacedRecord>,
-    ) -> Result<(Self, OwnedFd, LauncherEnds)> {
+    ) -> Result<(Self, Descriptors, LauncherEnds)> {
         let pipe = || sys::pipe().map_err(|errno| Error::system(Step::OpenPipe, errno));
         let ids = plan.new_ids()?;
         let limits = plan.limits.iter().map(|limit| limit.resolve()).collect::<Result<Vec<_>>>()?;
@@ -342,6 +349,8 @@ impl Prepared {
             note: plan.note.clone(),
         };
         let exec_pipe = move_above(exec_pipe.as_fd(), floor)?;
+        let hold_pipe = move_above(hold_pipe.as_fd(), floor)?;
+        let record = record.map(|record| move_above(record.as_fd(), floor)).transpose()?;
         let Environment { variables, marker_pid, listen_pid } = environment(plan, &marker)?;
         let programs = candidates(plan)
             .iter()
@@ -363,11 +372,11 @@ impl Prepared {
             marker_pid,
             listen_pid,
             exec_pipe: exec_pipe.as_raw_fd(),
-            hold_pipe: move_above(hold_pipe.as_fd(), floor)?,
+            hold_pipe: hold_pipe.as_raw_fd(),
             working_directory: path(&plan.working_directory, "the working directory")?,
             must_read: path(&plan.must_read, "the script's path")?,
-            record: record.map(|record| move_above(record.as_fd(), floor)).transpose()?,
-            sources: moved,
+            record: record.as_ref().map(AsRawFd::as_raw_fd),
+            sources: moved.iter().map(AsRawFd::as_raw_fd).collect(),
             umask: sys::file_mode(plan.umask).bits(),
             found_groups: UnsafeCell::new(vec![0; ids.map_or(0, |ids| ids.groups.len() + 1)]),
             ids: ids.cloned(),
@@ -383,7 +392,8 @@ impl Prepared {
         let names = plan.listeners.iter().map(|listener| listener.name.clone());
         let endpoints = names.zip(sockets().map(|socket| listen::endpoint(socket.as_raw_fd()))).collect();
         let ends = LauncherEnds { exec, status, hold: Some(hold), traces, endpoints, memory };
-        Ok((prepared, exec_pipe, ends))
+        let others = moved.into_iter().chain([hold_pipe]).chain(record).collect();
+        Ok((prepared, Descriptors { exec_pipe: Some(exec_pipe), _others: others }, ends))
     }
 
     pub(crate) fn pid_file_target(&self) -> Option<RawFd> {
@@ -446,7 +456,7 @@ impl Prepared {
         self.environment.as_ptr()
     }
 
-    pub(crate) fn sources(&self) -> &[OwnedFd] {
+    pub(crate) fn sources(&self) -> &[RawFd] {
         &self.sources
     }
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use daemonry::{Error, IfRunning, LaunchPlan, Outcome, Record, Status};
-use scratch::{Scratch, shell, stop};
+use scratch::{Scratch, shell, stop, until};
 
 fn plan(scratch: &Scratch, if_running: IfRunning) -> LaunchPlan {
     LaunchPlan { pid_file: Some(scratch.at("a.pid")), if_running, ..shell("exec sleep 60") }
@@ -93,9 +93,7 @@ fn one_that_ignores_sigterm_is_killed_when_its_time_is_over() {
     let script = format!("trap '' TERM; : >'{}'; while :; do sleep 0.05; done", ready.display());
     let old = LaunchPlan { pid_file: Some(scratch.at("a.pid")), ..shell(&script) };
     let old = daemonry::launch(&old).unwrap();
-    while !ready.exists() {
-        thread::sleep(Duration::from_millis(5));
-    }
+    until("it is not ready", || ready.exists());
     let new = daemonry::launch(&plan(&scratch, IfRunning::Replace)).unwrap();
     assert_eq!(new.outcome, Outcome::Replaced);
     assert_ne!(new.pid, old.pid);

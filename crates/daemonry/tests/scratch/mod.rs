@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use daemonry::{LaunchPlan, StopOptions, Stopped};
+use daemonry::{Fork, LaunchPlan, StopOptions, Stopped};
 
 /// A folder of the test's own; removed in the end. One test at a time: they count this process's descriptors and children.
 pub(crate) struct Scratch {
@@ -40,10 +41,25 @@ impl Drop for Scratch {
     }
 }
 
+/// A plan that forks as `DAEMONRY_FORK` says: the tests run once each way.
+pub(crate) fn plan(program: impl Into<PathBuf>) -> LaunchPlan {
+    let copies = std::env::var_os("DAEMONRY_FORK").is_some_and(|way| way == "copy");
+    LaunchPlan { fork: if copies { Fork::Copy } else { Fork::Automatic }, ..LaunchPlan::new(program) }
+}
+
 pub(crate) fn shell(script: &str) -> LaunchPlan {
-    LaunchPlan { arguments: vec!["sh".into(), "-c".into(), script.into()], ..LaunchPlan::new("/bin/sh") }
+    LaunchPlan { arguments: vec!["sh".into(), "-c".into(), script.into()], ..plan("/bin/sh") }
 }
 
 pub(crate) fn stop(pid_file: &Path) -> Stopped {
     daemonry::stop(pid_file, StopOptions::default()).unwrap()
+}
+
+/// Waits until it is so; whoever forked is done only a moment after the daemon is up.
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
