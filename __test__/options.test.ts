@@ -2,6 +2,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { isDaemonError, paths, status, type DaemonizeOptions } from '../dist/index.js';
+import { resources } from '../index.js';
 import { hasEnded, statusField } from './helpers/processes.js';
 import { project } from './helpers/project.js';
 import { launchService, startService } from './helpers/service.js';
@@ -56,6 +57,55 @@ const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [so
     ['-1', 'option "umask" must be an integer from 0 to 0o777, not -1'],
     ['0o1000', 'option "umask" must be an integer from 0 to 0o777, not 512'],
     ['2n', 'option "umask" must be an integer from 0 to 0o777, not 2'],
+  ],
+  user: [
+    ['-1', `option "user" must be a user's name or number, not -1`],
+    ['1.5', `option "user" must be a user's name or number, not 1.5`],
+    ['2 ** 32 - 1', `option "user" must be a user's name or number, not 4294967295`],
+    ["''", `option "user" must be a user's name or number, not ""`],
+    ["'a:b'", `option "user" must be a user's name or number, not "a:b"`],
+    ['null', `option "user" must be a user's name or number, not null`],
+  ],
+  group: [["'a b'", `option "group" must be a group's name or number, not "a b"`]],
+  groups: [
+    ["'wheel'", 'option "groups" must be an array of group names and numbers, not "wheel"'],
+    ["['wheel', {}]", `option "groups[1]" must be a group's name or number, not {}`],
+  ],
+  limits: [
+    ['64', 'option "limits" must be an object such as { nofile: 65536 }, not 64'],
+    ['{ nofile: -1 }', `option "limits.nofile" must be a whole number, 'unlimited' or { soft, hard }, not -1`],
+    [
+      "{ nofile: { soft: '9' } }",
+      `option "limits.nofile.soft" must be a whole number, 'unlimited' or { soft, hard }, not "9"`,
+    ],
+    ['{ nofile: { soft: 9, hard: 8 } }', 'option "limits.nofile" has a soft limit above its hard one'],
+    ["{ core: { soft: 'unlimited', hard: 8 } }", 'option "limits.core" has a soft limit above its hard one'],
+    ['{ nofile: { max: 8 } }', 'unknown option "limits.nofile.max"'],
+  ],
+  nice: [
+    ['20', 'option "nice" must be an integer from -20 to 19, not 20'],
+    ["'5'", 'option "nice" must be an integer from -20 to 19, not "5"'],
+  ],
+  oomScoreAdjust: [['-1001', 'option "oomScoreAdjust" must be an integer from -1000 to 1000, not -1001']],
+  noNewPrivileges: [['1', 'option "noNewPrivileges" must be true or false, not 1']],
+  listen: [
+    ['80', 'option "listen" must be an object such as { http: { port: 80 } }, not 80'],
+    ['{ http: 80 }', 'option "listen.http" must be { port, host } or { path }, not 80'],
+    ['{ http: {} }', 'option "listen.http.port" must be an integer from 0 to 65535, not undefined'],
+    ['{ http: { port: 65536 } }', 'option "listen.http.port" must be an integer from 0 to 65535, not 65536'],
+    ['{ http: { port: 1, host: "" } }', 'option "listen.http.host" must be an IP address or a host name, not ""'],
+    ['{ http: { port: 1, path: "a" } }', 'unknown option "listen.http.port"'],
+    ['{ http: { port: 1, address: "::" } }', 'unknown option "listen.http.address"'],
+    [
+      '{ http: { port: 1, backlog: -1 } }',
+      'option "listen.http.backlog" must be an integer from 0 to 2147483647, not -1',
+    ],
+    ['{ http: { path: "" } }', 'option "listen.http.path" must be a path, not ""'],
+    ['{ "a:b": { port: 1 } }', 'option "listen" has an impossible name: "a:b"'],
+    [
+      `{ ctl: { path: '/${'s'.repeat(107)}' } }`,
+      `the socket's path /${'s'.repeat(107)} is too long: it has 108 bytes, and 107 are possible`,
+    ],
   ],
   env: [
     ["'A=1'", 'option "env" must be an object of strings, not "A=1"'],
@@ -114,6 +164,10 @@ const misuses: readonly (readonly [source: string, message: string])[] = [
   ),
   ['{ pidfile: "a.pid" }', 'unknown option "pidfile": did you mean "pidFile"?'],
   ['{ "start-timeout": 1 }', 'unknown option "start-timeout": did you mean "startTimeout"?'],
+  [
+    '{ limits: { files: 1 } }',
+    `option "limits.files" is no resource of this platform, which has ${resources().join(', ')}`,
+  ],
   ['{ logFile: "a.log" }', 'unknown option "logFile": did you mean "log"?'],
   ['{ colour: 1 }', 'unknown option "colour"'],
   [
@@ -155,7 +209,7 @@ test('options that cannot be meant are refused with ERR_INVALID_OPTION, and name
 
 test('every option is mentioned in the tests of wrong types', (t) => {
   const declared = readFileSync(new URL('../dist/options.d.ts', import.meta.url), 'utf8');
-  const bodies = [...declared.matchAll(/interface (?:Start|Daemonize)Options (?:extends \w+ )?\{([^]*?)\n\}/g)];
+  const bodies = [...declared.matchAll(/interface (?:Start|Daemonize)Options[^{]*\{([^]*?)\n\}/g)];
   const names = bodies.flatMap(([, body]) => [...body!.matchAll(/^ {4}readonly (\w+)\?/gm)].map(([, name]) => name));
   t.deepEqual(names.sort(), Object.keys(wrongTypes).sort());
 });

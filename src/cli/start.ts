@@ -3,6 +3,7 @@ import { statSync } from 'node:fs';
 import { basename, extname, resolve } from 'node:path';
 import * as check from '../check.js';
 import { daemonError } from '../errors.js';
+import type { ListenAddress } from '../listeners.js';
 import { resolveSpawn, type SpawnDaemonOptions } from '../options.js';
 import { spawnResolved } from '../spawn.js';
 import { jsonOption, number, text, UsageError, type Parsed } from './arguments.js';
@@ -25,6 +26,21 @@ export const start: Command = {
     cwd: { type: 'string', short: 'C', value: 'DIR', help: 'its working directory (default: /)' },
     env: { type: 'string', short: 'e', value: 'NAME=VALUE', multiple: true, help: 'set a variable; may be repeated' },
     umask: { type: 'string', value: 'MASK', help: 'its file mode creation mask, in octal (default: 022)' },
+    user: { type: 'string', short: 'u', value: 'USER', help: 'run as this user; takes root' },
+    group: { type: 'string', short: 'g', value: 'GROUP', help: "its group (default: the user's)" },
+    nice: { type: 'string', value: 'N', help: 'its niceness, -20 to 19' },
+    limit: {
+      type: 'string',
+      value: 'NAME=N',
+      multiple: true,
+      help: 'a resource limit, as nofile=4096 or core=unlimited',
+    },
+    listen: {
+      type: 'string',
+      value: 'NAME=WHERE',
+      multiple: true,
+      help: 'hand it a socket: a port, HOST:PORT or a path (see sd_listen_fds(3))',
+    },
     wait: { type: 'string', short: 'w', value: 'POINT', help: 'exec, start or ready (default: exec)' },
     'alive-for': {
       type: 'string',
@@ -75,24 +91,55 @@ function optionsOf(values: Parsed['values'], program: string): SpawnDaemonOption
     waitFor,
     aliveFor,
     ifRunning: values['replace'] ? 'replace' : 'reuse',
-    env: environment((values['env'] as string[] | undefined) ?? []),
+    env: Object.fromEntries(pairs(values, 'env')),
     ...(name === undefined ? {} : { name }),
     ...(pidFile === undefined ? {} : { pidFile }),
     ...(log === undefined ? {} : { log }),
     ...(cwd === undefined ? {} : { cwd }),
+    ...rightsOf(values),
     ...(umask === undefined ? {} : { umask: Number.parseInt(umask, 8) }),
     ...(startTimeout === undefined ? {} : { startTimeout }),
   };
 }
 
-function environment(settings: readonly string[]): Record<string, string> {
-  return Object.fromEntries(
-    settings.map((setting) => {
-      const at = setting.indexOf('=');
-      if (at < 1) throw new UsageError(`--env must be NAME=VALUE, not ${JSON.stringify(setting)}`);
-      return [setting.slice(0, at), setting.slice(at + 1)];
-    }),
-  );
+/** Who it is and what it may use. */
+function rightsOf(values: Parsed['values']): Pick<SpawnDaemonOptions, 'user' | 'group' | 'nice' | 'limits' | 'listen'> {
+  const [user, group, nice] = [text(values, 'user'), text(values, 'group'), text(values, 'nice')];
+  if (nice !== undefined && !/^-?\d+$/.test(nice)) {
+    throw new UsageError(`--nice must be a whole number, not ${JSON.stringify(nice)}`);
+  }
+  const limits = pairs(values, 'limit').map(([name, limit]) => {
+    if (limit !== 'unlimited' && !/^\d+$/.test(limit)) {
+      throw new UsageError(`--limit ${name} must be a whole number or unlimited, not ${JSON.stringify(limit)}`);
+    }
+    return [name, limit === 'unlimited' ? limit : Number(limit)] as const;
+  });
+  const sockets = pairs(values, 'listen').map(([name, where]) => [name, addressOf(where)] as const);
+  return {
+    ...(user === undefined ? {} : { user }),
+    ...(group === undefined ? {} : { group }),
+    ...(nice === undefined ? {} : { nice: Number(nice) }),
+    ...(limits.length === 0 ? {} : { limits: Object.fromEntries(limits) }),
+    ...(sockets.length === 0 ? {} : { listen: Object.fromEntries(sockets) }),
+  };
+}
+
+/** `8080`, `localhost:8080`, `[::1]:8080`, or a path. */
+function addressOf(where: string): ListenAddress {
+  if (where.includes('/')) return { path: where };
+  const [, host, port] = /^(?:\[?([^\]]*)\]?:)?(\d+)$/.exec(where) ?? [];
+  if (port === undefined) {
+    throw new UsageError(`--listen must name a port, HOST:PORT or a path with a slash, not ${JSON.stringify(where)}`);
+  }
+  return { port: Number(port), ...(host ? { host } : {}) };
+}
+
+function pairs(values: Parsed['values'], option: string): (readonly [name: string, value: string])[] {
+  return ((values[option] as string[] | undefined) ?? []).map((setting) => {
+    const at = setting.indexOf('=');
+    if (at < 1) throw new UsageError(`--${option} must be NAME=VALUE, not ${JSON.stringify(setting)}`);
+    return [setting.slice(0, at), setting.slice(at + 1)];
+  });
 }
 
 const scripts = /\.[cm]?[jt]s$/;
