@@ -160,8 +160,9 @@ export class DaemonHandle implements Daemon {
     if (typeof (server as Server | undefined)?.close !== 'function')
       throw new TypeError('a server must be a net.Server');
     holdWhileConnected(server, () => this.hold());
-    onUnixSocket(server, (socket) => this.#record({ socket }));
-    this.onStop(() => drain(server, [...this.#parts.listeners.values()]));
+    const sockets = [...this.#parts.listeners.values()];
+    onUnixSocket(server, sockets, (socket) => this.#record({ socket }));
+    this.onStop(() => drain(server, sockets));
   }
 
   stop(): Promise<void> {

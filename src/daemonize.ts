@@ -206,7 +206,7 @@ function afterATurn(callback: () => void): void {
 
 function stayInForeground(path: string | undefined, options: ResolvedOptions): DaemonHandle {
   const claimed = claimPidFile(options, path, 'supervisor');
-  const listeners = openListeners(options.listen, []);
+  const listeners = listenOrRelease(options, claimed.pidFile);
   const daemon = new DaemonHandle({
     mode: 'foreground',
     start: undefined,
@@ -217,6 +217,16 @@ function stayInForeground(path: string | undefined, options: ResolvedOptions): D
   });
   afterATurn(() => daemon.started());
   return daemon;
+}
+
+/** A process that cannot serve does not hold its pidfile either. */
+function listenOrRelease({ listen }: ResolvedOptions, pidFile: Held['pidFile']): DaemonParts['listeners'] {
+  try {
+    return openListeners(listen, []);
+  } catch (error) {
+    pidFile?.release();
+    throw error;
+  }
 }
 
 function wantsForeground(): boolean {

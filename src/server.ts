@@ -13,10 +13,10 @@ export function holdWhileConnected(server: Server, hold: () => Hold): void {
 }
 
 /** Calls back with the path of the server's Unix socket, once it listens on one. */
-export function onUnixSocket(server: Server, callback: (path: string) => void): void {
+export function onUnixSocket(server: Server, sockets: readonly OwnSocket[], callback: (path: string) => void): void {
   const tell = () => {
-    const address = server.address();
-    if (typeof address === 'string') callback(address);
+    const { path } = unixSocketOf(server, sockets) ?? {};
+    if (path !== undefined) callback(path);
   };
   if (server.listening) tell();
   else server.once('listening', tell);
@@ -28,16 +28,22 @@ export function onUnixSocket(server: Server, callback: (path: string) => void): 
  */
 export async function drain(server: Server, sockets: readonly OwnSocket[]): Promise<void> {
   if (!server.listening) return;
-  const address = server.address();
+  const { path, own } = unixSocketOf(server, sockets) ?? {};
   // Without a name nobody new can connect; who has connected, but was not accepted yet, would be cut off by the close.
-  if (typeof address === 'string' && address.startsWith('/')) {
-    const own = sockets.find(({ path }) => path === address);
-    if (own === undefined) unlink(address);
-    else own.file?.remove();
-  }
+  if (own !== undefined) own.file?.remove();
+  else if (path?.startsWith('/')) unlink(path);
   await turn();
   await turn();
   await new Promise<void>((resolve) => server.close(() => resolve()));
+}
+
+/** Where a server listens on a Unix socket. Of one that listens on a descriptor Node itself does not know the path. */
+function unixSocketOf(server: Server, sockets: readonly OwnSocket[]): { path?: string; own?: OwnSocket } | undefined {
+  const address = server.address();
+  if (typeof address === 'string') return { path: address };
+  const descriptor = (server as { _handle?: { fd?: number } | null })._handle?.fd;
+  const own = sockets.find((socket) => socket.descriptor === descriptor);
+  return own?.path === undefined ? undefined : { path: own.path, own };
 }
 
 function unlink(path: string): void {
