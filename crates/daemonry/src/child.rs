@@ -193,9 +193,7 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
         check(Step::Chdir, Errno::result(unsafe { libc::chdir(directory.as_ptr()) }).map(drop));
     }
     if let Some(script) = prepared.must_read() {
-        // SAFETY: the path is a C string.
-        let asked = unsafe { libc::faccessat(libc::AT_FDCWD, script.as_ptr(), libc::R_OK, 0) };
-        check(Step::ReadScript, Errno::result(asked).map(drop));
+        check(Step::ReadScript, sys::may_read(script));
     }
     unblock_signals();
     // SAFETY: this is the child.

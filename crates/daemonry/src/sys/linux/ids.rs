@@ -142,6 +142,12 @@ pub(crate) fn can_become_root() -> bool {
     unsafe { libc::syscall(libc::SYS_setresuid, 0, 0, 0) == 0 }
 }
 
+/// Whether the calling process may read a file. Async-signal-safe; the C library's function does more than ask.
+pub(crate) fn may_read(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: the path is a C string.
+    Errno::result(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), libc::R_OK) }).map(drop)
+}
+
 /// Sets the OOM score adjustment of the calling process (`proc_pid_oom_score_adj(5)`). Async-signal-safe.
 pub(crate) fn set_oom_score(adjustment: &CStr) -> Result<(), Errno> {
     let flags = libc::O_WRONLY | libc::O_CLOEXEC;

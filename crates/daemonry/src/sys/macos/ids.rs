@@ -114,6 +114,12 @@ pub(crate) fn can_become_root() -> bool {
     unsafe { libc::setuid(0) == 0 || libc::seteuid(0) == 0 }
 }
 
+/// Whether the calling process may read a file.
+pub(crate) fn may_read(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: the path is a C string.
+    Errno::result(unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::R_OK, 0) }).map(drop)
+}
+
 /// There are none; plans that ask for one are refused.
 pub(crate) fn set_oom_score(_adjustment: &CStr) -> Result<(), Errno> {
     Err(Errno::ENOSYS)

@@ -1,0 +1,88 @@
+/** The system calls of a launch, on both ways to fork: as they are documented, and nothing between. */
+import { chmodSync, existsSync, readFileSync } from 'node:fs';
+import test from 'ava';
+import { stop } from '../dist/index.js';
+import { named } from './helpers/named.js';
+import { noOtherUser, testUnless } from './helpers/privileges.js';
+import { project } from './helpers/project.js';
+import { start } from './helpers/run.js';
+import { until } from './helpers/until.js';
+
+const asRoot = testUnless(noOtherUser);
+
+/** `[process, call]` in the order of the table in docs/launch.md. */
+const documented = (() => {
+  const page = readFileSync(new URL('../docs/launch.md', import.meta.url), 'utf8');
+  const table = /<!-- calls: [^>]*-->([^]*)<!-- calls end -->/.exec(page)![1]!;
+  return table.split('\n').flatMap((row) => {
+    const [, process, calls] = row.split('|').map((cell) => cell.trim());
+    return [...(calls ?? '').matchAll(/`(\w+)`/g)].map(([, call]) => `${process} ${call}`);
+  });
+})();
+
+/** A call of `strace -f`, finished or not. */
+const callPattern = /^(\d+)\s+(\w+)\((.*)$/;
+
+/** The calls of leader and daemon up to the exec, from a trace. */
+function callsIn(trace: string): string[] {
+  const lines = trace.split('\n').flatMap((line) => {
+    const [, pid, call, rest] = callPattern.exec(line) ?? [];
+    return pid === undefined ? [] : [{ pid, call: call === 'dup3' ? 'dup2' : call!, rest: rest! }];
+  });
+  const leader = lines.find(({ call }) => call === 'setsid')!.pid;
+  const daemon = lines.find(({ call, rest, pid }) => call === 'umask' && pid !== leader && rest !== '')!.pid;
+  // Forked by copying, it then waits, and both run at the same time.
+  const ofLeader = lines.filter(({ pid, call }) => pid === leader && ['setsid', 'clone'].includes(call));
+  const ofDaemon = lines.filter(({ pid }) => pid === daemon);
+  const untilExec = ofDaemon.slice(0, ofDaemon.findIndex(({ call }) => call === 'execve') + 1);
+  const once = untilExec.filter(({ call }, index) => untilExec[index - 1]?.call !== call);
+  return [...ofLeader.map(({ call }) => `leader ${call}`), ...once.map(({ call }) => `daemon ${call}`)];
+}
+
+for (const way of ['automatic', 'copy']) {
+  for (const kind of ['daemonize', 'spawnDaemon']) {
+    asRoot(`${kind}, forking ${way}: leader and daemon make the documented calls in their order`, async (t) => {
+      const app = project(t, {
+        'app.mjs': `
+          import { writeFileSync } from 'node:fs';
+          import { daemonize, spawnDaemon } from 'daemonry';
+          const [name, kind] = process.argv.slice(2);
+          const options = {
+            name, user: 'nobody', nice: 1, oomScoreAdjust: 100, limits: { core: 0 }, noNewPrivileges: true,
+            listen: { http: { port: 0 } },
+          };
+          const up = () => writeFileSync('up', '');
+          const main = () => void setInterval(() => {}, 60_000);
+          if (kind === 'daemonize') daemonize({ ...options, onStarted: up }, main);
+          else await spawnDaemon('/bin/sleep', ['60'], options).then(up);
+        `,
+      });
+      chmodSync(app.path, 0o755);
+      const name = named(t);
+      const trace = app.at('trace');
+      // It follows the daemon, and so ends with it.
+      const tracing = start('strace', ['-f', '-qq', '-o', trace, process.execPath, 'app.mjs', name, kind], {
+        cwd: app.path,
+        env: { ...process.env, DAEMONRY_FORK: way },
+      });
+      await until('the daemon is up', () => existsSync(app.at('up')));
+      await stop(name);
+      const { code, stderr } = await tracing.done;
+      t.is(code, 0, stderr);
+      const text = readFileSync(trace, 'utf8');
+      t.is(/CLONE_VM\|CLONE_FILES\|CLONE_VFORK/.test(text), way === 'automatic');
+      const elsewhere = kind === 'daemonize' ? 'chdir' : 'faccessat';
+      const expected = documented
+        .filter((call) => call !== `daemon ${elsewhere}`)
+        .filter((call, index) => way === 'automatic' || !(call === 'daemon write' && index < 6))
+        .filter((call, index, calls) => calls[index - 1] !== call || call !== 'daemon getpid');
+      // The copying daemon does not say its pid, so does not ask for it first.
+      if (way === 'copy') expected.splice(expected.indexOf('daemon getpid'), 1);
+      t.deepEqual(callsIn(text), expected);
+    });
+  }
+}
+
+test('the table of calls has both processes', (t) => {
+  t.true(documented.includes('leader setsid') && documented.includes('daemon execve'), documented.join());
+});
