@@ -61,11 +61,17 @@ export declare function adopt(marker: string): DaemonStart | Failure | null
 /** Makes `signal`, with whatever it does by default, remove the guarded pidfile first. */
 export declare function armSignal(signal: number): Failure | null
 
+/** The command line of this process as the kernel keeps it; empty where it cannot be read. */
+export declare function commandLine(): Array<string>
+
 /** A handle for one launch. */
 export declare function createAbort(): Abort | Failure
 
 /** Ends the process by `signal` with its default action. */
 export declare function dieOfSignal(signal: number): void
+
+/** Takes back what `armSignal` did. */
+export declare function disarmSignal(signal: number): void
 
 /** Where the socket behind a descriptor listens. */
 export declare function endpoint(name: string, descriptor: number): NativeEndpoint

@@ -773,15 +773,17 @@ if (
   }
 }
 
-const { Abort, DaemonStart, NativePidFile, acquirePidFile, adopt, armSignal, createAbort, dieOfSignal, endpoint, exitNow, launch, launchAside, listen, lookUpUser, pidFileStatus, reopenLog, resources, signalDaemon, startVariable, steps, stopDaemon, takeSockets, writeRecord } = nativeBinding
+const { Abort, DaemonStart, NativePidFile, acquirePidFile, adopt, armSignal, commandLine, createAbort, dieOfSignal, disarmSignal, endpoint, exitNow, launch, launchAside, listen, lookUpUser, pidFileStatus, reopenLog, resources, signalDaemon, startVariable, steps, stopDaemon, takeSockets, writeRecord } = nativeBinding
 export { Abort }
 export { DaemonStart }
 export { NativePidFile }
 export { acquirePidFile }
 export { adopt }
 export { armSignal }
+export { commandLine }
 export { createAbort }
 export { dieOfSignal }
+export { disarmSignal }
 export { endpoint }
 export { exitNow }
 export { launch }

@@ -66,7 +66,7 @@ for (const flags of [['--watch'], ['--watch-path=.']]) {
     const { child, done } = start(process.execPath, [...flags, 'app.cjs'], { cwd: app.path });
     let stderr = '';
     child.stderr!.on('data', (text: string) => (stderr += text));
-    const sentence = "app.cjs: a program under node's --watch cannot become a daemon: start it without --watch\n";
+    const sentence = 'app.cjs: a program under --watch cannot become a daemon: start it without --watch\n';
     try {
       await until('the refusal', () => stderr.includes(sentence));
     } finally {

@@ -136,9 +136,19 @@ export class Termination {
       if (process.listenerCount(signal) === 0) native().armSignal(constants.signals[signal]);
     };
     endingSignals.forEach(arm);
+    if ('deno' in process.versions) {
+      // Its own handlers call the one that was there before, which would end the process.
+      process.on('newListener', (event) => {
+        if (isEnding(event)) native().disarmSignal(constants.signals[event]);
+      });
+    }
     // Node puts the default back when the last listener goes; a listener that is added replaces ours by itself.
     process.on('removeListener', (event) => {
-      if ((endingSignals as readonly unknown[]).includes(event)) arm(event as NodeJS.Signals);
+      if (isEnding(event)) arm(event);
     });
   }
+}
+
+function isEnding(event: unknown): event is (typeof endingSignals)[number] {
+  return (endingSignals as readonly unknown[]).includes(event);
 }

@@ -87,6 +87,12 @@ impl From<daemonry::Started> for Started {
     }
 }
 
+/// The command line of this process as the kernel keeps it; empty where it cannot be read.
+#[napi]
+pub fn command_line() -> Vec<String> {
+    daemonry::command_line().into_iter().map(|argument| argument.to_string_lossy().into_owned()).collect()
+}
+
 /// The names of every resource that the platform limits.
 #[napi]
 pub fn resources() -> Vec<&'static str> {
@@ -364,6 +370,12 @@ impl NativePidFile {
 #[napi]
 pub fn arm_signal(signal: i32) -> Option<Failure> {
     daemonry::arm(signal).err().map(Failure::from)
+}
+
+/// Takes back what `armSignal` did.
+#[napi]
+pub fn disarm_signal(signal: i32) {
+    daemonry::disarm(signal);
 }
 
 /// Ends the process by `signal` with its default action.

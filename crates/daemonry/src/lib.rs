@@ -67,4 +67,10 @@ pub use pidfile::{DEFAULT_MODE, PidFile, Status, status};
 pub use plan::{Fork, LaunchPlan, WaitFor};
 pub use record::Record;
 pub use stdio::{DEFAULT_LOG_MODE, LogFile, Stream, reopen_log};
-pub use terminate::{arm, die, exit_now, guard};
+pub use terminate::{arm, die, disarm, exit_now, guard};
+
+/// The command line of the calling process as the kernel keeps it, for runtimes that do not tell their flags; empty where it
+/// cannot be read.
+pub fn command_line() -> Vec<std::ffi::OsString> {
+    sys::command_line()
+}

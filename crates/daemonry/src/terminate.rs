@@ -3,7 +3,7 @@
 
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -18,6 +18,9 @@ static PID_FILE: AtomicPtr<PidFile> = AtomicPtr::new(ptr::null_mut());
 /// What each signal did before it was armed first, by its number.
 static BEFORE: [AtomicPtr<SigAction>; 32] = [const { AtomicPtr::new(ptr::null_mut()) }; 32];
 
+/// The signals that are not to end the process, by their numbers.
+static DISARMED: AtomicU32 = AtomicU32::new(0);
+
 extern "C" fn remove_pid_file() {
     // SAFETY: guard() leaks what it stores.
     if let Some(pid_file) = unsafe { PID_FILE.load(Ordering::SeqCst).as_ref() } {
@@ -27,6 +30,9 @@ extern "C" fn remove_pid_file() {
 }
 
 extern "C" fn end(signal: libc::c_int) {
+    if DISARMED.load(Ordering::SeqCst) & bit(signal) != 0 {
+        return;
+    }
     let errno = Errno::last_raw();
     let own = std::process::id().cast_signed();
     remove_pid_file();
@@ -88,6 +94,7 @@ pub fn arm(signal: i32) -> Result<()> {
         // It ends nothing.
         return Ok(());
     }
+    DISARMED.fetch_and(!bit(signal), Ordering::SeqCst);
     // SAFETY: the handler keeps to async-signal-safe calls.
     let previous = Box::into_raw(Box::new(unsafe { sigaction(number, &action) }.map_err(failed)?));
     // Armed again after the program's own listener went: what was there the first time still counts.
@@ -96,6 +103,16 @@ pub fn arm(signal: i32) -> Result<()> {
         drop(unsafe { Box::from_raw(previous) });
     }
     Ok(())
+}
+
+/// Makes the handler of [`arm`] do nothing until it is armed again: for a runtime whose own handlers call the one that was
+/// there before.
+pub fn disarm(signal: i32) {
+    DISARMED.fetch_or(bit(signal), Ordering::SeqCst);
+}
+
+fn bit(signal: i32) -> u32 {
+    u32::try_from(signal).ok().and_then(|number| 1_u32.checked_shl(number)).unwrap_or(0)
 }
 
 /// Ends the process by `signal` with its default action, as if nobody had caught it. Returns only where that is impossible.

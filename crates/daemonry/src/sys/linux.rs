@@ -1,8 +1,10 @@
 //! Linux: pidfds, record locks that survive exec, `/proc`, `close_range`.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -326,6 +328,13 @@ pub(crate) fn others_hold(file: BorrowedFd<'_>) -> bool {
             && fs::read_dir(format!("/proc/{pid}/fd"))
                 .is_ok_and(|entries| entries.flatten().any(|entry| is_file(&entry, identity)))
     })
+}
+
+/// The command line of the calling process as the kernel keeps it; empty where that cannot be read.
+pub(crate) fn command_line() -> Vec<OsString> {
+    let line = fs::read("/proc/self/cmdline").unwrap_or_default();
+    let line = line.strip_suffix(b"\0").unwrap_or(&line);
+    line.split(|&byte| byte == 0).map(|argument| OsStr::from_bytes(argument).to_owned()).collect()
 }
 
 /// Every process that can be seen.

@@ -357,6 +357,11 @@ fn own_pid() -> i32 {
     nix::unistd::getpid().as_raw()
 }
 
+/// The command line of the calling process, as the kernel has handed it over.
+pub(crate) fn command_line() -> Vec<std::ffi::OsString> {
+    std::env::args_os().collect()
+}
+
 /// Every process that there is, as far as the caller may see.
 fn processes() -> Option<Vec<i32>> {
     let mut pids: Vec<i32> = Vec::new();
