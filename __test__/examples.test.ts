@@ -10,6 +10,7 @@ import { nextRing, readAlarms, Schedule, type Alarm } from '../examples/schedule
 import { hasEnded } from './helpers/processes.js';
 import { run, start } from './helpers/run.js';
 import { removePlaces } from './helpers/named.js';
+import { noOtherUser, testUnless } from './helpers/privileges.js';
 import { until } from './helpers/until.js';
 import { workspace } from './helpers/workspace.js';
 
@@ -24,7 +25,7 @@ test.after.always(() => rmSync(state, { recursive: true }));
 let names = 0;
 
 /** One of the examples under a name of its own; it is stopped, and what it wrote removed, when the test is over. */
-function example(t: ExecutionContext, program: 'alarm' | 'heartbeat') {
+function example(t: ExecutionContext, program: 'alarm' | 'heartbeat' | 'web') {
   const name = `daemonry-test-${process.pid}-${++names}`;
   const { pidFile, logFile } = paths(name);
   t.teardown(async () => {
@@ -376,3 +377,29 @@ for (const [input, args, said] of [
     t.false(existsSync(dirname(heartbeat.pidFile)));
   });
 }
+
+testUnless(noOtherUser)('web: a port that only root may have, served as nobody', async (t) => {
+  const web = example(t, 'web');
+  const { code, stdout, stderr } = await web.run();
+  if (stderr.includes('EADDRINUSE')) return t.log('skipped: something listens on port 80 already');
+  t.is(code, 0, stderr);
+  const pid = Number(/^Daemon PID (\d+), port 80$/m.exec(stdout)?.[1]);
+  t.is(await (await fetch('http://127.0.0.1/')).text(), `served by uid 65534 with pid ${pid}\n`);
+  await web.logs(/ GET \/$/m);
+  const stopped = await web.run('--kill');
+  t.is(stopped.stdout, `${web.name}: stopped (pid ${pid})\n`);
+  await t.throwsAsync(fetch('http://127.0.0.1/'));
+});
+
+test('web: bad input is one sentence', async (t) => {
+  const web = example(t, 'web');
+  for (const [args, message] of [
+    [['--port', 'http'], '--port must be a number from 0 to 65535, not "http"'],
+    [['--port', '0', '--user', 'no-such-user'], 'there is no user "no-such-user"'],
+    [['here'], 'unexpected argument "here"'],
+  ] as const) {
+    const { code, stderr } = await web.run(...args);
+    t.not(code, 0);
+    t.is(stderr, `web.ts: ${message}\n`);
+  }
+});

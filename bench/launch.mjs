@@ -93,11 +93,16 @@ function print(results) {
 
 if (values.resident === undefined) {
   const results = [50, 1024, 4096].map(run).filter((result) => result !== undefined);
-  console.log(`Node.js ${process.version}, Linux ${release()}, ${cpus().length} × ${cpus()[0]?.model}, ${rounds} rounds\n`);
+  console.log(
+    `Node.js ${process.version}, Linux ${release()}, ${cpus().length} × ${cpus()[0]?.model}, ${rounds} rounds\n`,
+  );
   print(results);
   if (values.json !== undefined) {
     const machine = { node: process.version, kernel: release(), cpus: cpus().length, model: cpus()[0]?.model };
-    writeFileSync(values.json, `${JSON.stringify({ date: new Date().toISOString(), machine, rounds, results }, null, 2)}\n`);
+    writeFileSync(
+      values.json,
+      `${JSON.stringify({ date: new Date().toISOString(), machine, rounds, results }, null, 2)}\n`,
+    );
     console.log(`\nwritten to ${values.json}`);
   }
 } else {
