@@ -120,7 +120,7 @@ test('a program that never calls daemonize() can be waited for by its socket', a
 
 test('a daemon that ends before it listens is told, and not started for ever', async (t) => {
   const tools = bench(t);
-  tools.write(`daemonize({}, (daemon) => (note('starts'), daemon.ready(), setTimeout(() => process.exit(), 20)));`);
+  tools.write(`daemonize({}, (daemon) => (note('starts'), daemon.ready(), setTimeout(() => process.exit(), 200)));`);
   await t.throwsAsync(connecting(t, tools)(), {
     code: 'ERR_START_FAILED',
     message: /was started 5 times, and ended each time/,

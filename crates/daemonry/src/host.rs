@@ -6,16 +6,23 @@ use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::child::{self, Site, Way};
 use crate::error::{Error, Result, Step};
 use crate::plan::{Descriptors, Fork, Prepared};
 use crate::sys::{self, Dumpable, Ground, Process, retry};
+
+/// How long a process that is about to exit may take.
+pub(crate) const EXIT_GRACE: Duration = Duration::from_secs(2);
+
+/// How often a process is looked after whose exit wakes no `poll(2)`.
+pub(crate) const EXIT_POLL: Duration = Duration::from_millis(10);
 
 /// Enough for a few system calls; the children have stacks of their own.
 const STACK_LENGTH: usize = 128 * 1024;
@@ -88,6 +95,9 @@ impl Host {
     /// which one is the lock's.
     pub(crate) fn close_descriptors(&self) {
         drop(lock(&self.shared.descriptors).take());
+        if let Some(ground) = &self.shared.ground {
+            ground.leave();
+        }
     }
 
     /// Whether nobody runs in this memory any more.
@@ -115,8 +125,25 @@ impl Shared {
     /// They are at their end, or at EOF of what they wait for.
     fn reap_leaders(&self) {
         for leader in self.leaders() {
-            // Nothing is left to reap where the program that this runs in lets the kernel do it.
-            let _gone = retry(|| waitpid(Pid::from_raw(leader), None));
+            reap(Pid::from_raw(leader), Instant::now() + EXIT_GRACE);
+        }
+    }
+}
+
+/// Reaps every own child that `pid` means (a negative one means a process group), as far as they end by `deadline`.
+pub(crate) fn reap(pid: Pid, deadline: Instant) {
+    // Most often it is at the end of its exit already.
+    let mut pause = Duration::from_micros(20);
+    loop {
+        match retry(|| waitpid(pid, Some(WaitPidFlag::WNOHANG))) {
+            Ok(WaitStatus::StillAlive) if Instant::now() >= deadline => return,
+            Ok(WaitStatus::StillAlive) => {
+                std::thread::sleep(pause);
+                pause = EXIT_POLL.min(pause * 2);
+            }
+            Ok(_) => {}
+            // None is left, or the program that this runs in lets the kernel reap.
+            Err(_) => return,
         }
     }
 }
@@ -152,12 +179,15 @@ fn run(prepared: Prepared, hold: RawFd, shared: &Shared) {
 /// In the launcher's memory. Returns when nobody is there any more.
 fn share(prepared: &Prepared, ground: &Ground) -> nix::Result<()> {
     let site = Site { prepared, way: Way::Share(ground) };
-    let dumpable = Dumpable::now();
+    // Only where it changes, and never while a child of another launch has changed it.
+    let dumpable = prepared.ids.as_ref().map(|_| Dumpable::now());
     let argument = ptr::from_ref(&site).cast_mut().cast();
     // SAFETY: the site outlives the children, who only do async-signal-safe calls; this thread has blocked every signal.
     let leader = unsafe { ground.fork_leader(child::enter_leader, argument) };
     ground.clear();
-    dumpable.restore();
+    if let Some(dumpable) = dumpable {
+        dumpable.restore();
+    }
     leader?;
     ground.refusal().map_or(Ok(()), Err)
 }

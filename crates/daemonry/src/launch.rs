@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid};
 
 use crate::error::{Error, Exit, Result, Step};
 use crate::frame::{FRAME_LENGTH, Frame, Report};
 use crate::herd::{Found, Wish};
-use crate::host::Host;
+use crate::host::{EXIT_GRACE, EXIT_POLL, Host, reap};
 use crate::interrupt::Interrupts;
 use crate::listen::Endpoint;
 use crate::pidfile::{self, PidFile};
@@ -24,12 +23,6 @@ use crate::sys::{self, Process, peek_exit, retry};
 
 /// Between the SIGTERM and the SIGKILL of an undone start.
 const UNDO_GRACE: Duration = Duration::from_secs(2);
-
-/// How long a daemon that reported its failure may take to exit by itself, so that its own exit code can be told.
-const EXIT_GRACE: Duration = Duration::from_secs(2);
-
-/// How often a daemon is looked after whose exit wakes no `poll(2)`.
-const EXIT_POLL: Duration = Duration::from_millis(10);
 
 /// How there came to be a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -224,7 +217,7 @@ impl<'a> Start<'a> {
         loop {
             if let Some(pid) = self.settled(plan, &mut alive_until)? {
                 // One that was killed before its exec closed the pipes, too, an instant before it can be seen to have ended.
-                if sys::is_dying(pid) {
+                if sys::is_exiting(pid) {
                     self.await_end();
                     continue;
                 }
@@ -499,22 +492,4 @@ fn read_some(pipe: BorrowedFd<'_>, into: &mut Vec<u8>) -> Result<bool> {
 fn has_input(pipe: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(pipe, PollFlags::POLLIN)];
     sys::poll(&mut fds, Some(Instant::now())).is_ok_and(|ready| ready > 0)
-}
-
-/// Reaps every own child that `pid` means (a negative one means a process group), as far as they end by `deadline`.
-fn reap(pid: Pid, deadline: Instant) {
-    // Most often it is at the end of its exit already.
-    let mut pause = Duration::from_micros(20);
-    loop {
-        match retry(|| waitpid(pid, Some(WaitPidFlag::WNOHANG))) {
-            Ok(WaitStatus::StillAlive) if Instant::now() >= deadline => return,
-            Ok(WaitStatus::StillAlive) => {
-                std::thread::sleep(pause);
-                pause = EXIT_POLL.min(pause * 2);
-            }
-            Ok(_) => {}
-            // None is left, or the program that this runs in lets the kernel reap.
-            Err(_) => return,
-        }
-    }
 }

@@ -355,17 +355,20 @@ pub(crate) fn peek_exit(pid: i32) -> Option<Exit> {
 
 /// Whether the process is on its way out: exiting, a zombie, or with a SIGKILL that it has not noticed yet.
 pub(crate) fn is_dying(pid: i32) -> bool {
-    const PF_EXITING: u64 = 0x4;
     const SIGKILL: u64 = 1 << (libc::SIGKILL - 1);
+    is_exiting(pid)
+        || ["SigPnd:", "ShdPnd:"].iter().any(|set| signal_set(pid, set).is_some_and(|set| set & SIGKILL != 0))
+}
+
+/// Whether the process is exiting, or a zombie. Its descriptors are closed only then.
+pub(crate) fn is_exiting(pid: i32) -> bool {
+    const PF_EXITING: u64 = 0x4;
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
     let mut fields = after_name.split(' ');
     let state = fields.next();
     let flags: u64 = fields.nth(5).and_then(|flags| flags.parse().ok()).unwrap_or(0);
-    if matches!(state, Some("Z" | "X")) || flags & PF_EXITING != 0 {
-        return true;
-    }
-    ["SigPnd:", "ShdPnd:"].iter().any(|set| signal_set(pid, set).is_some_and(|set| set & SIGKILL != 0))
+    matches!(state, Some("Z" | "X")) || flags & PF_EXITING != 0
 }
 
 /// Whether the process has a handler for `signal`; `None` where that cannot be seen.

@@ -180,6 +180,10 @@ impl Ground {
         match *self {}
     }
 
+    pub(crate) fn leave(&self) {
+        match *self {}
+    }
+
     pub(crate) fn clear(&self) {
         match *self {}
     }
@@ -439,6 +443,11 @@ pub(crate) fn peek_exit(pid: i32) -> Option<Exit> {
 /// Whether the process is on its way out: exiting, or a zombie. Pending signals are not shown to others.
 pub(crate) fn is_dying(pid: i32) -> bool {
     short_info(pid).is_some_and(|info| info.pbsi_status == libc::SZOMB || info.pbsi_flags & IN_EXIT != 0)
+}
+
+/// The same: pending signals are not shown to others.
+pub(crate) fn is_exiting(pid: i32) -> bool {
+    is_dying(pid)
 }
 
 /// What is told of every process, whoever owns it, zombies included. `None` when there is no such process.

@@ -6,6 +6,7 @@
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
@@ -96,8 +97,10 @@ pub(crate) struct Ground {
     leader: AtomicI32,
     /// A pidfd of the daemon in the launcher's table, there before the daemon runs; -1 before that.
     daemon: AtomicI32,
-    /// The leader has seen its daemon leave the memory.
+    /// Leader or launcher have seen the daemon leave the memory.
     is_left: AtomicBool,
+    /// One at a time looks at the two above and uses the pidfd.
+    looking: Mutex<()>,
     /// Why the leader was not allowed to fork a daemon this way; 0 if it was.
     refusal: AtomicI32,
 }
@@ -114,6 +117,7 @@ impl Ground {
             leader: AtomicI32::new(0),
             daemon: AtomicI32::new(-1),
             is_left: AtomicBool::new(false),
+            looking: Mutex::new(()),
             refusal: AtomicI32::new(0),
         }))
     }
@@ -173,9 +177,21 @@ impl Ground {
         (fd >= 0).then(|| super::super::duplicate_number(fd))
     }
 
+    /// The launcher has seen the daemon leave the memory, and needs its pidfd no more.
+    pub(crate) fn leave(&self) {
+        let _alone = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_left.store(true, Ordering::SeqCst);
+        let fd = self.daemon.swap(-1, Ordering::SeqCst);
+        if fd >= 0 {
+            // SAFETY: the kernel has made it, and only copies of it were given away.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+    }
+
     /// Makes sure that nobody runs in this memory any more: a leader that was killed leaves its daemon there, which then is
     /// killed, too. For the thread that ran the leader, when that is gone.
     pub(crate) fn clear(&self) {
+        let _alone = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let daemon = self.daemon.load(Ordering::SeqCst);
         if self.is_left.load(Ordering::SeqCst) || daemon < 0 {
             return;
@@ -192,11 +208,7 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        let fd = *self.daemon.get_mut();
-        if fd >= 0 {
-            // SAFETY: the kernel has made it, and only copies of it were given away.
-            drop(unsafe { OwnedFd::from_raw_fd(fd) });
-        }
+        self.leave();
     }
 }
 
