@@ -2,23 +2,25 @@
  * What a launch costs from processes of different sizes: from the call until the program's image is executed.
  *
  * Each size is a process of its own, in which the ways to launch take turns, so that whatever else the machine does hits all of
- * them alike. Prints a table of medians in milliseconds and of ratios, and with --json FILE writes the figures.
+ * them alike. Prints a table of medians in milliseconds and of ratios. --json FILE writes the figures, --docs puts the table into
+ * docs/performance.md.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus, freemem, release } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { spawnDaemon } from '../dist/index.js';
 
 const megabyte = 1024 * 1024;
-const program = ['/bin/sleep', ['0.3']];
+const program = ['/bin/sleep', ['0.05']];
 
 const { values } = parseArgs({
   options: {
     resident: { type: 'string' },
     rounds: { type: 'string', default: '40' },
     json: { type: 'string' },
+    docs: { type: 'boolean' },
   },
 });
 const rounds = Number(values.rounds);
@@ -76,7 +78,7 @@ function run(resident) {
   return { resident, ...JSON.parse(stdout) };
 }
 
-function print(results) {
+function tableOf(results) {
   const names = Object.keys(ways);
   const head = ['resident', ...names, 'spawn ÷ daemonry', 'copying ÷ daemonry', 'daemonry ÷ its smallest'];
   const least = Math.min(...results.map(({ medians }) => medians.daemonry));
@@ -88,7 +90,7 @@ function print(results) {
     (medians.daemonry / least).toFixed(2),
   ]);
   const line = (cells) => `| ${cells.join(' | ')} |`;
-  console.log([line(head), line(head.map(() => '---:')), ...rows.map(line)].join('\n'));
+  return [line(head), line(head.map(() => '---:')), ...rows.map(line)].join('\n');
 }
 
 if (values.resident === undefined) {
