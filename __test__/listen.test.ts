@@ -222,6 +222,7 @@ function activated(
 ) {
   const named = names === undefined ? '' : `export LISTEN_FDNAMES='${names}';`;
   const script = `export LISTEN_PID=$$ LISTEN_FDS=${sockets.length}; ${named} exec "$0" app.mjs "$1"`;
+  // eslint-disable-next-line no-underscore-dangle -- nothing public tells the descriptor
   const handles = sockets.map((socket) => (socket as unknown as { _handle: { fd: number } })._handle.fd);
   const child = spawn('sh', ['-c', script, process.execPath, JSON.stringify(options)], {
     cwd: app.path,

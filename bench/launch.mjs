@@ -95,16 +95,20 @@ function tableOf(results) {
 
 if (values.resident === undefined) {
   const results = [50, 1024, 4096].map(run).filter((result) => result !== undefined);
-  console.log(
-    `Node.js ${process.version}, Linux ${release()}, ${cpus().length} × ${cpus()[0]?.model}, ${rounds} rounds\n`,
-  );
-  print(results);
+  const [{ model }] = cpus();
+  const machine = `Node.js ${process.version}, Linux ${release()}, ${cpus().length} × ${model}, ${rounds} rounds`;
+  const table = tableOf(results);
+  console.log(`${machine}\n\n${table}`);
+  if (values.docs) {
+    const page = fileURLToPath(new URL('../docs/performance.md', import.meta.url));
+    const date = new Date().toISOString().slice(0, 10);
+    const block = `<!-- launch -->\n\n${date}, ${machine}:\n\n${table}\n\n<!-- launch end -->`;
+    const text = readFileSync(page, 'utf8').replace(/<!-- launch -->[^]*<!-- launch end -->/, () => block);
+    writeFileSync(page, text);
+  }
   if (values.json !== undefined) {
-    const machine = { node: process.version, kernel: release(), cpus: cpus().length, model: cpus()[0]?.model };
-    writeFileSync(
-      values.json,
-      `${JSON.stringify({ date: new Date().toISOString(), machine, rounds, results }, null, 2)}\n`,
-    );
+    const figures = { date: new Date().toISOString(), machine, rounds, results };
+    writeFileSync(values.json, `${JSON.stringify(figures, null, 2)}\n`);
     console.log(`\nwritten to ${values.json}`);
   }
 } else {

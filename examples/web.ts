@@ -4,7 +4,7 @@
  */
 import { once } from 'node:events';
 import { parseArgs } from 'node:util';
-import { daemonize } from 'daemonry';
+import { daemonize, type StartedDaemon } from 'daemonry';
 import { BadInput, explain, kill, log, onlyCommand, showStatus } from './command-line.js';
 
 const usage = 'web.ts [--name NAME] [[--port PORT] [--user USER] | --status | --kill]';
@@ -40,7 +40,7 @@ function start(name: string, port: number, user: string): void {
   });
 }
 
-function tell({ pid, listeners }: { pid: number; listeners?: Readonly<Record<string, object>> }): void {
-  const { port } = listeners?.['http'] as { port: number };
-  console.log(`Daemon PID ${pid}, port ${port}`);
+function tell({ pid, listeners = {} }: StartedDaemon): void {
+  const http = listeners['http'];
+  console.log(`Daemon PID ${pid}, port ${http !== undefined && 'port' in http ? http.port : 'unknown'}`);
 }

@@ -41,6 +41,7 @@ export async function drain(server: Server, sockets: readonly OwnSocket[]): Prom
 function unixSocketOf(server: Server, sockets: readonly OwnSocket[]): { path?: string; own?: OwnSocket } | undefined {
   const address = server.address();
   if (typeof address === 'string') return { path: address };
+  // eslint-disable-next-line no-underscore-dangle -- nothing public tells the descriptor
   const descriptor = (server as { _handle?: { fd?: number } | null })._handle?.fd;
   const own = sockets.find((socket) => socket.descriptor === descriptor);
   return own?.path === undefined ? undefined : { path: own.path, own };
