@@ -168,6 +168,20 @@ asRoot('the pidfile of a user who may not write beside it is emptied at the end'
   t.is(readFileSync(at('a.pid'), 'utf8'), '');
 });
 
+asRoot('a pidfile and a log where the user may not even look are used all the same', async (t) => {
+  const { at, path } = workspace(t);
+  mkdirSync(at('closed'), { mode: 0o700 });
+  const options = { pidFile: at('closed', 'a.pid'), log: at('closed', 'a.log'), user: 'nobody' };
+  chmodSync(path, 0o755);
+  const { code, stderr } = await launchService(options, 'run');
+  t.is(code, 0, stderr);
+  const found = status({ pidFile: options.pidFile });
+  t.is(found.state, 'running');
+  process.kill('pid' in found ? found.pid! : 0, 'SIGTERM');
+  await until('it has ended', () => status({ pidFile: options.pidFile }).state === 'dead');
+  t.is(readFileSync(options.pidFile, 'utf8'), '');
+});
+
 asRoot('a named daemon of another user has places that it can use, and root keeps what it executes', async (t) => {
   const app = project(t, {
     'app.mjs': `

@@ -185,8 +185,8 @@ fn share(prepared: &Prepared, ground: &Ground) -> nix::Result<()> {
     // SAFETY: the site outlives the children, who only do async-signal-safe calls; this thread has blocked every signal.
     let leader = unsafe { ground.fork_leader(child::enter_leader, argument) };
     ground.clear();
-    if let Some(dumpable) = dumpable {
-        dumpable.restore();
+    if let Some(before) = dumpable {
+        Dumpable::restore(before);
     }
     leader?;
     ground.refusal().map_or(Ok(()), Err)

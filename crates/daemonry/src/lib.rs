@@ -1,10 +1,10 @@
 //! Launch a program as a correct UNIX daemon, and learn the truth about whether it started.
 //!
 //! This is the core of the npm package of the same name, usable from Rust alone. [`launch`] forks a session leader, which
-//! forks the daemon, which arranges its descriptors, writes its pid and executes the program (daemon(7)); every step that
-//! fails is told with its [`Step`] and errno, and undone. The program may call [`adopt()`] to take over its start and
-//! [`Adoption::report`] when it is up. [`status`], [`send_signal`] and [`stop`] find it by its pidfile and touch it only when
-//! the kernel names it as the holder.
+//! forks the daemon, which arranges its descriptors, writes its pid, takes its limits and ids and executes the program
+//! (daemon(7)); every step that fails is told with its [`Step`] and errno, and undone. The program may call [`adopt()`] to take
+//! over its start and [`Adoption::report`] when it is up. [`status`], [`send_signal`] and [`stop`] find it by its pidfile and
+//! touch it only when the kernel names it as the holder.
 //!
 //! ```
 //! use daemonry::{LaunchPlan, Status, StopOptions, Stopped};

@@ -3,6 +3,7 @@
 //! The kernel itself refuses or delays the calls, by filters that hold for one thread and what it starts (seccomp(2)).
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::print_stderr, reason = "a skipped test says why")]
 
 use std::fs;
 use std::mem::zeroed;
@@ -196,4 +197,26 @@ fn a_failed_step_names_the_limit_that_it_was_about() {
     assert!(matches!(failure.error, Error::SetLimit { resource, .. } if resource == nofile), "{failure}");
     assert!(failure.to_string().starts_with("cannot set the limit of nofile to 1099511627776"), "{failure}");
     assert_eq!(scratch.entries(), [] as [&str; 0]);
+}
+
+#[test]
+fn a_launcher_that_started_another_users_daemon_is_as_dumpable_as_before() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can start another user's daemon");
+        return;
+    }
+    let scratch = Scratch::new("dumpable");
+    // SAFETY: asking touches no memory.
+    let dumpable = || unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) };
+    let before = dumpable();
+    for _ in 0..20 {
+        let ids = daemonry::Ids { uid: 65534, gid: 65534, groups: vec![65534] };
+        let plan = LaunchPlan { pid_file: Some(scratch.at("a.pid")), ids: Some(ids), ..shell("exec sleep 60") };
+        let started = daemonry::launch(&plan).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", started.pid)).unwrap();
+        assert!(status.contains("Uid:\t65534\t65534\t65534\t65534\n"), "{status}");
+        assert!(status.contains("Groups:\t65534 \n"), "{status}");
+        until("other processes are kept out of this one", || dumpable() == before);
+        stop(&scratch.at("a.pid"));
+    }
 }

@@ -42,7 +42,8 @@ pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct PidFile {
     path: PathBuf,
-    directory: OwnedFd,
+    /// Missing where this process may not enter it, for it has given up the rights with which the file was opened.
+    directory: Option<OwnedFd>,
     name: CString,
     file: OwnedFd,
     held: bool,
@@ -91,7 +92,9 @@ impl PidFile {
             return Ok(probe_path(path)?.map_or(Attempt::Vanished, Attempt::Held));
         }
         Ok(match try_acquire(directory.as_fd(), &name, path, mode)? {
-            Taken::Locked(file) => Attempt::Locked(Self { path: path.to_owned(), directory, name, file, held: false }),
+            Taken::Locked(file) => {
+                Attempt::Locked(Self { path: path.to_owned(), directory: Some(directory), name, file, held: false })
+            }
             Taken::Held(probe) => Attempt::Held(probe),
             Taken::Vanished => Attempt::Vanished,
         })
@@ -104,7 +107,11 @@ impl PidFile {
     ///
     /// `fd` must be open and owned by nobody else in this process.
     pub(crate) unsafe fn adopt(path: &Path, fd: RawFd) -> Result<Self> {
-        let (directory, name) = open_directory(path)?;
+        let (directory, name) = match open_directory(path) {
+            Ok((directory, name)) => (Some(directory), name),
+            Err(Error::System { errno: Errno::EACCES, .. }) => (None, name_of(path)?),
+            Err(error) => return Err(error),
+        };
         // SAFETY: the caller hands the descriptor over.
         let file = unsafe { OwnedFd::from_raw_fd(fd) };
         let mut adopted = Self { path: path.to_owned(), directory, name, file, held: false };
@@ -174,7 +181,8 @@ impl PidFile {
 
     /// What a signal handler needs for the removal.
     pub(crate) fn removal(&self) -> Removal<'_> {
-        Removal { directory: self.directory.as_raw_fd(), name: &self.name, file: self.file.as_raw_fd() }
+        let directory = self.directory.as_ref().map(AsRawFd::as_raw_fd);
+        Removal { directory, name: &self.name, file: self.file.as_raw_fd() }
     }
 
     pub(crate) fn file(&self) -> &OwnedFd {
@@ -193,7 +201,7 @@ impl Drop for PidFile {
 /// What it takes to remove a pidfile, as plain numbers: usable in a signal handler.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Removal<'a> {
-    pub(crate) directory: RawFd,
+    pub(crate) directory: Option<RawFd>,
     pub(crate) name: &'a CStr,
     pub(crate) file: RawFd,
 }
@@ -203,8 +211,6 @@ impl Removal<'_> {
     pub(crate) fn run(self, pid: Option<i32>) -> nix::Result<()> {
         // SAFETY: both descriptors are open as long as the PidFile that this was made from.
         let file = unsafe { BorrowedFd::borrow_raw(self.file) };
-        // SAFETY: as above.
-        let directory = unsafe { BorrowedFd::borrow_raw(self.directory) };
         if let Some(pid) = pid {
             let mut buffer = [0; 64];
             let length = retry(|| nix::sys::uio::pread(file, &mut buffer, 0))?;
@@ -213,8 +219,14 @@ impl Removal<'_> {
                 return Ok(());
             }
         }
-        if !is_named(directory, self.name, file)? {
-            return Ok(());
+        let Some(directory) = self.directory else { return nix::unistd::ftruncate(file, 0) };
+        // SAFETY: as above.
+        let directory = unsafe { BorrowedFd::borrow_raw(directory) };
+        match is_named(directory, self.name, file) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(Errno::EACCES) => return nix::unistd::ftruncate(file, 0),
+            Err(errno) => return Err(errno),
         }
         match nix::unistd::unlinkat(directory, self.name, nix::unistd::UnlinkatFlags::NoRemoveDir) {
             Err(Errno::ENOENT) => Ok(()),
@@ -292,7 +304,7 @@ pub(crate) fn remove_after_exit(path: &Path, pid: i32) -> Result<()> {
     if !try_lock(&file).map_err(Error::at(Step::LockPidFile, path))? {
         return Ok(());
     }
-    let removal = Removal { directory: directory.as_raw_fd(), name: &name, file: file.as_raw_fd() };
+    let removal = Removal { directory: Some(directory.as_raw_fd()), name: &name, file: file.as_raw_fd() };
     removal.run(Some(pid)).map_err(Error::at(Step::RemovePidFile, path))
 }
 
@@ -322,7 +334,7 @@ fn try_acquire(directory: BorrowedFd<'_>, name: &CStr, path: &Path, mode: u32) -
                     // Nobody can use a file that its maker could not: it would only lie about.
                     if let Ok(twin) = &twin {
                         let _left =
-                            Removal { directory: directory.as_raw_fd(), name, file: twin.as_raw_fd() }.run(None);
+                            Removal { directory: Some(directory.as_raw_fd()), name, file: twin.as_raw_fd() }.run(None);
                     }
                 })
             }
@@ -448,13 +460,17 @@ fn is_named(directory: BorrowedFd<'_>, name: &CStr, file: BorrowedFd<'_>) -> nix
 }
 
 fn open_directory(path: &Path) -> Result<(OwnedFd, CString)> {
-    let Some(name) = path.file_name().and_then(|name| CString::new(name.as_bytes()).ok()) else {
-        return Err(Error::NotAPidFile { reason: "the path names no file", path: path.to_owned() });
-    };
+    let name = name_of(path)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let directory = retry(|| nix::fcntl::open(parent, sys::OPEN_DIRECTORY, Mode::empty()))
         .map_err(Error::at(Step::OpenDirectory, parent))?;
     Ok((directory, name))
+}
+
+fn name_of(path: &Path) -> Result<CString> {
+    path.file_name()
+        .and_then(|name| CString::new(name.as_bytes()).ok())
+        .ok_or_else(|| Error::NotAPidFile { reason: "the path names no file", path: path.to_owned() })
 }
 
 fn write_all_at(file: BorrowedFd<'_>, bytes: &[u8], offset: usize) -> nix::Result<()> {

@@ -202,7 +202,7 @@ impl Dumpable {
         Self
     }
 
-    pub(crate) fn restore(&self) {}
+    pub(crate) fn restore(_before: Self) {}
 }
 
 /// Closes every descriptor from `first` on. Async-signal-safe: libproc's functions are bare system calls.

@@ -227,8 +227,9 @@ impl Dumpable {
     }
 
     /// Puts it back, once nobody with other ids runs in this memory.
-    pub(crate) fn restore(&self) {
-        if self.0 == 1 && Self::now().0 != 1 {
+    #[expect(clippy::needless_pass_by_value, reason = "it is put back once")]
+    pub(crate) fn restore(before: Self) {
+        if before.0 == 1 && Self::now().0 != 1 {
             // SAFETY: setting it touches no memory. Nothing is lost when it stays off.
             unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
         }

@@ -50,6 +50,7 @@ pub(crate) const HAS_OOM_SCORE: bool = false;
 pub(crate) const HAS_NO_NEW_PRIVILEGES: bool = false;
 
 /// Real and effective user ids (the saved ones are not told), then the same of the group.
+#[expect(clippy::unnecessary_wraps, reason = "it fails on other platforms")]
 pub(crate) fn own_ids() -> nix::Result<([u32; 2], [u32; 2])> {
     use nix::unistd::{getegid, geteuid, getgid, getuid};
     Ok(([getuid().as_raw(), geteuid().as_raw()], [getgid().as_raw(), getegid().as_raw()]))
@@ -111,7 +112,9 @@ pub(crate) fn has_ids(ids: &Ids, _found: &mut [libc::gid_t]) -> bool {
 /// Whether the calling process can still become root.
 pub(crate) fn can_become_root() -> bool {
     // SAFETY: changing ids touches no memory.
-    unsafe { libc::setuid(0) == 0 || libc::seteuid(0) == 0 }
+    let by_real = unsafe { libc::setuid(0) } == 0;
+    // SAFETY: as above.
+    by_real || unsafe { libc::seteuid(0) } == 0
 }
 
 /// Whether the calling process may read a file.
