@@ -57,7 +57,10 @@ asRoot('nothing of the launcher is left but what the user is: all four ids, all 
     `,
   });
   chmodSync(app.path, 0o777);
-  const { code, stderr } = await run('setpriv', ['--groups=0,4,27', process.execPath, 'app.mjs'], { cwd: app.path });
+  const { code, stderr } = await run('setpriv', ['--groups=0,4,27', process.execPath, 'app.mjs'], {
+    cwd: app.path,
+    env: { ...process.env, XDG_RUNTIME_DIR: '/run/user/0' },
+  });
   t.is(code, 0, stderr);
   const { pid, attempts, groups, env } = app.told()!;
   t.deepEqual(idsOf(pid), { uid: four(nobody.uid), gid: four(nobody.gid), groups: [nobody.gid] });
@@ -65,7 +68,9 @@ asRoot('nothing of the launcher is left but what the user is: all four ids, all 
   t.deepEqual(groups, [nobody.gid]);
   t.is(statusField(pid, 'CapEff'), '0000000000000000');
   t.is(statusField(pid, 'CapPrm'), '0000000000000000');
-  t.deepEqual([env['USER'], env['LOGNAME']], ['nobody', 'nobody']);
+  const [, , , , , home, shell] = /^nobody:.*$/m.exec(readFileSync('/etc/passwd', 'utf8'))![0].split(':');
+  t.like(env, { USER: 'nobody', LOGNAME: 'nobody', HOME: home, SHELL: shell });
+  t.is(env['XDG_RUNTIME_DIR'], undefined);
   // A log that the start makes belongs to who writes it.
   t.is(statSync(app.at('out')).uid, nobody.uid);
 });
