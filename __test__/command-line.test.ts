@@ -3,6 +3,7 @@ import {
   chmodSync,
   chownSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   readFileSync,
   renameSync,
@@ -125,6 +126,12 @@ test('a wrong command line is told in one sentence, with exit code 2', async (t)
   await fails(t, 2, '"a b" cannot be a daemon\'s name: give one with --name', 'start', './a b');
   await fails(t, 2, '--timeout must be a whole number, not "1s"', 'stop', '-t', '1s', 'a');
   await fails(t, 2, '--umask must be an octal number, not "8"', 'start', '--umask', '8', 'sleep');
+  await fails(t, 2, '--nice must be a whole number, not "much"', 'start', '--nice', 'much', 'sleep');
+  await fails(t, 2, '--limit must be NAME=VALUE, not "nofile"', 'start', '--limit', 'nofile', 'sleep');
+  const few = '--limit nofile must be a whole number or unlimited, not "few"';
+  await fails(t, 2, few, 'start', '--limit', 'nofile=few', 'sleep');
+  const nowhere = '--listen must name a port, HOST:PORT or a path with a slash, not "here"';
+  await fails(t, 2, nowhere, 'start', '--listen', 'http=here', 'sleep');
   await fails(t, 2, '--env must be NAME=VALUE, not "A"', 'start', '-e', 'A', 'sleep');
   await fails(t, 2, `option "wait" must be 'exec', 'start' or 'ready', not "up"`, 'start', '-w', 'up', 'sleep');
   await fails(t, 2, '"FOO" is not the name of a signal', 'signal', 'FOO', 'a');
@@ -224,6 +231,30 @@ test('options end at the program, and start gives it what it was told to', async
   t.regex(stdout, new RegExp(`^${name} restarted with pid \\d+\n$`));
   await until('it has spoken again', () => read(said) !== '');
   t.is(read(said), `${path} a=b 0027 -n x\n`);
+});
+
+test('start hands over sockets and sets limits, and restart does so again', async (t) => {
+  const { at } = workspace(t);
+  const name = named(t);
+  const listen = ['four=127.0.0.1:0', 'six=[::1]:0', 'any=0', `ctl=${at('ctl.sock')}`].flatMap((one) => [
+    '--listen',
+    one,
+  ]);
+  const limits = ['--limit', 'nofile=123', '--limit', 'core=0', '--nice', '4'];
+  await ok(t, 'start', '--name', name, ...listen, ...limits, '--', 'sleep', '60');
+  const look = () => {
+    const found = status(name);
+    const pid = 'pid' in found ? found.pid! : 0;
+    const variables = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+    t.true(variables.includes('LISTEN_FDNAMES=four:six:any:ctl'), variables.join('\n'));
+    t.true(variables.includes(`LISTEN_PID=${pid}`), variables.join('\n'));
+    t.regex(readFileSync(`/proc/${pid}/limits`, 'utf8'), /^Max open files +123 +123 /m);
+    t.true(lstatSync(at('ctl.sock')).isSocket());
+    return pid;
+  };
+  const before = look();
+  await ok(t, 'restart', name);
+  t.not(look(), before);
 });
 
 test('restart starts a program that makes itself a daemon as it was started; a supervisor has to do so itself', async (t) => {
