@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -44,6 +44,8 @@ struct Shared {
     copied_leader: AtomicI32,
     descriptors: Mutex<Option<Descriptors>>,
     leaders: Mutex<Leaders>,
+    /// The launcher has given the start up: what was not forked yet must not be forked any more.
+    is_given_up: AtomicBool,
 }
 
 /// Who reaps the session leaders: whoever of the launcher and the thread needs them last.
@@ -66,6 +68,7 @@ impl Host {
             copied_leader: AtomicI32::new(0),
             descriptors: Mutex::new(Some(descriptors)),
             leaders: Mutex::default(),
+            is_given_up: AtomicBool::new(false),
         });
         let its_shared = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
@@ -98,6 +101,11 @@ impl Host {
         if let Some(ground) = &self.shared.ground {
             ground.leave();
         }
+    }
+
+    /// The start has failed. A leader that was being forked at this moment is among [`Host::leaders`] soon.
+    pub(crate) fn give_up(&self) {
+        self.shared.is_given_up.store(true, Ordering::SeqCst);
     }
 
     /// Whether nobody runs in this memory any more.
@@ -156,9 +164,13 @@ fn run(prepared: Prepared, hold: RawFd, shared: &Shared) {
     // No handler of the launcher is to run in a child. The thread ends like this.
     let blocked = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
     let alone = prepared.ids.as_ref().map(|_| lock(&ONE_CHANGE_OF_IDS));
-    let fast = shared.ground.as_ref().map_or(Err(Errno::ENOSYS), |ground| share(&prepared, ground));
-    let outcome = match blocked.and(fast) {
-        Err(errno) if sys::is_refusal(errno) => copy(&prepared, hold).map(|leader| {
+    let is_wanted = || !shared.is_given_up.load(Ordering::SeqCst);
+    let fast = || match &shared.ground {
+        Some(ground) if is_wanted() => share(&prepared, ground),
+        _ => Err(Errno::ENOSYS),
+    };
+    let outcome = match blocked.and_then(|()| fast()) {
+        Err(errno) if sys::is_refusal(errno) && is_wanted() => copy(&prepared, hold).map(|leader| {
             shared.copied_leader.store(leader, Ordering::SeqCst);
         }),
         outcome => outcome,

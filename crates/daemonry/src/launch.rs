@@ -372,6 +372,7 @@ impl<'a> Start<'a> {
 
     /// Ends whatever the start has brought into being, and reaps it.
     fn undo(&mut self) {
+        self.host.give_up();
         self.ends.hold = None;
         self.signal(libc::SIGTERM);
         let deadline = Instant::now() + UNDO_GRACE;
