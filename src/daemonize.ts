@@ -120,7 +120,7 @@ function adopt(start: DaemonStart, options: DaemonizeOptions, resolved: Resolved
 /** The sockets that it was handed; those that it asks for itself are bound now. */
 function takeListeners(start: DaemonStart, note: Note, resolved: ResolvedOptions): DaemonParts['listeners'] {
   try {
-    return openListeners(resolved.listen, note.sockets);
+    return openListeners(resolved.listen, note.sockets ?? []);
   } catch (error) {
     start.failed((error as Error).message);
     throw error;

@@ -32,7 +32,7 @@ export interface Note {
   /** The name by which root has started it. */
   readonly systemName?: string;
   /** The files that were made for the sockets that it gets. */
-  readonly sockets: readonly string[];
+  readonly sockets?: readonly string[];
 }
 
 /** What tells how the daemon is started, before the start itself is looked at. */
@@ -110,7 +110,7 @@ export function launchRequest(
   const note: Note = {
     ...how,
     logs: start.logs,
-    sockets: socketFiles(listeners),
+    ...(listeners.length === 0 ? {} : { sockets: socketFiles(listeners) }),
     ...(recordFile === undefined || words !== undefined ? {} : { recordFile }),
     ...(words === undefined ? {} : { wordsFile: words.file }),
     ...(name === undefined || process.geteuid?.() !== 0 ? {} : { systemName: name }),
