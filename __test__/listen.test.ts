@@ -289,6 +289,45 @@ test('in the foreground a program binds its sockets itself, and tells why it can
   t.false(existsSync(app.at('ctl.sock')));
 });
 
+for (const mode of ['daemon', 'foreground']) {
+  test(`the workers of a cluster serve on the sockets of their primary, which is a ${mode}`, async (t) => {
+    const app = project(t, {
+      'app.mjs': `
+        import cluster from 'node:cluster';
+        import { once } from 'node:events';
+        import { createServer } from 'node:net';
+        import { daemonize } from 'daemonry';
+        import { tell } from './tell.cjs';
+        daemonize({ pidFile: 'a.pid', cwd: '.', listen: { http: { port: 0, host: '127.0.0.1' } } }, async (daemon) => {
+          if (cluster.isPrimary) {
+            const workers = [cluster.fork(), cluster.fork()];
+            const [[{ port }]] = await Promise.all(workers.map((worker) => once(worker, 'listening')));
+            tell({ port, workers: workers.map(({ process }) => process.pid) });
+            daemon.onStop(() => workers.forEach((worker) => worker.kill('SIGKILL')));
+          } else {
+            createServer((socket) => socket.end(String(process.pid))).listen({ fd: daemon.listeners.http });
+          }
+        });
+      `,
+    });
+    const child = spawn(process.execPath, ['app.mjs'], {
+      cwd: app.path,
+      stdio: 'ignore',
+      env: { ...process.env, DAEMONRY_MODE: mode },
+    });
+    t.teardown(() => child.kill('SIGKILL'));
+    await until('its workers listen', () => app.told() !== undefined);
+    const { port, workers, pid } = app.told()! as unknown as { port: number; workers: number[]; pid: number };
+    const answers = await Promise.all(Array.from({ length: 10 }, () => say({ port, host: '127.0.0.1' })));
+    t.true(
+      answers.every((answer) => workers.includes(Number(answer))),
+      answers.join(),
+    );
+    t.like(status({ pidFile: app.at('a.pid') }), { pid });
+    t.is((await stop({ pidFile: app.at('a.pid') })).outcome, 'stopped');
+  });
+}
+
 test("sockets that were handed to another process are not this one's", async (t) => {
   const app = project(t, { 'app.mjs': server });
   const env = { ...process.env, LISTEN_PID: '1', LISTEN_FDS: '1', LISTEN_FDNAMES: 'http' };

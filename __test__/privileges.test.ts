@@ -228,6 +228,22 @@ asRoot('a named daemon of another user has places that it can use, and root keep
   await until('it has removed its pidfile', () => !existsSync(pidFile));
 });
 
+asRoot('a program that names itself is started by that name as another user', async (t) => {
+  const app = project(t, {
+    'app.mjs': `
+      import { daemonize } from 'daemonry';
+      import { tell } from './tell.cjs';
+      daemonize({ name: process.argv[2] }, (daemon) => tell({ pidFile: daemon.pidFile, mode: daemon.mode }));
+    `,
+  });
+  const name = named(t);
+  chmodSync(app.path, 0o777);
+  const options = { name, user: 'nobody', waitFor: 'ready' } as const;
+  const { pid } = await spawnDaemon(process.execPath, [app.at('app.mjs'), name], options);
+  t.like(app.told(), { pid, pidFile: paths(name).pidFile, mode: 'daemon' });
+  t.deepEqual(idsOf(pid).uid, four(nobody.uid));
+});
+
 asRoot('words that the daemon has not written, or not about itself, are not shown', async (t) => {
   const app = project(t, {
     'app.mjs': `

@@ -6,11 +6,11 @@ import { currentDaemon, DaemonHandle, type Daemon, type DaemonParts } from './da
 import { isDaemonsWorker, markDaemon, modeVariable } from './environment.js';
 import { daemonError, invalidOption, isDaemonError, printsAsSentence } from './errors.js';
 import { launch } from './launcher.js';
-import { openListeners } from './listeners.js';
+import { openListeners, socketsOfPrimary, tellWorkers } from './listeners.js';
 import { takeStart, worksFor } from './marker.js';
 import { failureError, isFailure, native, nativeOfMainThread } from './native.js';
 import { defaults, resolveOptions, type DaemonizeOptions, type ResolvedOptions } from './options.js';
-import { staysInSystemPlaces } from './places.js';
+import { paths, staysInSystemPlaces } from './places.js';
 import { describeFailure, reasonOf } from './reasons.js';
 import {
   fullRecord,
@@ -83,7 +83,7 @@ function begin(options: DaemonizeOptions = {}, main?: (daemon: Daemon) => unknow
   }
   const isWorker = isDaemonsWorker();
   if (isWorker || wantsForeground()) {
-    const daemon = stayInForeground(isWorker ? undefined : resolved.pidFile, resolved);
+    const daemon = stayInForeground(isWorker, resolved);
     return main === undefined ? daemon : runMain(daemon, main);
   }
   refuseToWorkForAnother(resolved);
@@ -120,7 +120,7 @@ function adopt(start: DaemonStart, options: DaemonizeOptions, resolved: Resolved
 /** The sockets that it was handed; those that it asks for itself are bound now. */
 function takeListeners(start: DaemonStart, note: Note, resolved: ResolvedOptions): DaemonParts['listeners'] {
   try {
-    return openListeners(resolved.listen, note.sockets ?? []);
+    return openForWorkers(resolved, note.sockets ?? []);
   } catch (error) {
     start.failed((error as Error).message);
     throw error;
@@ -136,13 +136,16 @@ function holdPidFile(start: DaemonStart, note: Note, options: DaemonizeOptions, 
     if (note.startedBy === 'daemonize') return { pidFile, record: record || undefined, logs };
     if (pidFile === undefined) return { ...claimPidFile(resolved, resolved.pidFile, 'daemonize'), logs };
     const own = options.name ?? options.pidFile;
+    // Whoever gave up root's rights looks for its places only now where root has them.
+    const ownFile =
+      options.pidFile === undefined && options.name !== undefined ? paths(options.name).pidFile : resolved.pidFile;
     // Two pidfiles for one daemon would let a second one start.
-    if (own === undefined || resolved.pidFile === pidFile.path) {
+    if (own === undefined || ownFile === pidFile.path) {
       if (recordFile !== undefined && resolved.version !== undefined) nameVersion(recordFile, resolved.version);
       return { pidFile, record: record || undefined, logs };
     }
     throw invalidOption(
-      `this program calls itself ${own} (pidfile ${resolved.pidFile}), but was started with the pidfile ${pidFile.path}: start it by the same name`,
+      `this program calls itself ${own} (pidfile ${ownFile}), but was started with the pidfile ${pidFile.path}: start it by the same name`,
     );
   } catch (error) {
     start.failed((error as Error).message);
@@ -204,9 +207,10 @@ function afterATurn(callback: () => void): void {
   setImmediate(() => setImmediate(callback));
 }
 
-function stayInForeground(path: string | undefined, options: ResolvedOptions): DaemonHandle {
-  const claimed = claimPidFile(options, path, 'supervisor');
-  const listeners = listenOrRelease(options, claimed.pidFile);
+function stayInForeground(isWorker: boolean, options: ResolvedOptions): DaemonHandle {
+  // The pidfile and the sockets are the daemon's whose worker this is.
+  const claimed = claimPidFile(options, isWorker ? undefined : options.pidFile, 'supervisor');
+  const listeners = isWorker ? socketsOfPrimary() : listenOrRelease(options, claimed.pidFile);
   const daemon = new DaemonHandle({
     mode: 'foreground',
     start: undefined,
@@ -219,10 +223,16 @@ function stayInForeground(path: string | undefined, options: ResolvedOptions): D
   return daemon;
 }
 
+function openForWorkers({ listen }: ResolvedOptions, made: readonly string[]): DaemonParts['listeners'] {
+  const sockets = openListeners(listen, made);
+  tellWorkers(sockets);
+  return sockets;
+}
+
 /** A process that cannot serve does not hold its pidfile either. */
-function listenOrRelease({ listen }: ResolvedOptions, pidFile: Held['pidFile']): DaemonParts['listeners'] {
+function listenOrRelease(options: ResolvedOptions, pidFile: Held['pidFile']): DaemonParts['listeners'] {
   try {
-    return openListeners(listen, []);
+    return openForWorkers(options, []);
   } catch (error) {
     pidFile?.release();
     throw error;

@@ -5,6 +5,9 @@ import type { Cluster } from 'node:cluster';
 /** Left in a daemon's environment: it names the daemon and its script, for {@link isDaemonsWorker}. */
 export const daemonVariable = 'DAEMONRY_DAEMON';
 
+/** Left there, too: the descriptors of the daemon's sockets by their names, as JSON, for the workers of a cluster. */
+export const socketsVariable = 'DAEMONRY_SOCKETS';
+
 /** Variables that mean one process and would mislead another: IPC, supervisors, test runners. */
 const ofOneProcess = new Set([
   'NODE_CHANNEL_FD',
@@ -29,6 +32,7 @@ const ofOneProcess = new Set([
   'OLDPWD',
   'PWD',
   daemonVariable,
+  socketsVariable,
 ]);
 
 /** Decides the mode before everything else: for tests, debuggers and units. */
@@ -66,10 +70,15 @@ export function markDaemon(): void {
   process.env[daemonVariable] = `${process.pid}:${process.argv[1] ?? ''}`;
 }
 
+/** Whether this process is a worker of a cluster. */
+export function isClusterWorker(): boolean {
+  if (process.send === undefined) return false;
+  // Looked at only now: loading it takes time that every other program would pay, too.
+  return (process.getBuiltinModule('node:cluster') as unknown as Cluster).isWorker;
+}
+
 /** Whether this process is a cluster worker, or a child of a daemon that runs the daemon's own script over IPC. */
 export function isDaemonsWorker(): boolean {
   if (process.send === undefined) return false;
-  // Looked at only now: loading it takes time that every other program would pay, too.
-  const cluster = process.getBuiltinModule('node:cluster') as unknown as Cluster;
-  return cluster.isWorker || process.env[daemonVariable] === `${process.ppid}:${process.argv[1] ?? ''}`;
+  return isClusterWorker() || process.env[daemonVariable] === `${process.ppid}:${process.argv[1] ?? ''}`;
 }

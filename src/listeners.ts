@@ -3,6 +3,7 @@ import { lstatSync, unlinkSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { NativeEndpoint, NativeListener } from '../index.js';
 import * as check from './check.js';
+import { isClusterWorker, socketsVariable } from './environment.js';
 import { invalidOption } from './errors.js';
 import { native, unwrap } from './native.js';
 import { checkSocket } from './places.js';
@@ -151,6 +152,20 @@ export function openListeners(wanted: readonly NativeListener[], made: readonly 
       return [name, { descriptor, path, file: isOurs ? SocketFile.at(wantedPath) : undefined }];
     }),
   );
+}
+
+/** Lets the workers of a cluster know the descriptors: `server.listen({ fd })` in a worker means the descriptor of its primary. */
+export function tellWorkers(sockets: ReadonlyMap<string, OwnSocket>): void {
+  if (sockets.size === 0) return;
+  const descriptors = [...sockets].map(([name, { descriptor }]) => [name, descriptor] as const);
+  process.env[socketsVariable] = JSON.stringify(Object.fromEntries(descriptors));
+}
+
+/** What the primary has told; nothing in a process that is no worker of a cluster, for descriptors are its own there. */
+export function socketsOfPrimary(): Map<string, OwnSocket> {
+  const told = isClusterWorker() ? process.env[socketsVariable] : undefined;
+  const descriptors = Object.entries(JSON.parse(told ?? '{}') as Record<string, number>);
+  return new Map(descriptors.map(([name, descriptor]) => [name, { descriptor, path: undefined, file: undefined }]));
 }
 
 /** The file of a Unix socket that goes with its daemon. */
