@@ -3,12 +3,11 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, FdFlag};
 use nix::poll::{PollFd, PollFlags};
 
 use crate::error::{Error, Result, Step};
@@ -58,12 +57,12 @@ pub unsafe fn adopt(marker: &OsStr) -> Result<Option<Adoption>> {
         return Ok(None);
     };
     let adopt_error = |errno| Error::system(Step::Adopt, errno);
-    close_on_exec(marker.status_fd).map_err(adopt_error)?;
+    sys::close_on_exec(marker.status_fd).map_err(adopt_error)?;
     // SAFETY: the launcher made this descriptor for this process, and its identity was checked.
     let status = unsafe { OwnedFd::from_raw_fd(marker.status_fd) };
     let pid_file = match marker.pid_file {
         Some((fd, path)) => {
-            close_on_exec(fd).map_err(adopt_error)?;
+            sys::close_on_exec(fd).map_err(adopt_error)?;
             // SAFETY: as above; it comes with the status pipe.
             Some(Arc::new(unsafe { PidFile::adopt(&path, fd) }?))
         }
@@ -83,12 +82,6 @@ fn is_status_pipe(marker: &Marker) -> bool {
     // SAFETY: a number that is not open is told by fstat.
     let fd = unsafe { BorrowedFd::borrow_raw(marker.status_fd.max(0)) };
     sys::identity(fd) == Ok(marker.status_identity)
-}
-
-fn close_on_exec(fd: RawFd) -> nix::Result<()> {
-    // SAFETY: setting a flag on a number that is not open is told by the kernel.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    nix::fcntl::fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map(drop)
 }
 
 impl Adoption {

@@ -56,7 +56,6 @@ extern "C" fn enter_daemon(site: *mut libc::c_void) -> libc::c_int {
 /// Only in a child that was just forked, with every signal blocked.
 pub(crate) unsafe fn leader(site: &Site<'_>) -> ! {
     let prepared = site.prepared;
-    let exec_pipe = prepared.exec_pipe;
     if let Way::Copy { hold } = site.way {
         // Else its own copy of the launcher's end would keep the leader waiting for ever.
         // SAFETY: closing descriptors touches no memory.
@@ -64,42 +63,32 @@ pub(crate) unsafe fn leader(site: &Site<'_>) -> ! {
     }
     // SAFETY: setsid touches no memory.
     if unsafe { libc::setsid() } < 0 {
-        fail(exec_pipe, Step::Setsid, Errno::last());
+        fail(prepared.exec_pipe, Step::Setsid, Errno::last());
     }
-    let forked = match site.way {
+    match site.way {
         // SAFETY: by the caller's word.
         Way::Share(ground) => unsafe { share(site, ground) },
         // SAFETY: by the caller's word.
         Way::Copy { .. } => unsafe { copy(prepared) },
-    };
-    match (site.way, forked) {
-        // The daemon has said so itself, and the launcher may have closed the pipe since.
-        (Way::Share(_), Ok(_)) => exit(0),
-        (Way::Copy { .. }, Ok((pid, sibling))) => {
-            send(exec_pipe, Frame::Forked { pid, sibling });
-            if !sibling {
-                // As long as its parent lives, a daemon that dies stays a zombie and its pid its own.
-                wait_for_eof(keep_only(prepared.hold_pipe));
-            }
-            exit(0)
-        }
-        (_, Err(errno)) => fail(exec_pipe, Step::ForkAgain, errno),
     }
 }
 
-/// Forks the daemon into the memory that is the launcher's, too, and returns when it has left it.
-unsafe fn share(site: &Site<'_>, ground: &Ground) -> Result<(libc::pid_t, bool), Errno> {
-    let sibling = site.prepared.siblings;
+/// Forks the daemon into the memory that is the launcher's, too, and exits when it has left it.
+///
+/// # Safety
+///
+/// As for [`leader`].
+unsafe fn share(site: &Site<'_>, ground: &Ground) -> ! {
     let argument = ptr::from_ref(site).cast_mut().cast();
     // SAFETY: the child only does the daemon's steps, and every signal is blocked.
-    match unsafe { ground.fork_daemon(sibling, enter_daemon, argument) } {
-        Err(errno) if sys::is_refusal(errno) => {
-            // The launcher then forks another leader, the other way.
-            ground.refuse(errno);
-            exit(0)
-        }
-        forked => forked.map(|pid| (pid, sibling)),
+    match unsafe { ground.fork_daemon(site.prepared.siblings, enter_daemon, argument) } {
+        // It has named itself, and the launcher may have closed the pipe since.
+        Ok(_) => {}
+        // The launcher then forks another leader, the other way.
+        Err(errno) if sys::is_refusal(errno) => ground.refuse(errno),
+        Err(errno) => fail(site.prepared.exec_pipe, Step::ForkAgain, errno),
     }
+    exit(0)
 }
 
 /// The daemon in the launcher's memory. Its leader sleeps until it has left that, so it names itself.
@@ -115,8 +104,12 @@ unsafe fn shared_daemon(prepared: &Prepared) -> ! {
     unsafe { daemon(prepared) }
 }
 
-/// Forks the daemon into a copy of the leader's memory.
-unsafe fn copy(prepared: &Prepared) -> Result<(libc::pid_t, bool), Errno> {
+/// Forks the daemon into a copy of the leader's memory, tells the launcher and exits.
+///
+/// # Safety
+///
+/// As for [`leader`].
+unsafe fn copy(prepared: &Prepared) -> ! {
     let mut sibling = prepared.siblings;
     let mut pid = if sibling {
         // SAFETY: the child goes on with async-signal-safe calls only.
@@ -130,11 +123,19 @@ unsafe fn copy(prepared: &Prepared) -> Result<(libc::pid_t, bool), Errno> {
         // SAFETY: the child goes on with async-signal-safe calls only.
         pid = unsafe { sys::fork() };
     }
-    if pid == Ok(0) {
+    match pid {
         // SAFETY: this is the child, with every signal still blocked.
-        unsafe { daemon(prepared) };
+        Ok(0) => unsafe { daemon(prepared) },
+        Ok(pid) => {
+            send(prepared.exec_pipe, Frame::Forked { pid, sibling });
+            if !sibling {
+                // As long as its parent lives, a daemon that dies stays a zombie and its pid its own.
+                wait_for_eof(keep_only(prepared.hold_pipe));
+            }
+            exit(0)
+        }
+        Err(errno) => fail(prepared.exec_pipe, Step::ForkAgain, errno),
     }
-    pid.map(|pid| (pid, sibling))
 }
 
 /// The daemon's steps up to its new image.
@@ -146,11 +147,7 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
     let sources = prepared.sources();
     let last_target = RawFd::try_from(sources.len()).unwrap_or(RawFd::MAX);
     let exec_pipe = place_exec_pipe(prepared.exec_pipe, last_target);
-    let check = |step: Step, outcome: Result<(), Errno>| {
-        if let Err(errno) = outcome {
-            fail(exec_pipe, step, errno);
-        }
-    };
+    let check = |step, outcome| check(exec_pipe, step, outcome);
 
     // Whatever arrives from here on, and whoever sends it, no handler of the launcher runs in this memory.
     sys::reset_dispositions();
@@ -169,7 +166,7 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
     // Before the record lock: closing any other descriptor of the pidfile would drop it.
     check(Step::CloseDescriptors, sys::close_from(last_target + 1));
     // Before the limits, one of which is for the length of files.
-    if let Some(pid_file) = prepared.pid_file_target() {
+    if let Some(pid_file) = prepared.pid_file_target {
         check(Step::WritePid, write_pid(pid_file, pid, prepared.commits_at_exec));
         check(Step::LockRecord, sys::lock_record(pid_file));
     }
@@ -207,16 +204,13 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
 ///
 /// As for [`leader`].
 unsafe fn limit(prepared: &Prepared, exec_pipe: RawFd) {
-    if let Some(adjustment) = &prepared.oom_score
-        && let Err(errno) = sys::set_oom_score(adjustment)
-    {
-        fail(exec_pipe, Step::SetOomScore, errno);
+    if let Some(adjustment) = &prepared.oom_score {
+        check(exec_pipe, Step::SetOomScore, sys::set_oom_score(adjustment));
     }
     if let Some(nice) = prepared.nice {
         // SAFETY: setting a priority touches no memory.
-        if let Err(errno) = Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) }) {
-            fail(exec_pipe, Step::SetPriority, errno);
-        }
+        let set = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+        check(exec_pipe, Step::SetPriority, Errno::result(set).map(drop));
     }
     for ((resource, limit), index) in prepared.limits.iter().zip(0..) {
         if let Err(errno) = sys::set_limit(resource.number, limit) {
@@ -254,13 +248,8 @@ unsafe fn execute(prepared: &Prepared) -> Errno {
 
 /// Puts the exec pipe behind the handed-over descriptors, closed on exec.
 fn place_exec_pipe(exec_pipe: RawFd, target: RawFd) -> RawFd {
-    if let Err(errno) = dup2(exec_pipe, target) {
-        fail(exec_pipe, Step::Dup, errno);
-    }
-    // SAFETY: setting a flag touches no memory.
-    if unsafe { libc::fcntl(target, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
-        fail(exec_pipe, Step::Dup, Errno::last());
-    }
+    check(exec_pipe, Step::Dup, dup2(exec_pipe, target));
+    check(exec_pipe, Step::Dup, sys::close_on_exec(target));
     target
 }
 
@@ -327,6 +316,12 @@ fn wait_for_eof(pipe: RawFd) {
         if read >= 0 || Errno::last() != Errno::EINTR {
             return;
         }
+    }
+}
+
+fn check(exec_pipe: RawFd, step: Step, outcome: Result<(), Errno>) {
+    if let Err(errno) = outcome {
+        fail(exec_pipe, step, errno);
     }
 }
 

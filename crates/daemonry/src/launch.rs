@@ -218,7 +218,7 @@ impl<'a> Start<'a> {
             if let Some(pid) = self.settled(plan, &mut alive_until)? {
                 // One that was killed before its exec closed the pipes, too, an instant before it can be seen to have ended.
                 if sys::is_exiting(pid) {
-                    self.await_end();
+                    let _ended = self.await_end();
                     continue;
                 }
                 let Some(pid_file) = pid_file else { return Ok(pid) };
@@ -276,7 +276,7 @@ impl<'a> Start<'a> {
 
     /// Waits for one thing to happen.
     fn turn(&mut self, plan: &LaunchPlan, wake: Instant) -> Result<()> {
-        let process = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref());
+        let process = self.process();
         let must_ask = process.is_some_and(|process| process.exit_event().is_none());
         let wake = if must_ask { wake.min(Instant::now() + EXIT_POLL) } else { wake };
         let (exec_ready, status_ready) = {
@@ -352,8 +352,7 @@ impl<'a> Start<'a> {
     /// Lets a daemon that said why it failed exit, and adds how it did.
     fn with_exit(&mut self, error: Error) -> Error {
         let Error::StartFailed { exit: None, reason } = error else { return error };
-        let process = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref());
-        let ended = process.is_none_or(|process| process.wait(Instant::now() + EXIT_GRACE));
+        let ended = self.await_end();
         let _newest = self.read_reports();
         Error::StartFailed { exit: ended.then(|| self.exit()), reason }
     }
@@ -377,7 +376,7 @@ impl<'a> Start<'a> {
         self.signal(libc::SIGTERM);
         let deadline = Instant::now() + UNDO_GRACE;
         while Instant::now() < deadline && self.daemon_lives() && self.no_second_signal() {
-            let process = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref());
+            let process = self.process();
             let events =
                 [process.and_then(Process::exit_event), self.interrupts.signals.as_ref().map(SignalWatch::event)];
             let mut fds: Vec<PollFd<'_>> =
@@ -415,14 +414,17 @@ impl<'a> Start<'a> {
         self.daemon_pid().is_some_and(sys::is_dying) || !self.daemon_lives()
     }
 
-    /// For one that is about to end.
-    fn await_end(&self) {
-        let process = self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref());
-        let _ended = process.is_none_or(|process| process.wait(Instant::now() + EXIT_GRACE));
+    /// Whether one that is about to end has ended, which may take a moment.
+    fn await_end(&self) -> bool {
+        self.process().is_none_or(|process| process.wait(Instant::now() + EXIT_GRACE))
+    }
+
+    fn process(&self) -> Option<&Process> {
+        self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref())
     }
 
     fn daemon_lives(&self) -> bool {
-        self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref()).is_some_and(|process| !process.has_ended())
+        self.process().is_some_and(|process| !process.has_ended())
     }
 
     fn no_second_signal(&self) -> bool {

@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, OFlag};
+use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::socket::{AddressFamily, Backlog, SockaddrIn, SockaddrIn6, SockaddrStorage, UnixAddr};
 use nix::sys::socket::{bind, connect, getsockname, listen, setsockopt, sockopt};
 use nix::sys::stat::{SFlag, lstat};
@@ -153,11 +153,10 @@ pub fn endpoint(socket: RawFd) -> Endpoint {
 pub fn take_sockets(first: RawFd, count: u32) -> bool {
     (0..count).all(|index| {
         let Some(fd) = RawFd::try_from(index).ok().and_then(|index| first.checked_add(index)) else { return false };
-        // SAFETY: a number that is not open is told by the kernel; nothing else is done with it.
-        let fd = unsafe { BorrowedFd::borrow_raw(fd.max(0)) };
-        let is_socket = nix::sys::stat::fstat(fd)
-            .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK);
-        is_socket && nix::fcntl::fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).is_ok()
+        let is_socket = sys::duplicate_number(fd)
+            .and_then(nix::sys::stat::fstat)
+            .is_ok_and(|stat| sys::kind_of(&stat) == SFlag::S_IFSOCK);
+        is_socket && sys::close_on_exec(fd).is_ok()
     })
 }
 
@@ -227,7 +226,7 @@ fn is_abandoned(path: &Path, address: &UnixAddr) -> nix::Result<bool> {
         Err(Errno::ENOENT) => return Ok(true),
         stat => stat?,
     };
-    if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFSOCK {
+    if sys::kind_of(&stat) != SFlag::S_IFSOCK {
         return Ok(false);
     }
     let probe = sys::socket(AddressFamily::Unix)?;
@@ -240,25 +239,17 @@ fn start(socket: &OwnedFd, backlog: i32) -> nix::Result<()> {
     listen(&socket.as_fd(), Backlog::new(backlog.clamp(0, libc::SOMAXCONN))?)
 }
 
-/// The sockets of a plan, in its order.
-pub(crate) fn open(listeners: &[Listener], owner: Option<&Ids>) -> Result<Vec<BoundSocket>> {
-    let mut sockets = Vec::with_capacity(listeners.len());
+/// Opens the sockets of a plan, in its order.
+pub(crate) fn open(listeners: &[Listener], owner: Option<&Ids>, sockets: &mut Vec<BoundSocket>) -> Result<()> {
     for listener in listeners {
-        let opened = match &listener.source {
-            Source::Address(address) => BoundSocket::bind(address, owner),
+        sockets.push(match &listener.source {
+            Source::Address(address) => BoundSocket::bind(address, owner)?,
             Source::Descriptor(fd) => sys::duplicate_number(*fd)
                 .map(|fd| BoundSocket { fd, made: None })
-                .map_err(|errno| Error::system(Step::Listen, errno)),
-        };
-        match opened {
-            Ok(socket) => sockets.push(socket),
-            Err(error) => {
-                sockets.iter().for_each(BoundSocket::remove);
-                return Err(error);
-            }
-        }
+                .map_err(|errno| Error::system(Step::Listen, errno))?,
+        });
     }
-    Ok(sockets)
+    Ok(())
 }
 
 /// Names for `LISTEN_FDNAMES`, in which a colon separates.

@@ -248,7 +248,7 @@ pub(crate) struct Prepared {
     pub(crate) nice: Option<i32>,
     pub(crate) oom_score: Option<CString>,
     pub(crate) no_new_privileges: bool,
-    pid_file_target: Option<RawFd>,
+    pub(crate) pid_file_target: Option<RawFd>,
     pub(crate) commits_at_exec: bool,
     pub(crate) siblings: bool,
     pub(crate) fork: Fork,
@@ -322,13 +322,13 @@ impl Prepared {
         let limits = plan.limits.iter().map(|limit| limit.resolve()).collect::<Result<Vec<_>>>()?;
         let mut traces = Traces { logs: Vec::new(), sockets: Vec::new(), stay: false };
         let (streams, memory) = open_streams(plan, ids, &mut traces.logs)?;
-        traces.sockets = listen::open(&plan.listeners, ids)?;
+        listen::open(&plan.listeners, ids, &mut traces.sockets)?;
         let (exec, exec_pipe) = pipe()?;
         let (status, status_pipe) = pipe()?;
         let (hold_pipe, hold) = pipe()?;
 
-        let sockets = || traces.sockets.iter().map(|socket| socket.fd.as_fd());
-        let mut sources: Vec<BorrowedFd<'_>> = streams.iter().map(AsFd::as_fd).chain(sockets()).collect();
+        let sockets = traces.sockets.iter().map(|socket| socket.fd.as_fd());
+        let mut sources: Vec<BorrowedFd<'_>> = streams.iter().map(AsFd::as_fd).chain(sockets).collect();
         let status_fd = target(sources.len());
         sources.push(status_pipe.as_fd());
         let pid_file_target = pid_file.map(|pid_file| {
@@ -390,14 +390,10 @@ impl Prepared {
             fork: plan.fork,
         };
         let names = plan.listeners.iter().map(|listener| listener.name.clone());
-        let endpoints = names.zip(sockets().map(|socket| listen::endpoint(socket.as_raw_fd()))).collect();
+        let endpoints = names.zip(traces.sockets.iter().map(BoundSocket::endpoint)).collect();
         let ends = LauncherEnds { exec, status, hold: Some(hold), traces, endpoints, memory };
         let others = moved.into_iter().chain([hold_pipe]).chain(record).collect();
         Ok((prepared, Descriptors { exec_pipe: Some(exec_pipe), _others: others }, ends))
-    }
-
-    pub(crate) fn pid_file_target(&self) -> Option<RawFd> {
-        self.pid_file_target
     }
 
     pub(crate) fn must_read(&self) -> Option<&CStr> {

@@ -188,12 +188,11 @@ pub(crate) fn read_tail(file: BorrowedFd<'_>, offset: u64) -> Vec<u8> {
 }
 
 fn is_regular(stat: &FileStat) -> bool {
-    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG
+    sys::kind_of(stat) == SFlag::S_IFREG
 }
 
 fn is_link(path: &Path) -> bool {
-    nix::sys::stat::lstat(path)
-        .is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFLNK)
+    nix::sys::stat::lstat(path).is_ok_and(|stat| sys::kind_of(&stat) == SFlag::S_IFLNK)
 }
 
 /// Whether root is about to write in a directory where somebody else can plant links.

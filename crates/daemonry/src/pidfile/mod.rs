@@ -416,7 +416,7 @@ fn is_pidfile(file: BorrowedFd<'_>, path: &Path) -> Result<bool> {
 
 /// What a file is that is not a regular one.
 fn other_kind(stat: &FileStat) -> Option<&'static str> {
-    let kind = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT;
+    let kind = sys::kind_of(stat);
     match kind {
         SFlag::S_IFREG => None,
         SFlag::S_IFDIR => Some("it is a directory"),

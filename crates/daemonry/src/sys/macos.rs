@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, OFlag};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType};
@@ -83,7 +83,7 @@ const _: () = assert!(size_of::<KernelProcess>() == 648);
 pub(crate) fn pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = nix::unistd::pipe()?;
     for end in [&read, &write] {
-        nix::fcntl::fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        super::close_on_exec(end.as_raw_fd())?;
     }
     Ok((read, write))
 }
@@ -91,7 +91,7 @@ pub(crate) fn pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
 /// A stream socket, closed on exec.
 pub(crate) fn socket(family: AddressFamily) -> nix::Result<OwnedFd> {
     let socket = nix::sys::socket::socket(family, SockType::Stream, SockFlag::empty(), None)?;
-    nix::fcntl::fcntl(&socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    super::close_on_exec(socket.as_raw_fd())?;
     Ok(socket)
 }
 

@@ -17,9 +17,9 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::FcntlArg;
+use nix::fcntl::{FcntlArg, FdFlag};
 use nix::poll::{PollFd, PollTimeout};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{FileStat, Mode, SFlag};
 
 /// Who holds the lock of a pidfile, as far as it can be found out without touching the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +88,32 @@ pub(crate) fn duplicate_above(source: BorrowedFd<'_>, floor: RawFd) -> nix::Resu
     Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
 }
 
+/// What kind of file a `stat` is about.
+pub(crate) fn kind_of(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+}
+
+/// Lets no program that this process executes have what an open number means. Async-signal-safe.
+pub(crate) fn close_on_exec(number: RawFd) -> nix::Result<()> {
+    // SAFETY: setting a flag on a number that is not open is told by the kernel.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    nix::fcntl::fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map(drop)
+}
+
+/// The present limits of the calling process.
+pub(crate) fn limit(resource: ResourceNumber) -> nix::Result<libc::rlimit> {
+    let mut present = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure outlives the call.
+    Errno::result(unsafe { libc::getrlimit(resource, &raw mut present) })?;
+    Ok(present)
+}
+
+/// Sets a limit of the calling process. Async-signal-safe.
+pub(crate) fn set_limit(resource: ResourceNumber, limit: &libc::rlimit) -> Result<(), Errno> {
+    // SAFETY: the structure outlives the call.
+    Errno::result(unsafe { libc::setrlimit(resource, &raw const *limit) }).map(drop)
+}
+
 /// The device and inode of an open file: what it is, whatever its name.
 pub(crate) fn identity(file: BorrowedFd<'_>) -> nix::Result<(u64, u64)> {
     nix::sys::stat::fstat(file).map(|stat| identity_of(&stat))
@@ -97,6 +123,6 @@ pub(crate) fn identity(file: BorrowedFd<'_>) -> nix::Result<(u64, u64)> {
 #[cfg_attr(target_os = "macos", expect(clippy::unnecessary_cast, reason = "dev_t is wider elsewhere"))]
 #[cfg_attr(target_os = "macos", expect(clippy::cast_sign_loss, reason = "dev_t is a signed number, but an opaque one"))]
 #[cfg_attr(target_os = "linux", expect(clippy::unnecessary_cast, reason = "both have other widths elsewhere"))]
-pub(crate) fn identity_of(stat: &nix::sys::stat::FileStat) -> (u64, u64) {
+pub(crate) fn identity_of(stat: &FileStat) -> (u64, u64) {
     (stat.st_dev as u64, stat.st_ino as u64)
 }

@@ -4,12 +4,12 @@
 //! follow, by signals and locks.
 
 use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, getgrouplist};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
 
 use crate::ids::Ids;
 
@@ -38,20 +38,6 @@ pub(crate) const RESOURCES: &[(&str, ResourceNumber)] = &[
     ("sigpending", libc::RLIMIT_SIGPENDING),
     ("stack", libc::RLIMIT_STACK),
 ];
-
-/// The present limits of the calling process.
-pub(crate) fn limit(resource: ResourceNumber) -> nix::Result<libc::rlimit> {
-    let mut present = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the structure outlives the call.
-    Errno::result(unsafe { libc::getrlimit(resource, &raw mut present) })?;
-    Ok(present)
-}
-
-/// Sets a limit of the calling process. Async-signal-safe.
-pub(crate) fn set_limit(resource: ResourceNumber, limit: &libc::rlimit) -> Result<(), Errno> {
-    // SAFETY: the structure outlives the call.
-    Errno::result(unsafe { libc::setrlimit(resource, &raw const *limit) }).map(drop)
-}
 
 /// A number that a limit can have.
 pub(crate) fn finite(limit: u64) -> libc::rlim_t {
@@ -173,7 +159,7 @@ pub(crate) fn arrange_socket(path: &Path, mode: Mode, owner: Option<&Ids>) -> ni
     use nix::fcntl::{AT_FDCWD, OFlag, openat};
     use nix::sys::stat::{SFlag, fstat};
     let file: OwnedFd = openat(AT_FDCWD, path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
-    if SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT != SFlag::S_IFSOCK {
+    if crate::sys::kind_of(&fstat(&file)?) != SFlag::S_IFSOCK {
         return Err(Errno::ENOTSOCK);
     }
     let by_descriptor = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::EINVAL)?;

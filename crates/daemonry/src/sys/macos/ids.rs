@@ -25,20 +25,6 @@ pub(crate) const RESOURCES: &[(&str, ResourceNumber)] = &[
     ("stack", libc::RLIMIT_STACK),
 ];
 
-/// The present limits of the calling process.
-pub(crate) fn limit(resource: ResourceNumber) -> nix::Result<libc::rlimit> {
-    let mut present = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the structure outlives the call.
-    Errno::result(unsafe { libc::getrlimit(resource, &raw mut present) })?;
-    Ok(present)
-}
-
-/// Sets a limit of the calling process. Async-signal-safe.
-pub(crate) fn set_limit(resource: ResourceNumber, limit: &libc::rlimit) -> Result<(), Errno> {
-    // SAFETY: the structure outlives the call.
-    Errno::result(unsafe { libc::setrlimit(resource, &raw const *limit) }).map(drop)
-}
-
 /// A number that a limit can have.
 pub(crate) fn finite(limit: u64) -> libc::rlim_t {
     limit.min(libc::RLIM_INFINITY)
