@@ -70,11 +70,8 @@ export declare function createAbort(): Abort | Failure
 /** Ends the process by `signal` with its default action. */
 export declare function dieOfSignal(signal: number): void
 
-/** Takes back what `armSignal` did. */
+/** Makes the handler of `armSignal` do nothing until it is armed again. */
 export declare function disarmSignal(signal: number): void
-
-/** Where the socket behind a descriptor listens. */
-export declare function endpoint(name: string, descriptor: number): NativeEndpoint
 
 /** Ends the process at once, without exit handlers. */
 export declare function exitNow(code: number): void
@@ -286,6 +283,9 @@ export declare function resources(): Array<string>
 
 /** Sends a signal to the daemon of a pidfile and returns the pid that got it. */
 export declare function signalDaemon(path: string, signal: number): number | Failure
+
+/** The path of the Unix socket behind a descriptor, if it is one that has a path. */
+export declare function socketPath(descriptor: number): string | null
 
 /** A daemon that is up. */
 export interface Started {

@@ -773,7 +773,7 @@ if (
   }
 }
 
-const { Abort, DaemonStart, NativePidFile, acquirePidFile, adopt, armSignal, commandLine, createAbort, dieOfSignal, disarmSignal, endpoint, exitNow, launch, launchAside, listen, lookUpUser, pidFileStatus, reopenLog, resources, signalDaemon, startVariable, steps, stopDaemon, takeSockets, writeRecord } = nativeBinding
+const { Abort, DaemonStart, NativePidFile, acquirePidFile, adopt, armSignal, commandLine, createAbort, dieOfSignal, disarmSignal, exitNow, launch, launchAside, listen, lookUpUser, pidFileStatus, reopenLog, resources, signalDaemon, socketPath, startVariable, steps, stopDaemon, takeSockets, writeRecord } = nativeBinding
 export { Abort }
 export { DaemonStart }
 export { NativePidFile }
@@ -784,7 +784,6 @@ export { commandLine }
 export { createAbort }
 export { dieOfSignal }
 export { disarmSignal }
-export { endpoint }
 export { exitNow }
 export { launch }
 export { launchAside }
@@ -794,6 +793,7 @@ export { pidFileStatus }
 export { reopenLog }
 export { resources }
 export { signalDaemon }
+export { socketPath }
 export { startVariable }
 export { steps }
 export { stopDaemon }

@@ -1,12 +1,12 @@
 /** The one call: launcher, daemon or foreground, and what each of them does. */
 import { inspect } from 'node:util';
 import { isMainThread } from 'node:worker_threads';
-import type { DaemonStart } from '../index.js';
+import type { DaemonStart, NativePidFile } from '../index.js';
 import { currentDaemon, DaemonHandle, type Daemon, type DaemonParts } from './daemon.js';
 import { isDaemonsWorker, markDaemon, modeVariable } from './environment.js';
 import { daemonError, invalidOption, isDaemonError, printsAsSentence } from './errors.js';
 import { launch } from './launcher.js';
-import { openListeners, socketsOfPrimary, tellWorkers } from './listeners.js';
+import { openListeners, socketsOfPrimary } from './listeners.js';
 import { takeStart, worksFor } from './marker.js';
 import { failureError, isFailure, native, nativeOfMainThread } from './native.js';
 import { defaults, resolveOptions, type DaemonizeOptions, type ResolvedOptions } from './options.js';
@@ -20,6 +20,7 @@ import {
   recordOfOwn,
   wordsOfOwn,
   type FullRecord,
+  type OwnRecord,
 } from './record.js';
 import type { Note } from './spawn.js';
 
@@ -98,8 +99,7 @@ function adopt(start: DaemonStart, options: DaemonizeOptions, resolved: Resolved
     mode: 'daemon',
     start,
     ...ownPart(resolved),
-    ...holdPidFile(start, note, options, resolved),
-    listeners: takeListeners(start, note, resolved),
+    ...takeOver(start, note, options, resolved),
   });
   try {
     // Else it was changed to before exec.
@@ -117,40 +117,46 @@ function adopt(start: DaemonStart, options: DaemonizeOptions, resolved: Resolved
   return daemon;
 }
 
-/** The sockets that it was handed; those that it asks for itself are bound now. */
-function takeListeners(start: DaemonStart, note: Note, resolved: ResolvedOptions): DaemonParts['listeners'] {
+/** What the daemon was handed, and what it asks for besides. The launcher is told what it cannot have. */
+function takeOver(start: DaemonStart, note: Note, options: DaemonizeOptions, resolved: ResolvedOptions) {
   try {
-    return openForWorkers(resolved, note.sockets ?? []);
+    const held = holdPidFile(start.pidFile() ?? undefined, note, options, resolved);
+    return { ...held, listeners: openListeners(resolved.listen, note.sockets ?? []) };
   } catch (error) {
     start.failed((error as Error).message);
     throw error;
   }
 }
 
-/** What the daemon was handed by its launcher; of a `spawnDaemon` that named no pidfile, what it asks for itself. */
-function holdPidFile(start: DaemonStart, note: Note, options: DaemonizeOptions, resolved: ResolvedOptions): Held {
-  const pidFile = start.pidFile() ?? undefined;
-  const { logs, recordFile, wordsFile } = note;
-  const record = recordFile === undefined ? wordsFile && wordsOfOwn(wordsFile) : recordOfOwn(recordFile);
-  try {
-    if (note.startedBy === 'daemonize') return { pidFile, record: record || undefined, logs };
-    if (pidFile === undefined) return { ...claimPidFile(resolved, resolved.pidFile, 'daemonize'), logs };
-    const own = options.name ?? options.pidFile;
-    // Whoever gave up root's rights looks for its places only now where root has them.
-    const ownFile =
-      options.pidFile === undefined && options.name !== undefined ? paths(options.name).pidFile : resolved.pidFile;
-    // Two pidfiles for one daemon would let a second one start.
-    if (own === undefined || ownFile === pidFile.path) {
-      if (recordFile !== undefined && resolved.version !== undefined) nameVersion(recordFile, resolved.version);
-      return { pidFile, record: record || undefined, logs };
-    }
+/** The pidfile that the daemon was handed; of a `spawnDaemon` that named none, the one that it asks for itself. */
+function holdPidFile(
+  pidFile: NativePidFile | undefined,
+  note: Note,
+  options: DaemonizeOptions,
+  resolved: ResolvedOptions,
+): Held {
+  const { logs, recordFile } = note;
+  const held = { pidFile, record: recordOf(note), logs };
+  if (note.startedBy === 'daemonize') return held;
+  if (pidFile === undefined) return { ...claimPidFile(resolved, resolved.pidFile, 'daemonize'), logs };
+  const own = options.name ?? options.pidFile;
+  // Whoever gave up root's rights looks for its places only now where root has them.
+  const ownFile =
+    options.pidFile === undefined && options.name !== undefined ? paths(options.name).pidFile : resolved.pidFile;
+  // Two pidfiles for one daemon would let a second one start.
+  if (own !== undefined && ownFile !== pidFile.path) {
     throw invalidOption(
       `this program calls itself ${own} (pidfile ${ownFile}), but was started with the pidfile ${pidFile.path}: start it by the same name`,
     );
-  } catch (error) {
-    start.failed((error as Error).message);
-    throw error;
   }
+  if (recordFile !== undefined && resolved.version !== undefined) nameVersion(recordFile, resolved.version);
+  return held;
+}
+
+/** Where a named daemon says something about itself. */
+function recordOf({ recordFile, wordsFile }: Note): OwnRecord | undefined {
+  if (recordFile !== undefined) return recordOfOwn(recordFile);
+  return wordsFile === undefined ? undefined : wordsOfOwn(wordsFile);
 }
 
 /** A program knows its version also where whoever started it named none. */
@@ -223,16 +229,10 @@ function stayInForeground(isWorker: boolean, options: ResolvedOptions): DaemonHa
   return daemon;
 }
 
-function openForWorkers({ listen }: ResolvedOptions, made: readonly string[]): DaemonParts['listeners'] {
-  const sockets = openListeners(listen, made);
-  tellWorkers(sockets);
-  return sockets;
-}
-
 /** A process that cannot serve does not hold its pidfile either. */
-function listenOrRelease(options: ResolvedOptions, pidFile: Held['pidFile']): DaemonParts['listeners'] {
+function listenOrRelease({ listen }: ResolvedOptions, pidFile: Held['pidFile']): DaemonParts['listeners'] {
   try {
-    return openForWorkers(options, []);
+    return openListeners(listen, []);
   } catch (error) {
     pidFile?.release();
     throw error;

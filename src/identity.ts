@@ -13,7 +13,9 @@ export interface Identity {
 /** What the database makes of them. */
 export interface Account {
   readonly ids: NativeIds;
-  /** For the environment; only of another user than the caller. */
+  /** Whether it is another user than the caller. */
+  readonly isAnother: boolean;
+  /** For the environment; only of another user. */
   readonly variables: Readonly<Record<string, string | undefined>>;
 }
 
@@ -56,8 +58,13 @@ function checkWho(option: string, value: unknown, kind: string): void {
 export function lookUp({ user, group, groups }: Identity): Account {
   const account = unwrap(native().lookUpUser(user, group, groups === undefined ? undefined : [...groups]));
   const { ids, name, home, shell } = account;
-  if (user === undefined || ids.uid === process.geteuid?.()) return { ids, variables: {} };
+  const isAnother = ids.uid !== process.geteuid?.();
+  if (!isAnother) return { ids, isAnother, variables: {} };
   // As service managers do: systemd.exec(5), "User=".
   const own = { HOME: home, SHELL: shell, USER: name, LOGNAME: name };
-  return { ids, variables: { ...Object.fromEntries(ofOneUser.map((variable) => [variable, undefined])), ...own } };
+  return {
+    ids,
+    isAnother,
+    variables: { ...Object.fromEntries(ofOneUser.map((variable) => [variable, undefined])), ...own },
+  };
 }

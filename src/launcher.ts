@@ -3,7 +3,7 @@ import { constants } from 'node:os';
 import { inspect } from 'node:util';
 import type { Failure, Started } from '../index.js';
 import { printsAsSentence, sentence } from './errors.js';
-import { endpointsOf } from './listeners.js';
+import { boundListeners } from './listeners.js';
 import { failureError, isFailure, native } from './native.js';
 import type { ResolvedOptions } from './options.js';
 import { runningProgram } from './program.js';
@@ -26,10 +26,10 @@ export function launch(options: ResolvedOptions, hasMain: boolean): never {
 }
 
 /** The daemon is up, so whatever `onStarted` throws must not bring back to life what is written below the call. */
-function tellStarted({ onStarted }: ResolvedOptions, { outcome, pid, listeners: bound }: Started): boolean {
+function tellStarted({ onStarted }: ResolvedOptions, started: Started): boolean {
   try {
-    const listeners = endpointsOf(bound);
-    onStarted?.({ outcome, pid, ...(listeners === undefined ? {} : { listeners }) });
+    const { outcome, pid } = started;
+    onStarted?.({ outcome, pid, ...boundListeners(started) });
     return true;
   } catch (error) {
     process.stderr.write(`${inspect(error)}\n`);

@@ -1,7 +1,7 @@
 /** Sockets that are bound before the daemon runs: the option `listen`, and the door through which they come. */
 import { lstatSync, unlinkSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { NativeEndpoint, NativeListener } from '../index.js';
+import type { NativeEndpoint, NativeListener, Started } from '../index.js';
 import * as check from './check.js';
 import { isClusterWorker, socketsVariable } from './environment.js';
 import { invalidOption } from './errors.js';
@@ -140,23 +140,25 @@ export function socketFiles(listeners: readonly NativeListener[]): string[] {
  * @param made the files that were made for the ones handed over, so that this process removes them
  */
 export function openListeners(wanted: readonly NativeListener[], made: readonly string[]): Map<string, OwnSocket> {
+  if (wanted.length === 0) return new Map();
   const available = withInherited(wanted);
-  if (wanted.length > 0) for (const variable of variables) delete process.env[variable];
-  return new Map(
-    available.map((listener, index) => {
+  for (const variable of variables) delete process.env[variable];
+  const sockets = new Map(
+    available.map((listener, index): [string, OwnSocket] => {
       const { name } = listener;
       const descriptor = unwrap(native().listen(listener));
       const wantedPath = wanted[index]?.path;
       const isOurs = wantedPath !== undefined && (listener.descriptor === undefined || made.includes(wantedPath));
-      const { path } = native().endpoint(name, descriptor);
+      const path = native().socketPath(descriptor) ?? undefined;
       return [name, { descriptor, path, file: isOurs ? SocketFile.at(wantedPath) : undefined }];
     }),
   );
+  tellWorkers(sockets);
+  return sockets;
 }
 
 /** Lets the workers of a cluster know the descriptors: `server.listen({ fd })` in a worker means the descriptor of its primary. */
-export function tellWorkers(sockets: ReadonlyMap<string, OwnSocket>): void {
-  if (sockets.size === 0) return;
+function tellWorkers(sockets: ReadonlyMap<string, OwnSocket>): void {
   const descriptors = [...sockets].map(([name, { descriptor }]) => [name, descriptor] as const);
   process.env[socketsVariable] = JSON.stringify(Object.fromEntries(descriptors));
 }
@@ -199,14 +201,13 @@ function identityOf(path: string): string | undefined {
   return stat?.isSocket() === true ? `${stat.dev}:${stat.ino}` : undefined;
 }
 
-/** What the core tells of a bound socket. */
-export function endpointOf({ address, port, path }: NativeEndpoint): Endpoint {
-  if (address !== undefined && port !== undefined) return { address, port };
-  return path === undefined ? {} : { path };
+/** What a start tells of its sockets: nothing where there are none. */
+export function boundListeners({ listeners }: Started): { readonly listeners?: Readonly<Record<string, Endpoint>> } {
+  if (listeners.length === 0) return {};
+  return { listeners: Object.fromEntries(listeners.map((endpoint) => [endpoint.name, endpointOf(endpoint)])) };
 }
 
-/** All of them, by name; `undefined` where there are none. */
-export function endpointsOf(endpoints: readonly NativeEndpoint[]): Readonly<Record<string, Endpoint>> | undefined {
-  if (endpoints.length === 0) return undefined;
-  return Object.fromEntries(endpoints.map((endpoint) => [endpoint.name, endpointOf(endpoint)]));
+function endpointOf({ address, port, path }: NativeEndpoint): Endpoint {
+  if (address !== undefined && port !== undefined) return { address, port };
+  return path === undefined ? {} : { path };
 }

@@ -1,5 +1,15 @@
 /** The record of a named daemon: how it was started, and what it says about itself. */
-import { closeSync, constants, fstatSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  type Stats,
+} from 'node:fs';
 import type { NativeRecord } from '../index.js';
 import { systemCallError } from './errors.js';
 import { failureError, native, unwrap } from './native.js';
@@ -113,24 +123,14 @@ const mostWords = 64 * 1024;
  * neither a path to use nor a terminal's commands.
  */
 function readWords(path: string, user: number, pid: number): { readonly [Key in Said]?: string } {
-  let file: number | undefined;
-  try {
-    file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    const stat = fstatSync(file);
-    if (!stat.isFile() || stat.uid !== user || stat.size > mostWords) return {};
-    const words = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown> | null;
-    if (words?.['pid'] !== pid) return {};
-    const said = (['status', 'socket', 'problem'] as const).flatMap((key) => {
-      const text = words[key];
-      // eslint-disable-next-line no-control-regex
-      return typeof text === 'string' ? [[key, text.replaceAll(/[\u0000-\u001F\u007F-\u009F]/g, '?')]] : [];
-    });
-    return Object.fromEntries(said) as { readonly [Key in Said]?: string };
-  } catch {
-    return {};
-  } finally {
-    if (file !== undefined) closeSync(file);
-  }
+  const words = readJson(path, (stat) => stat.isFile() && stat.uid === user && stat.size <= mostWords);
+  if (typeof words !== 'object' || words === null || (words as Words).pid !== pid) return {};
+  const said = (['status', 'socket', 'problem'] as const).flatMap((key) => {
+    const text: unknown = (words as Words)[key];
+    // eslint-disable-next-line no-control-regex
+    return typeof text === 'string' ? [[key, text.replaceAll(/[\u0000-\u001F\u007F-\u009F]/g, '?')]] : [];
+  });
+  return Object.fromEntries(said) as { readonly [Key in Said]?: string };
 }
 
 /**
@@ -138,16 +138,19 @@ function readWords(path: string, user: number, pid: number): { readonly [Key in 
  * the caller or root has written, and nobody else can write, is.
  */
 export function readRecord(path: string): (FullRecord & { readonly pid: number }) | undefined {
+  const record = readJson(path, ({ uid, mode }) => (uid === process.geteuid?.() || uid === 0) && (mode & 0o022) === 0);
+  if (!isRecord(record)) return undefined;
+  const { version, words, ...others } = record;
+  const said = !words ? {} : readWords(words.file, words.user, record.pid);
+  return { ...others, ...said, ...(words && { words }), ...(typeof version === 'string' ? { version } : {}) };
+}
+
+/** What is in a JSON file that `mayRead` believes; `undefined` where there is none, or none that can be read. */
+function readJson(path: string, mayRead: (stat: Stats) => boolean): unknown {
   let file: number | undefined;
   try {
     file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-    const { uid, mode } = fstatSync(file);
-    if ((uid !== process.geteuid?.() && uid !== 0) || (mode & 0o022) !== 0) return undefined;
-    const record: unknown = JSON.parse(readFileSync(file, 'utf8'));
-    if (!isRecord(record)) return undefined;
-    const { version, words, ...others } = record;
-    const said = words === undefined ? {} : readWords(words.file, words.user, record.pid);
-    return { ...others, ...said, ...(words && { words }), ...(typeof version === 'string' ? { version } : {}) };
+    return mayRead(fstatSync(file)) ? JSON.parse(readFileSync(file, 'utf8')) : undefined;
   } catch {
     return undefined;
   } finally {

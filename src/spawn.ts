@@ -4,7 +4,7 @@ import * as check from './check.js';
 import { forkVariable } from './environment.js';
 import { daemonError, invalidOption } from './errors.js';
 import { lookUp, type Account } from './identity.js';
-import { endpointsOf, socketFiles, withInherited, type Endpoint } from './listeners.js';
+import { boundListeners, socketFiles, withInherited, type Endpoint } from './listeners.js';
 import { failureError, isFailure, native, unwrap } from './native.js';
 import { resolveSpawn, type ResolvedStart, type SpawnDaemonOptions, type StartOutcome } from './options.js';
 import type { Program } from './program.js';
@@ -85,12 +85,11 @@ export async function spawnResolved(
     throw failureError(outcome, describeFailure(outcome, resolved, false));
   }
   const { pidFile } = resolved;
-  const listeners = endpointsOf(outcome.listeners);
   return {
     outcome: outcome.outcome,
     pid: outcome.pid,
     ...(pidFile === undefined ? {} : { pidFile }),
-    ...(listeners === undefined ? {} : { listeners }),
+    ...boundListeners(outcome),
   };
 }
 
@@ -146,8 +145,8 @@ export function launchRequest(
 
 /** Where a named daemon says something about itself that cannot write its record, for that is root's. */
 function wordsOf({ wordsFile }: ResolvedStart, account: Account | undefined): FullRecord['words'] {
-  const isDropped = account !== undefined && account.ids.uid !== process.geteuid?.();
-  return isDropped && wordsFile !== undefined ? { file: wordsFile, user: account.ids.uid } : undefined;
+  if (account === undefined || !account.isAnother || wordsFile === undefined) return undefined;
+  return { file: wordsFile, user: account.ids.uid };
 }
 
 /** The options that a restart gives again: all that mean the same then. A deleted variable is null, for JSON has no other. */

@@ -147,10 +147,13 @@ pub fn listen(listener: NativeListener) -> Either<i32, Failure> {
     })
 }
 
-/// Where the socket behind a descriptor listens.
+/// The path of the Unix socket behind a descriptor, if it is one that has a path.
 #[napi]
-pub fn endpoint(name: String, descriptor: i32) -> NativeEndpoint {
-    (name, daemonry::endpoint(descriptor)).into()
+pub fn socket_path(descriptor: i32) -> Option<String> {
+    match daemonry::endpoint(descriptor) {
+        Endpoint::Unix(path) => Some(path.to_string_lossy().into_owned()),
+        _ => None,
+    }
 }
 
 /// Takes descriptors that were handed over: no program that this one executes gets them. False where one is not a socket.
@@ -372,7 +375,7 @@ pub fn arm_signal(signal: i32) -> Option<Failure> {
     daemonry::arm(signal).err().map(Failure::from)
 }
 
-/// Takes back what `armSignal` did.
+/// Makes the handler of `armSignal` do nothing until it is armed again.
 #[napi]
 pub fn disarm_signal(signal: i32) {
     daemonry::disarm(signal);
