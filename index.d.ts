@@ -170,6 +170,9 @@ export declare function listen(listener: NativeListener): number | Failure
 /** Looks up a user, with another group or other supplementary groups. */
 export declare function lookUpUser(user?: string | number | undefined | null, group?: string | number | undefined | null, groups?: Array<string | number> | undefined | null): NativeAccount | Failure
 
+/** Microseconds of the clock that the manager compares `MONOTONIC_USEC=` with. */
+export declare function monotonicMicroseconds(): number | Failure
+
 /** Who a daemon is to be, and what the database tells of that user. */
 export interface NativeAccount {
   /** Its ids. */
@@ -258,6 +261,9 @@ export interface NativeStream {
   append?: boolean
 }
 
+/** Tells the service manager at `address` something, and gives it descriptors to keep (`sd_notify(3)`). */
+export declare function notify(address: string, state: string, descriptors: Array<number>): Failure | null
+
 /** Tells the state of the daemon that belongs to a pidfile. */
 export declare function pidFileStatus(path: string): PidFileStatus | Failure
 
@@ -280,6 +286,9 @@ export declare function reopenLog(path: string, mode: number, descriptors: Array
 
 /** The names of every resource that the platform limits. */
 export declare function resources(): Array<string>
+
+/** Whether this process is in its parent's process group; `null` where that cannot be seen. */
+export declare function sharesGroupOfParent(): boolean | null
 
 /** Sends a signal to the daemon of a pidfile and returns the pid that got it. */
 export declare function signalDaemon(path: string, signal: number): number | Failure

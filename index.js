@@ -773,7 +773,7 @@ if (
   }
 }
 
-const { Abort, DaemonStart, NativePidFile, acquirePidFile, adopt, armSignal, commandLine, createAbort, dieOfSignal, disarmSignal, exitNow, launch, launchAside, listen, lookUpUser, pidFileStatus, reopenLog, resources, signalDaemon, socketPath, startVariable, steps, stopDaemon, takeSockets, writeRecord } = nativeBinding
+const { Abort, DaemonStart, NativePidFile, acquirePidFile, adopt, armSignal, commandLine, createAbort, dieOfSignal, disarmSignal, exitNow, launch, launchAside, listen, lookUpUser, monotonicMicroseconds, notify, pidFileStatus, reopenLog, resources, sharesGroupOfParent, signalDaemon, socketPath, startVariable, steps, stopDaemon, takeSockets, writeRecord } = nativeBinding
 export { Abort }
 export { DaemonStart }
 export { NativePidFile }
@@ -789,9 +789,12 @@ export { launch }
 export { launchAside }
 export { listen }
 export { lookUpUser }
+export { monotonicMicroseconds }
+export { notify }
 export { pidFileStatus }
 export { reopenLog }
 export { resources }
+export { sharesGroupOfParent }
 export { signalDaemon }
 export { socketPath }
 export { startVariable }

@@ -3,7 +3,7 @@ import { inspect } from 'node:util';
 import { invalidOption } from './errors.js';
 
 /** Node's timers end at once when they are given more. */
-const maxTimer = 2 ** 31 - 1;
+export const longestTimer = 2 ** 31 - 1;
 
 export function path(option: string, value: unknown): string {
   if (typeof value === 'string' && value !== '' && !value.includes('\0')) return value;
@@ -13,7 +13,7 @@ export function path(option: string, value: unknown): string {
 export function milliseconds(option: string, value: unknown, fallback: number): number {
   if (value === undefined) return fallback;
   if (typeof value !== 'number' || !(value >= 0)) throw invalid(option, 'a number of milliseconds', value);
-  if (value > maxTimer) throw invalid(option, `at most ${maxTimer} milliseconds (24 days)`, value);
+  if (value > longestTimer) throw invalid(option, `at most ${longestTimer} milliseconds (24 days)`, value);
   return value;
 }
 

@@ -4,8 +4,10 @@ import type { Server } from 'node:net';
 import { Idleness, type Hold } from './idle.js';
 import { Logs } from './logs.js';
 import type { OwnSocket } from './listeners.js';
+import type { ServiceManager } from './manager.js';
 import { failureError } from './native.js';
 import type { ReopenableLog } from './options.js';
+import { reasonOf } from './reasons.js';
 import type { OwnRecord, RecordChanges } from './record.js';
 import { Reload } from './reload.js';
 import { drain, holdWhileConnected, onUnixSocket } from './server.js';
@@ -15,7 +17,7 @@ import { Termination } from './termination.js';
 export interface Daemon<Sockets extends string = string> extends AsyncDisposable {
   /** This process's id. */
   readonly pid: number;
-  /** `'daemon'`, or `'foreground'` where the process was told, or has, to stay what it is. */
+  /** `'daemon'`, or `'foreground'` where a supervisor runs the program, or it was told to stay what it is. */
   readonly mode: 'daemon' | 'foreground';
   /** The pidfile that it holds. */
   readonly pidFile: string | undefined;
@@ -83,6 +85,8 @@ export interface DaemonParts {
   readonly mode: Daemon['mode'];
   /** The start that was taken over, in a daemon. */
   readonly start: DaemonStart | undefined;
+  /** Who waits to hear of it, in the foreground. */
+  readonly manager: ServiceManager | undefined;
   readonly pidFile: NativePidFile | undefined;
   readonly listeners: ReadonlyMap<string, OwnSocket>;
   /** The record that it keeps up to date. */
@@ -101,30 +105,37 @@ export class DaemonHandle implements Daemon {
   readonly pidFile: string | undefined;
   readonly listeners: Readonly<Record<string, number>>;
   readonly #parts: DaemonParts;
+  #isUp = false;
   readonly #termination: Termination;
   readonly #idleness: Idleness;
   readonly #logs: Logs;
   readonly #reload: Reload;
 
   constructor(parts: DaemonParts) {
-    const { mode, start, pidFile, logs, stopTimeout, idleTimeout } = parts;
+    const { mode, start, manager, pidFile, logs, stopTimeout, idleTimeout } = parts;
     this.mode = mode;
     this.pidFile = pidFile?.path;
     const sockets = [...parts.listeners];
     this.listeners = Object.freeze(Object.fromEntries(sockets.map(([name, { descriptor }]) => [name, descriptor])));
     this.#parts = parts;
-    this.#termination = new Termination(mode, pidFile, stopTimeout);
+    this.#termination = new Termination(mode, pidFile, stopTimeout, manager);
     const onIdle = (timeout: number) => {
       process.stderr.write(`nothing has held the daemon for ${timeout} ms: it stops\n`);
       void this.stop();
     };
     this.#idleness = new Idleness(idleTimeout, () => start?.isWatched !== true, onIdle);
     this.#logs = new Logs(logs, (problem) => this.#record({ problem }));
-    this.#reload = new Reload(mode, this.#logs);
+    this.#reload = new Reload(mode, this.#logs, manager);
     pidFile?.guard();
     process.on('exit', (code) => {
       for (const [, { file }] of sockets) file?.remove();
+      if (!this.#isUp && !this.isStopping) manager?.failed(`exited with code ${code} before it was up`);
       start?.exiting(code);
+    });
+    process.on('uncaughtExceptionMonitor', (error) => {
+      // With a listener of its own the program may well survive this.
+      const survives = process.listenerCount('uncaughtException') > 0 || process.hasUncaughtExceptionCaptureCallback();
+      if (!survives) this.failed(error);
     });
     (globalThis as { [key]?: Daemon })[key] = this;
   }
@@ -135,9 +146,12 @@ export class DaemonHandle implements Daemon {
 
   ready(status?: string): void {
     if (status !== undefined && typeof status !== 'string') throw new TypeError('the status must be a string');
-    if (status !== undefined) this.#record({ status });
+    if (status !== undefined) {
+      this.#record({ status });
+      this.#parts.manager?.status(status);
+    }
     this.#report((start) => start.ready());
-    this.#idleness.begin();
+    this.#up();
   }
 
   onStop(handler: () => unknown): void {
@@ -176,12 +190,22 @@ export class DaemonHandle implements Daemon {
   /** `daemonize` has returned and the event loop has turned. */
   started(): void {
     this.#report((start) => start.started());
-    if (this.#parts.waitFor !== 'ready') this.#idleness.begin();
+    if (this.#parts.waitFor !== 'ready') this.#up();
   }
 
-  /** The start has failed for this reason. */
-  failed(reason: string): void {
-    this.#report((start) => start.failed(reason));
+  /** The start has failed, or the daemon later, because of what was thrown. */
+  failed(error: unknown): void {
+    // What it exits with then says no more.
+    this.#isUp = true;
+    this.#parts.manager?.failed(reasonOf(error), error);
+    this.#report((start) => start.failed(reasonOf(error)));
+  }
+
+  #up(): void {
+    if (this.#isUp) return;
+    this.#isUp = true;
+    this.#parts.manager?.ready();
+    this.#idleness.begin();
   }
 
   /** While `main` runs, a program that only reads `stopping` is not considered done. */

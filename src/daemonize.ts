@@ -3,15 +3,17 @@ import { inspect } from 'node:util';
 import { isMainThread } from 'node:worker_threads';
 import type { DaemonStart, NativePidFile } from '../index.js';
 import { currentDaemon, DaemonHandle, type Daemon, type DaemonParts } from './daemon.js';
-import { isDaemonsWorker, markDaemon, modeVariable } from './environment.js';
+import { forgetSupervisor, isDaemonsWorker, markDaemon } from './environment.js';
 import { daemonError, invalidOption, isDaemonError, printsAsSentence } from './errors.js';
 import { launch } from './launcher.js';
 import { openListeners, socketsOfPrimary } from './listeners.js';
+import { ServiceManager } from './manager.js';
 import { takeStart, worksFor } from './marker.js';
+import { chooseMode } from './mode.js';
 import { failureError, isFailure, native, nativeOfMainThread } from './native.js';
 import { defaults, resolveOptions, type DaemonizeOptions, type ResolvedOptions } from './options.js';
 import { paths, staysInSystemPlaces } from './places.js';
-import { describeFailure, reasonOf } from './reasons.js';
+import { describeFailure } from './reasons.js';
 import {
   fullRecord,
   isOfAnotherVersion,
@@ -83,8 +85,8 @@ function begin(options: DaemonizeOptions = {}, main?: (daemon: Daemon) => unknow
     return main === undefined ? daemon : runMain(daemon, main);
   }
   const isWorker = isDaemonsWorker();
-  if (isWorker || wantsForeground()) {
-    const daemon = stayInForeground(isWorker, resolved);
+  if (isWorker || chooseMode(resolved) === 'foreground') {
+    const daemon = isWorker ? workForDaemon(resolved) : stayInForeground(options, resolved);
     return main === undefined ? daemon : runMain(daemon, main);
   }
   refuseToWorkForAnother(resolved);
@@ -98,6 +100,7 @@ function adopt(start: DaemonStart, options: DaemonizeOptions, resolved: Resolved
   const daemon = new DaemonHandle({
     mode: 'daemon',
     start,
+    manager: undefined,
     ...ownPart(resolved),
     ...takeOver(start, note, options, resolved),
   });
@@ -108,11 +111,6 @@ function adopt(start: DaemonStart, options: DaemonizeOptions, resolved: Resolved
     start.failedChdir((error as NodeJS.ErrnoException).errno ?? 0, note.cwd ?? '');
     process.exit(1);
   }
-  process.on('uncaughtExceptionMonitor', (error) => {
-    // With a listener of its own the program may well survive this.
-    const survives = process.listenerCount('uncaughtException') > 0 || process.hasUncaughtExceptionCaptureCallback();
-    if (!survives) daemon.failed(reasonOf(error));
-  });
   afterATurn(() => daemon.started());
   return daemon;
 }
@@ -138,7 +136,10 @@ function holdPidFile(
   const { logs, recordFile } = note;
   const held = { pidFile, record: recordOf(note), logs };
   if (note.startedBy === 'daemonize') return held;
-  if (pidFile === undefined) return { ...claimPidFile(resolved, resolved.pidFile, 'daemonize'), logs };
+  if (pidFile === undefined) {
+    resolved.prepare();
+    return { ...claimPidFile(resolved, resolved.pidFile, 'daemonize'), logs };
+  }
   const own = options.name ?? options.pidFile;
   // Whoever gave up root's rights looks for its places only now where root has them.
   const ownFile =
@@ -171,13 +172,13 @@ function claimPidFile(
   options: ResolvedOptions,
   path: string | undefined,
   startedBy: FullRecord['startedBy'],
+  recordFile = options.recordFile,
 ): Pick<Held, 'pidFile' | 'record'> {
-  options.prepare();
   if (path === undefined) return { pidFile: undefined, record: undefined };
   // A process that is the daemon itself cannot reuse another.
   const mustReplace = options.ifRunning === 'replace' || (options.ifRunning === 'reuse' && isOfAnotherVersion(options));
   const replaceWithin = mustReplace ? 2 * options.startTimeout : undefined;
-  const { name, recordFile, version, logPath } = options;
+  const { name, version, logPath } = options;
   const [program, args] = [process.execPath, [process.argv0, ...process.execArgv, ...process.argv.slice(1)]];
   const logFile = startedBy === 'supervisor' ? undefined : logPath;
   const record =
@@ -213,37 +214,76 @@ function afterATurn(callback: () => void): void {
   setImmediate(() => setImmediate(callback));
 }
 
-function stayInForeground(isWorker: boolean, options: ResolvedOptions): DaemonHandle {
-  // The pidfile and the sockets are the daemon's whose worker this is.
-  const claimed = claimPidFile(options, isWorker ? undefined : options.pidFile, 'supervisor');
-  const listeners = isWorker ? socketsOfPrimary() : listenOrRelease(options, claimed.pidFile);
-  const daemon = new DaemonHandle({
-    mode: 'foreground',
-    start: undefined,
-    ...ownPart(options),
-    ...claimed,
-    listeners,
-    logs: [],
-  });
-  afterATurn(() => daemon.started());
-  return daemon;
-}
-
-/** A process that cannot serve does not hold its pidfile either. */
-function listenOrRelease({ listen }: ResolvedOptions, pidFile: Held['pidFile']): DaemonParts['listeners'] {
+/** What a supervisor runs, or somebody who wants to see it. */
+function stayInForeground(options: DaemonizeOptions, resolved: ResolvedOptions): DaemonHandle {
+  const manager = ServiceManager.find();
+  manager?.starting(resolved.startTimeout);
   try {
-    return openListeners(listen, []);
+    const claimed = claimOwnPidFile(options, resolved);
+    const listeners = listenOrRelease(resolved, claimed.pidFile, manager);
+    forgetSupervisor();
+    return foreground(resolved, { manager, ...claimed, listeners });
   } catch (error) {
-    pidFile?.release();
+    manager?.failed((error as Error).message, error);
     throw error;
   }
 }
 
-function wantsForeground(): boolean {
-  const mode = process.env[modeVariable] ?? 'auto';
-  if (mode === 'foreground') return true;
-  if (mode === 'auto' || mode === 'daemon' || mode === '') return false;
-  throw invalidOption(`the variable ${modeVariable} must be auto, daemon or foreground, not ${JSON.stringify(mode)}`);
+/** A worker of a cluster: the pidfile and the sockets are the daemon's whose worker this is. */
+function workForDaemon(resolved: ResolvedOptions): DaemonHandle {
+  const listeners = socketsOfPrimary();
+  return foreground(resolved, { manager: undefined, pidFile: undefined, record: undefined, listeners });
+}
+
+function foreground(
+  options: ResolvedOptions,
+  parts: Pick<DaemonParts, 'manager' | 'pidFile' | 'record' | 'listeners'>,
+): DaemonHandle {
+  const daemon = new DaemonHandle({ mode: 'foreground', start: undefined, logs: [], ...ownPart(options), ...parts });
+  afterATurn(() => daemon.started());
+  return daemon;
+}
+
+/**
+ * The pidfile in the foreground. Where the conventional place for it cannot be had, as on a read-only file system or for a user
+ * without a home, the program runs without one: its supervisor sees to it that there is only one, and a service that does not
+ * start is worse. A `pidFile` that was asked for by its path is a must.
+ */
+function claimOwnPidFile(options: DaemonizeOptions, resolved: ResolvedOptions): Pick<Held, 'pidFile' | 'record'> {
+  const { label, pidFile, recordFile } = resolved;
+  const hasPlace = orWithout(`${label} runs without a pidfile`, () => resolved.prepareForeground('pidFile'));
+  if (!hasPlace && options.pidFile === undefined) return { pidFile: undefined, record: undefined };
+  const hasRecord =
+    recordFile !== undefined && orWithout(`${label} keeps no record`, () => resolved.prepareForeground('record'));
+  return claimPidFile(resolved, pidFile, 'supervisor', hasRecord ? recordFile : undefined);
+}
+
+/** Whether something could be done; where there is no place for it, says what is to be done without. */
+function orWithout(what: string, attempt: () => void): boolean {
+  try {
+    attempt();
+    return true;
+  } catch (error) {
+    // As opposed to something being wrong with what is there.
+    const hasNoPlace = isDaemonError(error) && ['EROFS', 'EACCES', 'EPERM', 'ENOENT', 'ENOTDIR'].includes(error.code);
+    if (!hasNoPlace) throw error;
+    process.stderr.write(`${what}: ${error.message}\n`);
+    return false;
+  }
+}
+
+/** A process that cannot serve does not hold its pidfile either. */
+function listenOrRelease(
+  { listen }: ResolvedOptions,
+  pidFile: Held['pidFile'],
+  manager: ServiceManager | undefined,
+): DaemonParts['listeners'] {
+  try {
+    return openListeners(listen, [], manager);
+  } catch (error) {
+    pidFile?.release();
+    throw error;
+  }
 }
 
 /** Runs `main`; up when it has settled, over when it rejects. */
@@ -255,7 +295,7 @@ function runMain(daemon: DaemonHandle, main: (daemon: Daemon) => unknown): void 
     (error: unknown) => {
       // A main that waits on `stopping` ends this way when the daemon stops.
       if (daemon.isStopping && (error as Error | undefined)?.name === 'AbortError') return;
-      daemon.failed(reasonOf(error));
+      daemon.failed(error);
       process.stderr.write(`${inspect(error)}\n`);
       process.exit(1);
     },

@@ -8,25 +8,41 @@ export const daemonVariable = 'DAEMONRY_DAEMON';
 /** Left there, too: the descriptors of the daemon's sockets by their names, as JSON, for the workers of a cluster. */
 export const socketsVariable = 'DAEMONRY_SOCKETS';
 
-/** Variables that mean one process and would mislead another: IPC, supervisors, test runners. */
-const ofOneProcess = new Set([
-  'NODE_CHANNEL_FD',
-  'NODE_CHANNEL_SERIALIZATION_MODE',
-  'NODE_UNIQUE_ID',
+/** Decides the mode before everything else: for tests, debuggers and units. */
+export const modeVariable = 'DAEMONRY_MODE';
+
+/** The descriptor to which a program in the foreground writes a newline when it is up. */
+export const readinessVariable = 'DAEMONRY_NOTIFY_FD';
+
+/** What a supervisor says to the one process that it starts. */
+const ofSupervisor = [
   'NOTIFY_SOCKET',
   'WATCHDOG_PID',
   'WATCHDOG_USEC',
-  'LISTEN_PID',
-  'LISTEN_FDS',
-  'LISTEN_FDNAMES',
-  'LISTEN_PIDFDID',
-  'INVOCATION_ID',
-  'JOURNAL_STREAM',
   'SYSTEMD_EXEC_PID',
   'MAINPID',
   'PIDFILE',
   'MANAGERPID',
+  'MANAGERPIDFDID',
   'FDSTORE',
+  'XPC_SERVICE_NAME',
+  modeVariable,
+  readinessVariable,
+];
+
+/** Variables that mean one process and would mislead another: IPC, supervisors, test runners. */
+const ofOneProcess = new Set([
+  ...ofSupervisor,
+  'NODE_CHANNEL_FD',
+  'NODE_CHANNEL_SERIALIZATION_MODE',
+  'NODE_UNIQUE_ID',
+  'LISTEN_PID',
+  'LISTEN_FDS',
+  'LISTEN_FDNAMES',
+  'LISTEN_PIDFDID',
+  // A daemon is no part of the service any more, nor is its output in the journal.
+  'INVOCATION_ID',
+  'JOURNAL_STREAM',
   // Of the shell that the launcher was started in.
   '_',
   'OLDPWD',
@@ -34,9 +50,6 @@ const ofOneProcess = new Set([
   daemonVariable,
   socketsVariable,
 ]);
-
-/** Decides the mode before everything else: for tests, debuggers and units. */
-export const modeVariable = 'DAEMONRY_MODE';
 
 /** `copy` makes launchers fork as fork(2) does instead of into their own memory: for tests, measurements and doubts. */
 export const forkVariable = 'DAEMONRY_FORK';
@@ -58,6 +71,11 @@ export function daemonEnvironment(env: Variables, extendEnv: boolean, ofUser: Va
   }
   for (const [name, value] of Object.entries(set)) if (value !== undefined) variables.push(`${name}=${value}`);
   return variables;
+}
+
+/** Hides from what this process starts what its supervisor has said to it alone. */
+export function forgetSupervisor(): void {
+  for (const name of ofSupervisor) delete process.env[name];
 }
 
 /** An inspector stays with the launcher: its port can be had only once. */

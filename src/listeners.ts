@@ -1,10 +1,11 @@
 /** Sockets that are bound before the daemon runs: the option `listen`, and the door through which they come. */
-import { lstatSync, unlinkSync } from 'node:fs';
+import { closeSync, lstatSync, unlinkSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { NativeEndpoint, NativeListener, Started } from '../index.js';
 import * as check from './check.js';
 import { isClusterWorker, socketsVariable } from './environment.js';
 import { invalidOption } from './errors.js';
+import type { ServiceManager } from './manager.js';
 import { native, unwrap } from './native.js';
 import { checkSocket } from './places.js';
 
@@ -59,6 +60,9 @@ export interface OwnSocket {
 
 /** sd_listen_fds(3): the first descriptor that is handed over. */
 const firstDescriptor = 3;
+
+/** The same: how long the name of a descriptor can be. */
+const longestName = 255;
 
 const variables = ['LISTEN_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES', 'LISTEN_PIDFDID'] as const;
 
@@ -120,14 +124,26 @@ function inheritedSockets(): ReadonlyMap<string, number> {
 
 /** Takes the place of what is to be bound wherever there is a socket of that name already. */
 export function withInherited(wanted: readonly NativeListener[]): NativeListener[] {
-  if (wanted.length === 0) return [];
-  const sockets = inheritedSockets();
+  return wanted.length === 0 ? [] : taking(inheritedSockets(), wanted);
+}
+
+function taking(sockets: ReadonlyMap<string, number>, wanted: readonly NativeListener[]): NativeListener[] {
   // systemd calls a socket as its unit, unless FileDescriptorName= says otherwise.
-  const only = wanted.length === 1 && sockets.size === 1 ? [...sockets.values()][0] : undefined;
+  const [only, ...others] = [...sockets].filter(([name]) => !name.startsWith(storedPrefix));
+  const any = wanted.length === 1 && others.length === 0 ? only?.[1] : undefined;
   return wanted.map((listener) => {
-    const descriptor = sockets.get(listener.name) ?? sockets.get(`${listener.name}.socket`) ?? only;
+    const names = [listener.name, `${listener.name}.socket`, storedName(listener)];
+    const descriptor = names.map((name) => sockets.get(name)).find((found) => found !== undefined) ?? any;
     return descriptor === undefined ? listener : { name: listener.name, descriptor };
   });
+}
+
+/** By this the sockets are known that a service manager keeps for us while the service is restarted. */
+const storedPrefix = 'daemonry.';
+
+/** Tells what the socket is, so that one is not taken for another once the options have changed. */
+function storedName(listener: NativeListener): string {
+  return `${storedPrefix}${Buffer.from(JSON.stringify(listener)).toString('base64url')}`;
 }
 
 /** The files of the sockets that are to be bound. */
@@ -138,23 +154,54 @@ export function socketFiles(listeners: readonly NativeListener[]): string[] {
 /**
  * The sockets of this process: handed over, or bound now.
  * @param made the files that were made for the ones handed over, so that this process removes them
+ * @param manager keeps those that were bound now while the service is restarted, if its unit has `FileDescriptorStoreMax=`
  */
-export function openListeners(wanted: readonly NativeListener[], made: readonly string[]): Map<string, OwnSocket> {
+export function openListeners(
+  wanted: readonly NativeListener[],
+  made: readonly string[],
+  manager?: ServiceManager,
+): Map<string, OwnSocket> {
   if (wanted.length === 0) return new Map();
-  const available = withInherited(wanted);
+  const inherited = inheritedSockets();
   for (const variable of variables) delete process.env[variable];
+  const available = taking(inherited, wanted);
+  if (manager !== undefined) forgetOthers(inherited, available, manager);
   const sockets = new Map(
     available.map((listener, index): [string, OwnSocket] => {
       const { name } = listener;
       const descriptor = unwrap(native().listen(listener));
+      const isStored = listener.descriptor === undefined && keep(manager, listener, descriptor);
       const wantedPath = wanted[index]?.path;
       const isOurs = wantedPath !== undefined && (listener.descriptor === undefined || made.includes(wantedPath));
       const path = native().socketPath(descriptor) ?? undefined;
-      return [name, { descriptor, path, file: isOurs ? SocketFile.at(wantedPath) : undefined }];
+      return [name, { descriptor, path, file: isOurs && !isStored ? SocketFile.at(wantedPath) : undefined }];
     }),
   );
   tellWorkers(sockets);
   return sockets;
+}
+
+/** Gives a socket to the manager to keep. The file of a Unix socket has to stay then, so that one only where it surely keeps it. */
+function keep(manager: ServiceManager | undefined, listener: NativeListener, descriptor: number): boolean {
+  const name = storedName(listener);
+  if (manager === undefined || name.length > longestName) return false;
+  // Since systemd 254 it says how many it keeps.
+  const keepsSurely = Number(process.env['FDSTORE']) > 0;
+  if (listener.path !== undefined && !keepsSurely) return false;
+  return manager.store(name, descriptor);
+}
+
+/** What was kept for an earlier version of the options would take connections that nobody accepts. */
+function forgetOthers(
+  inherited: ReadonlyMap<string, number>,
+  taken: readonly NativeListener[],
+  manager: ServiceManager,
+): void {
+  for (const [name, descriptor] of inherited) {
+    if (!name.startsWith(storedPrefix) || taken.some((listener) => listener.descriptor === descriptor)) continue;
+    manager.forget(name);
+    closeSync(descriptor);
+  }
 }
 
 /** Lets the workers of a cluster know the descriptors: `server.listen({ fd })` in a worker means the descriptor of its primary. */

@@ -8,7 +8,7 @@ import { invalidOption, systemCallError } from './errors.js';
 import { checkIdentity, type Identity } from './identity.js';
 import { resolveLimits, type Limit, type Resource } from './limits.js';
 import { resolveListen, type Endpoint, type ListenAddress } from './listeners.js';
-import { checkName, makePlaces, ownPlaces, type Places } from './places.js';
+import { checkName, claimPlace, makePlaces, ownPlaces, recordPlace } from './places.js';
 import { scriptName } from './script.js';
 
 /** A file that a daemon writes to. */
@@ -173,6 +173,15 @@ export interface DaemonizeOptions<Sockets extends string = string> extends Start
    */
   readonly waitFor?: 'start' | 'ready';
   /**
+   * `'daemon'` or `'foreground'`; `'auto'` stays in the foreground where a supervisor does already what a daemon does by
+   * itself: systemd (unless the unit has `PIDFile=`), launchd, the init of a container or its first program, runit, s6,
+   * supervisord and supervise-daemon. Only the one that has started exactly this process, or its parent, counts. In the
+   * foreground stdio, working directory, umask, user and limits are left as they are, and the manager is told as
+   * sd_notify(3) has it. The variable `DAEMONRY_MODE` wins over this option.
+   * @default 'auto'
+   */
+  readonly mode?: 'auto' | 'daemon' | 'foreground';
+  /**
    * Milliseconds that a stopping daemon has for its `onStop` handlers.
    * @default 8_000
    */
@@ -231,6 +240,9 @@ export const defaults = {
   killTimeout: 10_000,
 } as const;
 
+/** The values of the option `mode`. */
+export const modes = ['auto', 'daemon', 'foreground'] as const;
+
 /** A log that a running daemon can open again, and the descriptors behind which it lies. */
 export interface ReopenableLog {
   readonly path: string;
@@ -276,10 +288,13 @@ export interface ResolvedStart {
    * at the working directory.
    */
   prepare(owner?: NativeIds): void;
+  /** The same for a program in the foreground, which has neither log nor working directory of ours: makes one directory. */
+  prepareForeground(file: 'pidFile' | 'record'): void;
 }
 
 /** Options of `daemonize` with everything filled in. */
 export interface ResolvedOptions extends ResolvedStart {
+  readonly mode: (typeof modes)[number];
   readonly stopTimeout: number;
   readonly idleTimeout: number | undefined;
   readonly onStarted: ((started: StartedDaemon) => void) | undefined;
@@ -318,7 +333,7 @@ export function resolveOptions(options: DaemonizeOptions, hasMain: boolean): Res
       'the options must be an object, not a function: a main function comes second, as in daemonize({}, main)',
     );
   }
-  check.only(options, ...startOptions, 'stopTimeout', 'idleTimeout', 'onStarted');
+  check.only(options, ...startOptions, 'mode', 'stopTimeout', 'idleTimeout', 'onStarted');
   const waitFor = check.oneOf('waitFor', options.waitFor, 'start', ['start', 'ready']);
   if (hasMain && options.waitFor !== undefined) {
     throw invalidOption('option "waitFor" does not go with a main function, which counts as up when it has settled');
@@ -327,6 +342,7 @@ export function resolveOptions(options: DaemonizeOptions, hasMain: boolean): Res
   const { idleTimeout } = options;
   return {
     ...start,
+    mode: check.oneOf('mode', options.mode, 'auto', modes),
     stopTimeout: check.milliseconds('stopTimeout', options.stopTimeout, defaults.stopTimeout),
     idleTimeout: idleTimeout === undefined ? undefined : check.milliseconds('idleTimeout', idleTimeout, 0),
     onStarted: check.callback('onStarted', options.onStarted),
@@ -368,7 +384,7 @@ function resolveStart(options: StartOptions, label: string, waitFor: ResolvedSta
     label,
     name,
     pidFile,
-    recordFile: places?.record,
+    recordFile: places && recordPlace(places),
     wordsFile: places?.words,
     stdin,
     stdout,
@@ -383,7 +399,13 @@ function resolveStart(options: StartOptions, label: string, waitFor: ResolvedSta
     ...resolveTimes(options),
     ...resolveRivals(options, pidFile),
     logPath: logStream?.path,
-    prepare: (owner) => prepare(places, cwd, owner),
+    prepare: (owner) => {
+      checkDirectory(cwd);
+      if (places !== undefined) makePlaces(places, owner);
+    },
+    prepareForeground: (file) => {
+      if (places !== undefined && (file === 'record' || pidFile === places.pidFile)) claimPlace(places, file);
+    },
   };
 }
 
@@ -436,11 +458,6 @@ function resolveRivals(
     }
   }
   return { ifRunning, version };
-}
-
-function prepare(places: Places | undefined, cwd: string, owner: NativeIds | undefined): void {
-  checkDirectory(cwd);
-  if (places !== undefined) makePlaces(places, owner);
 }
 
 /** Which standard streams are regular log files, and where. */

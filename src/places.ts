@@ -1,5 +1,5 @@
 /** Where a named daemon keeps its files: the user's places and the system's. */
-import { chmodSync, chownSync, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
+import { accessSync, chmodSync, chownSync, constants, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { daemonError, invalidOption, systemCallError } from './errors.js';
@@ -45,7 +45,17 @@ export function paths(name: string): DaemonPaths {
 /** The same for daemonry itself: where the caller's daemons of that name are. */
 export function ownPlaces(name: string): Places {
   checkName(name);
-  return isRoot() || name === systemName ? systemPlaces(name) : userPlaces(name);
+  return isRoot() || name === systemName || hasRunDirectory(name) ? systemPlaces(name) : userPlaces(name);
+}
+
+/** Whether systemd has made the system's directory for this service, whoever it runs as (`RuntimeDirectory=NAME`). */
+function hasRunDirectory(name: string): boolean {
+  return process.env['RUNTIME_DIRECTORY']?.split(':').includes(join(systemRun(), name)) ?? false;
+}
+
+/** Where the caller may keep a record: the system's records are root's alone. */
+export function recordPlace({ owner, record }: Places): string | undefined {
+  return owner === 'user' || isRoot() ? record : undefined;
 }
 
 /** What the daemon is called that this process is, if root has started it: it may have given up root's rights. */
@@ -79,14 +89,34 @@ export function namesInUse(): { name: string; places: Places }[] {
  * user is `owner`, so that it can remove its pidfile and make its log anew. What it makes stays when the start fails: another
  * caller may count on it already.
  */
-export function makePlaces(places: Places, owner?: { readonly uid: number; readonly gid: number }): void {
-  // What lies above a user's directories could be renamed by whoever may write there.
-  const above = places.owner === 'user' ? [dirname(dirname(places.pidFile)), dirname(dirname(places.logFile))] : [];
-  const own = [places.pidFile, places.logFile].map((file) => dirname(file));
-  for (const directory of new Set([...above, dirname(places.record)])) {
-    if (!own.includes(directory)) makeDirectory(directory);
+export function makePlaces(places: Places, owner?: Owner): void {
+  makePlace(places, 'record');
+  makePlace(places, 'pidFile', owner);
+  makePlace(places, 'logFile', owner);
+}
+
+/** The same for one of the files, of which it makes sure that the caller can write it. */
+export function claimPlace(places: Places, file: 'pidFile' | 'record'): void {
+  makePlace(places, file);
+  const directory = dirname(places[file]);
+  try {
+    accessSync(directory, constants.W_OK);
+  } catch (error) {
+    throw systemCallError('make-directory', 'write in the directory', directory, error);
   }
-  for (const directory of new Set(own)) makeDirectory(directory, owner);
+}
+
+function makePlace(places: Places, file: 'pidFile' | 'logFile' | 'record', owner?: Owner): void {
+  const directory = dirname(places[file]);
+  // What lies above a user's directories could be renamed by whoever may write there.
+  if (places.owner === 'user') makeDirectory(dirname(directory));
+  makeDirectory(directory, owner);
+}
+
+/** Whom a directory is to belong to. */
+interface Owner {
+  readonly uid: number;
+  readonly gid: number;
 }
 
 /** Throws for a name that could leave its place in the file system. */
@@ -171,7 +201,7 @@ function isRoot(): boolean {
   return process.geteuid?.() === 0;
 }
 
-function makeDirectory(directory: string, owner?: { readonly uid: number; readonly gid: number }): void {
+function makeDirectory(directory: string, owner?: Owner): void {
   try {
     const bits = isRoot() ? 0o755 : 0o700;
     // Exactly this mode, whatever the umask.

@@ -1,20 +1,24 @@
 /** SIGHUP: the logs are reopened first, then the program reads its configuration again. */
-import { closeSync, openSync } from 'node:fs';
 import { inspect } from 'node:util';
 import type { Logs } from './logs.js';
+import type { ServiceManager } from './manager.js';
+import { hasTerminal } from './terminal.js';
 
 export class Reload {
   readonly #mode: 'daemon' | 'foreground';
   readonly #logs: Logs;
+  readonly #manager: ServiceManager | undefined;
   readonly #handlers: (() => unknown)[] = [];
   #listens = false;
   #reloading = false;
   #again = false;
 
-  constructor(mode: 'daemon' | 'foreground', logs: Logs) {
+  constructor(mode: 'daemon' | 'foreground', logs: Logs, manager: ServiceManager | undefined) {
     this.#mode = mode;
     this.#logs = logs;
-    if (!logs.isEmpty) this.#listen();
+    this.#manager = manager;
+    // A manager that asks for a reload has its answer also where there is nothing to do.
+    if (!logs.isEmpty || manager !== undefined) this.#listen();
   }
 
   add(handler: () => unknown): void {
@@ -41,7 +45,9 @@ export class Reload {
     this.#reloading = true;
     while (this.#again) {
       this.#again = false;
+      this.#manager?.reloading();
       await this.#runHandlers();
+      this.#manager?.reloaded();
     }
     this.#reloading = false;
   }
@@ -54,15 +60,5 @@ export class Reload {
         process.stderr.write(`a reload handler failed: ${inspect(error)}\n`);
       }
     }
-  }
-}
-
-/** Whether the process has a controlling terminal. */
-function hasTerminal(): boolean {
-  try {
-    closeSync(openSync('/dev/tty', 'r'));
-    return true;
-  } catch {
-    return false;
   }
 }

@@ -39,5 +39,6 @@ export const steps = [
   'reopen-log',
   'open-process',
   'signal',
+  'notify',
   'make-directory',
 ] as const;

@@ -2,6 +2,7 @@
 import { constants } from 'node:os';
 import { inspect } from 'node:util';
 import type { NativePidFile } from '../index.js';
+import type { ServiceManager } from './manager.js';
 import { native } from './native.js';
 
 /** Ask the daemon to stop, for one that opted in. */
@@ -16,6 +17,7 @@ const endingSignals = [...stopSignals, 'SIGQUIT'] as const;
 export class Termination {
   readonly #pidFile: NativePidFile | undefined;
   readonly #timeout: number;
+  readonly #manager: ServiceManager | undefined;
   readonly #controller = new AbortController();
   readonly #handlers: (() => unknown)[] = [];
   #optedIn = false;
@@ -26,9 +28,15 @@ export class Termination {
   #windsDown = false;
   #main: Promise<unknown> | undefined;
 
-  constructor(mode: 'daemon' | 'foreground', pidFile: NativePidFile | undefined, timeout: number) {
+  constructor(
+    mode: 'daemon' | 'foreground',
+    pidFile: NativePidFile | undefined,
+    timeout: number,
+    manager: ServiceManager | undefined,
+  ) {
     this.#pidFile = pidFile;
     this.#timeout = timeout;
+    this.#manager = manager;
     if (mode === 'daemon' || pidFile !== undefined || process.pid === 1) this.#armDefaults();
   }
 
@@ -99,6 +107,7 @@ export class Termination {
   async #run(): Promise<void> {
     // A pidfile that cannot say "stopping" any more still names its daemon.
     this.#pidFile?.markStopping();
+    this.#manager?.stopping(this.#timeout);
     this.#controller.abort();
     this.#windsDown = this.#optedIn && this.#handlers.length === 0;
     await this.#runHandlers();

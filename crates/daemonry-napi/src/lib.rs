@@ -156,6 +156,25 @@ pub fn socket_path(descriptor: i32) -> Option<String> {
     }
 }
 
+/// Tells the service manager at `address` something, and gives it descriptors to keep (`sd_notify(3)`).
+#[napi]
+pub fn notify(address: String, state: String, descriptors: Vec<i32>) -> Option<Failure> {
+    daemonry::notify(OsStr::new(&address), &state, &descriptors).err().map(Failure::from)
+}
+
+/// Microseconds of the clock that the manager compares `MONOTONIC_USEC=` with.
+#[napi]
+pub fn monotonic_microseconds() -> Either<i64, Failure> {
+    // A clock that counts from the start of the machine.
+    outcome(daemonry::monotonic_clock().map(|clock| i64::try_from(clock.as_micros()).unwrap_or(i64::MAX)))
+}
+
+/// Whether this process is in its parent's process group; `null` where that cannot be seen.
+#[napi]
+pub fn shares_group_of_parent() -> Option<bool> {
+    daemonry::shares_group_of_parent()
+}
+
 /// Takes descriptors that were handed over: no program that this one executes gets them. False where one is not a socket.
 #[napi]
 pub fn take_sockets(first: i32, count: u32) -> bool {

@@ -130,6 +130,8 @@ steps! {
     OpenProcess = 26, "open-process", "pidfd_open", "open the daemon's process";
     /// Sending a signal.
     Signal = 27, "signal", "kill", "signal the daemon";
+    /// Telling the service manager something.
+    Notify = 41, "notify", "sendmsg", "notify the service manager at";
     /// Making the conventional directory of a named daemon.
     MakeDirectory = 28, "make-directory", "mkdir", "make the directory";
 }

@@ -40,6 +40,7 @@ mod launch;
 mod limits;
 mod listen;
 mod marker;
+mod notify;
 mod pidfile;
 mod plan;
 mod record;
@@ -63,6 +64,7 @@ pub use listen::{
 };
 pub use marker::START_VARIABLE;
 pub use nix::errno::Errno;
+pub use notify::{monotonic_clock, notify};
 pub use pidfile::{DEFAULT_MODE, PidFile, Status, status};
 pub use plan::{Fork, LaunchPlan, WaitFor};
 pub use record::Record;
@@ -73,4 +75,13 @@ pub use terminate::{arm, die, disarm, exit_now, guard};
 /// cannot be read.
 pub fn command_line() -> Vec<std::ffi::OsString> {
     sys::command_line()
+}
+
+/// Whether the calling process shares its parent's process group: as what a script or another program runs does, and what a
+/// shell with job control has started does not. `None` where that cannot be seen.
+pub fn shares_group_of_parent() -> Option<bool> {
+    let group = |pid| nix::unistd::getpgid(Some(pid)).ok();
+    // A parent in another PID namespace is 0, which getpgid(2) takes for the caller.
+    let parent = nix::unistd::getppid();
+    if parent.as_raw() == 0 { None } else { Some(group(parent)? == nix::unistd::getpgrp()) }
 }

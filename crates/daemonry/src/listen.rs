@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::socket::{AddressFamily, Backlog, SockaddrIn, SockaddrIn6, SockaddrStorage, UnixAddr};
-use nix::sys::socket::{bind, connect, getsockname, listen, setsockopt, sockopt};
+use nix::sys::socket::{SockType, bind, connect, getsockname, listen, setsockopt, sockopt};
 use nix::sys::stat::{SFlag, lstat};
 
 use crate::error::{Error, Result, Step};
@@ -181,13 +181,13 @@ fn bind_tcp(host: Option<&str>, port: u16, ipv6_only: bool) -> nix::Result<Owned
 fn bind_address(address: SocketAddr, ipv6_only: bool) -> nix::Result<OwnedFd> {
     match address {
         SocketAddr::V4(address) => {
-            let socket = sys::socket(AddressFamily::Inet)?;
+            let socket = sys::socket(AddressFamily::Inet, SockType::Stream)?;
             setsockopt(&socket, sockopt::ReuseAddr, &true)?;
             bind(socket.as_raw_fd(), &SockaddrIn::from(address))?;
             Ok(socket)
         }
         SocketAddr::V6(address) => {
-            let socket = sys::socket(AddressFamily::Inet6)?;
+            let socket = sys::socket(AddressFamily::Inet6, SockType::Stream)?;
             setsockopt(&socket, sockopt::ReuseAddr, &true)?;
             // The kernel's default can be changed by sysctl.
             setsockopt(&socket, sockopt::Ipv6V6Only, &ipv6_only)?;
@@ -199,7 +199,7 @@ fn bind_address(address: SocketAddr, ipv6_only: bool) -> nix::Result<OwnedFd> {
 
 fn bind_unix(path: &Path, mode: u32, owner: Option<&Ids>) -> nix::Result<BoundSocket> {
     let address = UnixAddr::new(path)?;
-    let fd = sys::socket(AddressFamily::Unix)?;
+    let fd = sys::socket(AddressFamily::Unix, SockType::Stream)?;
     match bind(fd.as_raw_fd(), &address) {
         Err(Errno::EADDRINUSE) if is_abandoned(path, &address)? => {
             match nix::unistd::unlink(path) {
@@ -229,7 +229,7 @@ fn is_abandoned(path: &Path, address: &UnixAddr) -> nix::Result<bool> {
     if sys::kind_of(&stat) != SFlag::S_IFSOCK {
         return Ok(false);
     }
-    let probe = sys::socket(AddressFamily::Unix)?;
+    let probe = sys::socket(AddressFamily::Unix, SockType::Stream)?;
     // A listener with a full queue must not block the launcher.
     nix::fcntl::fcntl(&probe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok(connect(probe.as_raw_fd(), address) == Err(Errno::ECONNREFUSED))

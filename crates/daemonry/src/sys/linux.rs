@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
@@ -48,9 +48,18 @@ pub(crate) fn pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
     nix::unistd::pipe2(OFlag::O_CLOEXEC)
 }
 
-/// A stream socket, closed on exec.
-pub(crate) fn socket(family: AddressFamily) -> nix::Result<OwnedFd> {
-    nix::sys::socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+/// A socket, closed on exec.
+pub(crate) fn socket(family: AddressFamily, kind: SockType) -> nix::Result<OwnedFd> {
+    nix::sys::socket::socket(family, kind, SockFlag::SOCK_CLOEXEC, None)
+}
+
+/// Where `NOTIFY_SOCKET` leads: a path, or the name of an abstract socket behind an `@`.
+pub(crate) fn notify_address(address: &OsStr) -> nix::Result<UnixAddr> {
+    match address.as_bytes() {
+        [b'/', ..] => UnixAddr::new(address),
+        [b'@', name @ ..] => UnixAddr::new_abstract(name),
+        _ => Err(Errno::EAFNOSUPPORT),
+    }
 }
 
 /// An empty append-only file without a name.

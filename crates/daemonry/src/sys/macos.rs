@@ -3,8 +3,10 @@
 //! Layouts and semantics follow XNU's `bsd/sys/proc_info.h`, `bsd/sys/proc.h`, `bsd/kern/kern_lockf.c` and
 //! `bsd/kern/proc_info.c`.
 
+use std::ffi::OsStr;
 use std::mem::{MaybeUninit, offset_of, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -13,7 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 use nix::sys::stat::Mode;
 
 use super::{Holder, poll, retry};
@@ -88,11 +90,19 @@ pub(crate) fn pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
-/// A stream socket, closed on exec.
-pub(crate) fn socket(family: AddressFamily) -> nix::Result<OwnedFd> {
-    let socket = nix::sys::socket::socket(family, SockType::Stream, SockFlag::empty(), None)?;
+/// A socket, closed on exec.
+pub(crate) fn socket(family: AddressFamily, kind: SockType) -> nix::Result<OwnedFd> {
+    let socket = nix::sys::socket::socket(family, kind, SockFlag::empty(), None)?;
     super::close_on_exec(socket.as_raw_fd())?;
     Ok(socket)
+}
+
+/// Where `NOTIFY_SOCKET` leads. There are no abstract sockets here.
+pub(crate) fn notify_address(address: &OsStr) -> nix::Result<UnixAddr> {
+    match address.as_bytes() {
+        [b'/', ..] => UnixAddr::new(address),
+        _ => Err(Errno::EAFNOSUPPORT),
+    }
 }
 
 /// An empty append-only file without a name.

@@ -1,0 +1,46 @@
+/** Whether this program becomes a daemon or stays in the foreground. */
+import { realpathSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { modeVariable } from './environment.js';
+import { invalidOption } from './errors.js';
+import { modes, type ResolvedOptions } from './options.js';
+import { findSupervisor } from './supervisor.js';
+
+/** The variable decides, then the option, then who has started this program. */
+export function chooseMode({ mode: option, pidFile }: ResolvedOptions): 'daemon' | 'foreground' {
+  const variable = process.env[modeVariable] ?? '';
+  if (variable !== '' && !modes.some((mode) => mode === variable)) {
+    throw invalidOption(
+      `the variable ${modeVariable} must be auto, daemon or foreground, not ${JSON.stringify(variable)}`,
+    );
+  }
+  const mode = variable === '' ? option : (variable as typeof option);
+  if (mode !== 'auto') return mode;
+  const supervisor = findSupervisor();
+  if (supervisor === undefined) return 'daemon';
+  const ofUnit = process.env['PIDFILE'];
+  if (supervisor !== 'systemd' || ofUnit === undefined || ofUnit === '') return 'foreground';
+  // The unit waits for a daemon: Type=forking.
+  checkPidFile(ofUnit, pidFile);
+  return 'daemon';
+}
+
+/** systemd would wait for the other file until it gives up. */
+function checkPidFile(ofUnit: string, own: string | undefined): void {
+  if (own !== undefined && (own === ofUnit || real(own) === real(ofUnit))) return;
+  const program = own === undefined ? 'has no pidfile' : `has the pidfile ${own}`;
+  throw invalidOption(
+    `the unit of this service says PIDFile=${ofUnit}, but the program ${program}: make them the same`,
+  );
+}
+
+/** A path without symbolic links in its directory, as far as that exists: `/var/run` is one. */
+function real(path: string): string {
+  const directory = dirname(path);
+  if (directory === path) return path;
+  try {
+    return join(realpathSync(directory), basename(path));
+  } catch {
+    return join(real(directory), basename(path));
+  }
+}
