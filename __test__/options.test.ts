@@ -10,6 +10,10 @@ import { until } from './helpers/until.js';
 import { workspace } from './helpers/workspace.js';
 
 const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [source: string, wanted: string])[]>> = {
+  mode: [
+    ["'fore'", `option "mode" must be 'auto', 'daemon' or 'foreground', not "fore"`],
+    ['true', `option "mode" must be 'auto', 'daemon' or 'foreground', not true`],
+  ],
   name: ['1', "''", "'.'", "'..'", "'a/b'", "'ä'", "'a b'", 'null'].map((source) => [
     source,
     `a daemon's name must be a string of letters, digits and _ . @ -, not ${source.replaceAll("'", '"')}${source.includes('/') ? ': for a pidfile pass { pidFile: path }' : ''}`,
