@@ -43,6 +43,8 @@ export declare class NativePidFile {
   get path(): string
   /** Makes it go with the process: a signal that ends it removes it first, an exit last. */
   guard(): void
+  /** Says that the process, which has locked it itself, is up. */
+  markUp(): Failure | null
   /** Says that the process has begun to stop. */
   markStopping(): Failure | null
   /** Removes the file if it is still this process's, and lets go of the lock. */
@@ -50,7 +52,7 @@ export declare class NativePidFile {
 }
 
 /**
- * Locks a pidfile for this process, which stays in the foreground, and writes its record before it says that it is up. With
+ * Locks a pidfile for this process, which stays in the foreground and is "starting" until it says more. With
  * `replace_within`, in ms, ends the daemon that holds it, for whose start it waits as long.
  */
 export declare function acquirePidFile(path: string, mode: number, replaceWithin?: number | undefined | null, record?: NativeRecord | undefined | null): NativePidFile | Failure

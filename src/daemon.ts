@@ -88,6 +88,8 @@ export interface DaemonParts {
   /** Who waits to hear of it, in the foreground. */
   readonly manager: ServiceManager | undefined;
   readonly pidFile: NativePidFile | undefined;
+  /** Whether this process has locked it by itself, so that nobody else says in it that the daemon is up. */
+  readonly marksPidFile: boolean;
   readonly listeners: ReadonlyMap<string, OwnSocket>;
   /** The record that it keeps up to date. */
   readonly record: OwnRecord | undefined;
@@ -204,7 +206,11 @@ export class DaemonHandle implements Daemon {
   #up(): void {
     if (this.#isUp) return;
     this.#isUp = true;
-    this.#parts.manager?.ready();
+    const { manager, pidFile, marksPidFile } = this.#parts;
+    // A pidfile that cannot say so still names its daemon.
+    const failure = marksPidFile ? pidFile?.markUp() : undefined;
+    if (failure) process.stderr.write(`${failure.message}\n`);
+    manager?.ready();
     this.#idleness.begin();
   }
 

@@ -134,7 +134,7 @@ function holdPidFile(
   resolved: ResolvedOptions,
 ): Held {
   const { logs, recordFile } = note;
-  const held = { pidFile, record: recordOf(note), logs };
+  const held = { pidFile, marksPidFile: false, record: recordOf(note), logs };
   if (note.startedBy === 'daemonize') return held;
   if (pidFile === undefined) {
     resolved.prepare();
@@ -165,7 +165,12 @@ function nameVersion(recordFile: string, version: string): void {
   if (readRecord(recordFile)?.version === undefined) recordOfOwn(recordFile).change({ version });
 }
 
-type Held = Pick<DaemonParts, 'pidFile' | 'record' | 'logs'>;
+type Held = Pick<DaemonParts, 'pidFile' | 'marksPidFile' | 'record' | 'logs'>;
+
+/** Of a process that has locked its pidfile itself. */
+type Claimed = Omit<Held, 'logs'>;
+
+const nothingClaimed: Claimed = { pidFile: undefined, marksPidFile: false, record: undefined };
 
 /** Locks the pidfile for this process itself, and keeps the record of a named daemon. */
 function claimPidFile(
@@ -173,8 +178,8 @@ function claimPidFile(
   path: string | undefined,
   startedBy: FullRecord['startedBy'],
   recordFile = options.recordFile,
-): Pick<Held, 'pidFile' | 'record'> {
-  if (path === undefined) return { pidFile: undefined, record: undefined };
+): Claimed {
+  if (path === undefined) return nothingClaimed;
   // A process that is the daemon itself cannot reuse another.
   const mustReplace = options.ifRunning === 'replace' || (options.ifRunning === 'reuse' && isOfAnotherVersion(options));
   const replaceWithin = mustReplace ? 2 * options.startTimeout : undefined;
@@ -190,7 +195,7 @@ function claimPidFile(
         );
   const pidFile = native().acquirePidFile(path, defaults.pidFileMode, replaceWithin, record);
   if (isFailure(pidFile)) throw failureError(pidFile, describeFailure(pidFile, options, false));
-  return { pidFile, record: recordFile === undefined ? undefined : recordOfOwn(recordFile) };
+  return { pidFile, marksPidFile: true, record: recordFile === undefined ? undefined : recordOfOwn(recordFile) };
 }
 
 /** What a handle takes from the options. */
@@ -232,12 +237,12 @@ function stayInForeground(options: DaemonizeOptions, resolved: ResolvedOptions):
 /** A worker of a cluster: the pidfile and the sockets are the daemon's whose worker this is. */
 function workForDaemon(resolved: ResolvedOptions): DaemonHandle {
   const listeners = socketsOfPrimary();
-  return foreground(resolved, { manager: undefined, pidFile: undefined, record: undefined, listeners });
+  return foreground(resolved, { manager: undefined, ...nothingClaimed, listeners });
 }
 
 function foreground(
   options: ResolvedOptions,
-  parts: Pick<DaemonParts, 'manager' | 'pidFile' | 'record' | 'listeners'>,
+  parts: Claimed & Pick<DaemonParts, 'manager' | 'listeners'>,
 ): DaemonHandle {
   const daemon = new DaemonHandle({ mode: 'foreground', start: undefined, logs: [], ...ownPart(options), ...parts });
   afterATurn(() => daemon.started());
@@ -249,10 +254,10 @@ function foreground(
  * without a home, the program runs without one: its supervisor sees to it that there is only one, and a service that does not
  * start is worse. A `pidFile` that was asked for by its path is a must.
  */
-function claimOwnPidFile(options: DaemonizeOptions, resolved: ResolvedOptions): Pick<Held, 'pidFile' | 'record'> {
+function claimOwnPidFile(options: DaemonizeOptions, resolved: ResolvedOptions): Claimed {
   const { label, pidFile, recordFile } = resolved;
   const hasPlace = orWithout(`${label} runs without a pidfile`, () => resolved.prepareForeground('pidFile'));
-  if (!hasPlace && options.pidFile === undefined) return { pidFile: undefined, record: undefined };
+  if (!hasPlace && options.pidFile === undefined) return nothingClaimed;
   const hasRecord =
     recordFile !== undefined && orWithout(`${label} keeps no record`, () => resolved.prepareForeground('record'));
   return claimPidFile(resolved, pidFile, 'supervisor', hasRecord ? recordFile : undefined);

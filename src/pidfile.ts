@@ -28,7 +28,13 @@ export class PidFile implements Disposable {
     check.only(options, 'mode');
     const mode = check.mode('mode', options.mode, defaults.pidFileMode);
     if ((mode & 0o002) !== 0) throw invalidOption('option "mode" must not let everybody write');
-    return new PidFile(unwrap(native().acquirePidFile(resolve(check.path('path', path)), mode)));
+    const file = unwrap(native().acquirePidFile(resolve(check.path('path', path)), mode));
+    const failure = file.markUp();
+    if (failure !== null) {
+      file.release();
+      throw failureError(failure);
+    }
+    return new PidFile(file);
   }
 
   private constructor(file: NativePidFile) {

@@ -205,7 +205,7 @@ function makeDirectory(directory: string, owner?: Owner): void {
   try {
     const bits = isRoot() ? 0o755 : 0o700;
     // Exactly this mode, whatever the umask.
-    if (mkdirSync(directory, { recursive: true, mode: bits }) !== undefined) chmodSync(directory, bits);
+    if (make(directory, bits)) chmodSync(directory, bits);
     const { uid, mode } = statSync(directory);
     // What was another daemon user's is this one's now; what lies in it is not believed anyway.
     if (owner !== undefined && isRoot() && (mode & 0o022) === 0) {
@@ -218,4 +218,18 @@ function makeDirectory(directory: string, owner?: Owner): void {
   }
   const message = `cannot use the directory ${directory}: it belongs to, or can be written by, somebody else (EPERM)`;
   throw daemonError('EPERM', message, { step: 'make-directory', errno: -1, syscall: 'mkdir', path: directory });
+}
+
+/** Makes a directory and those above it that are missing; whether it was missing. (Node's own way tells a wrong errno.) */
+function make(directory: string, mode: number, hasParent = directory === dirname(directory)): boolean {
+  try {
+    mkdirSync(directory, mode);
+    return true;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST' && statSync(directory, { throwIfNoEntry: false })?.isDirectory()) return false;
+    if (code !== 'ENOENT' || hasParent) throw error;
+  }
+  make(dirname(directory), mode);
+  return make(directory, mode, true);
 }

@@ -98,6 +98,8 @@ export async function boot(command: readonly string[]): Promise<Machine> {
     done,
     pid,
     async end() {
+      // Its parent would take it along, but not where it has changed its user.
+      if (!isOver) process.kill(pid, 'SIGKILL');
       child.kill('SIGKILL');
       await settled;
       await until('the first process has ended', () => hasEnded(pid));

@@ -30,11 +30,11 @@ export async function askJson(port: number, path = '/'): Promise<Record<string, 
 
 /** Keeps asking, four at a time, while `work` goes on. */
 export async function underLoad(port: number, work: () => Promise<unknown>) {
-  let isOver = false;
+  const over = new AbortController();
   const answers: Record<string, unknown>[] = [];
   const lost: string[] = [];
   const askOn = async () => {
-    while (!isOver) {
+    while (!over.signal.aborted) {
       try {
         answers.push(await askJson(port, '/?wait=5'));
       } catch (error) {
@@ -46,7 +46,7 @@ export async function underLoad(port: number, work: () => Promise<unknown>) {
   try {
     await work();
   } finally {
-    isOver = true;
+    over.abort();
     await Promise.all(askers);
   }
   return { answered: answers.length, pids: new Set(answers.map(({ pid }) => pid)), lost };

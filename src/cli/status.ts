@@ -9,7 +9,11 @@ export const status: Command = {
   name: 'status',
   usage: '[OPTIONS] NAME | -p FILE',
   summary: 'Tell whether a daemon runs, by what the kernel says.',
-  options: { 'pid-file': targetOption, json: jsonOption },
+  options: {
+    'pid-file': targetOption,
+    ready: { type: 'boolean', short: 'r', help: 'for probes: while it starts or stops, it counts as stopped' },
+    json: jsonOption,
+  },
   notes: [
     'Exit code: 0 running, starting or stopping; 1 dead (a pidfile that nobody holds); 3 stopped;',
     '4 unknown (locked by somebody else, or it cannot be seen).',
@@ -24,7 +28,8 @@ function run(parsed: Parsed): number {
   const found = statusOf(target);
   if (parsed.values['json']) printJson(found);
   else process.stdout.write(`${labelOf(target)} is ${sentence(found)}\n${details(found)}`);
-  return statusCodes[found.state];
+  const isBetween = found.state === 'starting' || found.state === 'stopping';
+  return parsed.values['ready'] && isBetween ? statusCodes.stopped : statusCodes[found.state];
 }
 
 function sentence(found: DaemonStatus): string {

@@ -322,7 +322,7 @@ pub fn write_record(record: NativeRecord) -> Option<Failure> {
     Record::from(record).write(own_pid()).err().map(Failure::from)
 }
 
-/// Locks a pidfile for this process, which stays in the foreground, and writes its record before it says that it is up. With
+/// Locks a pidfile for this process, which stays in the foreground and is "starting" until it says more. With
 /// `replace_within`, in ms, ends the daemon that holds it, for whose start it waits as long.
 #[napi]
 pub fn acquire_pid_file(
@@ -372,6 +372,12 @@ impl NativePidFile {
         if let Some(file) = &self.file {
             daemonry::guard(Arc::clone(file));
         }
+    }
+
+    /// Says that the process, which has locked it itself, is up.
+    #[napi]
+    pub fn mark_up(&self) -> Option<Failure> {
+        self.file.as_ref().and_then(|file| file.mark_up().err()).map(Failure::from)
     }
 
     /// Says that the process has begun to stop.

@@ -121,15 +121,14 @@ impl PidFile {
         Ok(adopted)
     }
 
-    /// Makes this process the holder: its pid, its record lock and the newline at once, for programs that stay in the
-    /// foreground.
+    /// Makes this process the holder: its pid and its record lock, for programs that stay in the foreground. It is "starting"
+    /// until [`PidFile::mark_up`].
     pub fn claim(&mut self) -> Result<()> {
         let pid = std::process::id().cast_signed();
         write_all_at(self.file.as_fd(), Digits::of(pid).as_bytes(), 0)
             .map_err(Error::at(Step::WritePid, &self.path))?;
         sys::lock_record(self.file.as_raw_fd()).map_err(Error::at(Step::LockRecord, &self.path))?;
-        self.note_held()?;
-        self.commit(pid)
+        self.note_held()
     }
 
     fn note_held(&mut self) -> Result<()> {
@@ -146,6 +145,11 @@ impl PidFile {
     /// Says that the daemon is up, if the content is still the pid of `pid` and does not say so yet.
     pub(crate) fn commit(&self, pid: i32) -> Result<()> {
         self.reach(pid, Phase::Up)
+    }
+
+    /// Says that this process is up.
+    pub fn mark_up(&self) -> Result<()> {
+        self.commit(std::process::id().cast_signed())
     }
 
     /// Says that this process has begun to stop, be it while it starts.
