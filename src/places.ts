@@ -159,7 +159,8 @@ function systemRecords(): string {
   return join(systemRun(), 'daemonry');
 }
 
-function systemPlaces(name: string): Places {
+/** Where root's daemons of that name have their files. */
+export function systemPlaces(name: string): Places {
   const record = join(systemRecords(), `${name}.json`);
   const run = join(systemRun(), name);
   return { owner: 'system', record, words: join(run, `${name}.json`), ...placesIn(name, run, join('/var/log', name)) };

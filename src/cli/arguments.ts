@@ -68,3 +68,12 @@ export function number(values: Parsed['values'], option: string): number | undef
   if (/^\d+$/.test(given)) return Number(given);
   throw new UsageError(`--${option} must be a whole number, not ${JSON.stringify(given)}`);
 }
+
+/** What was given as `NAME=VALUE`. */
+export function pairs(values: Parsed['values'], option: string): (readonly [name: string, value: string])[] {
+  return ((values[option] as string[] | undefined) ?? []).map((setting) => {
+    const at = setting.indexOf('=');
+    if (at < 1) throw new UsageError(`--${option} must be NAME=VALUE, not ${JSON.stringify(setting)}`);
+    return [setting.slice(0, at), setting.slice(at + 1)];
+  });
+}

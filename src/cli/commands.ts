@@ -8,6 +8,7 @@ import { reload, signal } from './signal.js';
 import { start } from './start.js';
 import { status } from './status.js';
 import { stop } from './stop.js';
+import { unit } from './unit.js';
 
 /** One command of the command line. */
 export interface Command {
@@ -34,4 +35,4 @@ export type Option = NonNullable<ParseArgsConfig['options']>[string] & {
   readonly help: string;
 };
 
-export const commands: readonly Command[] = [start, stop, restart, reload, signal, status, logs, list];
+export const commands: readonly Command[] = [start, stop, restart, reload, signal, status, logs, list, unit];

@@ -1,15 +1,13 @@
 /** `daemonry start`: any script or command as a daemon. */
-import { statSync } from 'node:fs';
-import { basename, extname, resolve } from 'node:path';
 import * as check from '../check.js';
-import { daemonError } from '../errors.js';
 import type { ListenAddress } from '../listeners.js';
 import { resolveSpawn, type SpawnDaemonOptions } from '../options.js';
 import { spawnResolved } from '../spawn.js';
-import { jsonOption, number, text, UsageError, type Parsed } from './arguments.js';
+import { jsonOption, number, pairs, text, UsageError, type Parsed } from './arguments.js';
 import type { Command } from './commands.js';
 import { exitCodes } from './exit.js';
 import { printJson, spin } from './output.js';
+import { nameOf, programOf } from './programs.js';
 
 /** How long a program that says nothing itself is watched before the start counts, in ms. */
 const aliveForDefault = 200;
@@ -132,31 +130,4 @@ function addressOf(where: string): ListenAddress {
     throw new UsageError(`--listen must name a port, HOST:PORT or a path with a slash, not ${JSON.stringify(where)}`);
   }
   return { port: Number(port), ...(host ? { host } : {}) };
-}
-
-function pairs(values: Parsed['values'], option: string): (readonly [name: string, value: string])[] {
-  return ((values[option] as string[] | undefined) ?? []).map((setting) => {
-    const at = setting.indexOf('=');
-    if (at < 1) throw new UsageError(`--${option} must be NAME=VALUE, not ${JSON.stringify(setting)}`);
-    return [setting.slice(0, at), setting.slice(at + 1)];
-  });
-}
-
-const scripts = /\.[cm]?[jt]s$/;
-
-/** A script is run by this Node.js, with its flags; everything else is found as a shell finds it. */
-function programOf(given: string, args: readonly string[]): { command: string; args: readonly string[] } {
-  if (!scripts.test(given)) return { command: given, args };
-  const script = resolve(given);
-  if (statSync(script, { throwIfNoEntry: false }) === undefined) {
-    const fields = { step: 'exec', errno: -2, syscall: 'execve', path: script } as const;
-    throw daemonError('ENOENT', `cannot start ${script}: No such file or directory (ENOENT)`, fields);
-  }
-  return { command: process.execPath, args: [...process.execArgv, script, ...args] };
-}
-
-function nameOf(program: string): string {
-  const name = scripts.test(program) ? basename(program, extname(program)) : basename(program);
-  if (/^[A-Za-z0-9_.@-]+$/.test(name) && !/^\.+$/.test(name)) return name;
-  throw new UsageError(`${JSON.stringify(name)} cannot be a daemon's name: give one with --name`);
 }

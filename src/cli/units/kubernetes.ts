@@ -1,0 +1,91 @@
+/** A manifest for Kubernetes: one Deployment, as the restricted Pod Security Standard wants it. */
+import { commandInImage, probeInImage, stateInImage, stopSeconds, text, type Service } from './service.js';
+
+export function kubernetesManifest(service: Service): string {
+  const { name, env, image, daemonizes } = service;
+  // Names of objects are DNS labels (RFC 1123).
+  const label =
+    name
+      .toLowerCase()
+      .replaceAll(/[^a-z0-9-]+/g, '-')
+      .replaceAll(/^-+|-+$/g, '') || 'service';
+  const flow = (words: readonly string[]) => `[${words.map((word) => JSON.stringify(word)).join(', ')}]`;
+  const variables = Object.entries({ XDG_STATE_HOME: stateInImage, ...env });
+  const probe = (kind: string, words: readonly string[], seconds: number) => [
+    `          ${kind}:`,
+    '            exec:',
+    `              command: ${flow(words)}`,
+    `            periodSeconds: ${seconds}`,
+    '            timeoutSeconds: 5',
+  ];
+  return text(
+    `# kubectl apply -f ${label}.yaml`,
+    'apiVersion: apps/v1',
+    'kind: Deployment',
+    'metadata:',
+    `  name: ${label}`,
+    '  labels:',
+    `    app.kubernetes.io/name: ${label}`,
+    'spec:',
+    '  replicas: 1',
+    '  selector:',
+    '    matchLabels:',
+    `      app.kubernetes.io/name: ${label}`,
+    '  template:',
+    '    metadata:',
+    '      labels:',
+    `        app.kubernetes.io/name: ${label}`,
+    '    spec:',
+    '      automountServiceAccountToken: false',
+    `      terminationGracePeriodSeconds: ${stopSeconds}`,
+    '      securityContext:',
+    '        runAsNonRoot: true',
+    '        runAsUser: 1000',
+    '        runAsGroup: 1000',
+    '        fsGroup: 1000',
+    '        seccompProfile:',
+    '          type: RuntimeDefault',
+    '      containers:',
+    `        - name: ${label}`,
+    `          image: ${JSON.stringify(image)}`,
+    `          command: ${flow(commandInImage(service))}`,
+    '          env:',
+    ...variables.flatMap(([variable, value]) => [
+      `            - name: ${variable}`,
+      `              value: ${JSON.stringify(value)}`,
+    ]),
+    ...(daemonizes
+      ? [
+          ...probe('readinessProbe', probeInImage(service), 5),
+          ...probe(
+            'livenessProbe',
+            probeInImage(service).filter((word) => word !== '--ready'),
+            30,
+          ),
+        ]
+      : []),
+    '          resources:',
+    '            requests:',
+    '              cpu: 100m',
+    '              memory: 128Mi',
+    '            limits:',
+    '              memory: 512Mi',
+    '          securityContext:',
+    '            allowPrivilegeEscalation: false',
+    '            readOnlyRootFilesystem: true',
+    '            capabilities:',
+    '              drop: ["ALL"]',
+    '          volumeMounts:',
+    '            - name: state',
+    `              mountPath: ${stateInImage}`,
+    '            - name: tmp',
+    '              mountPath: /tmp',
+    '      volumes:',
+    '        - name: state',
+    '          emptyDir:',
+    '            medium: Memory',
+    '            sizeLimit: 16Mi',
+    '        - name: tmp',
+    '          emptyDir: {}',
+  );
+}

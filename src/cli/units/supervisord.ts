@@ -1,0 +1,25 @@
+/** A program for supervisord. */
+import { commandOf, shellLine, stopSeconds, text, type Service } from './service.js';
+
+export function supervisordProgram(service: Service): string {
+  const { name, cwd, env, user } = service;
+  const variables = Object.entries({ DAEMONRY_MODE: 'foreground', ...env });
+  return text(
+    `; /etc/supervisor/conf.d/${name}.conf, then: supervisorctl update`,
+    `[program:${name}]`,
+    `command=${escape(shellLine(commandOf(service)))}`,
+    `directory=${escape(cwd)}`,
+    `environment=${variables.map(([variable, value]) => `${variable}="${escape(value).replaceAll(/["\\]/g, '\\$&')}"`).join(',')}`,
+    user === undefined ? undefined : `user=${user}`,
+    'autorestart=unexpected',
+    'stopsignal=TERM',
+    `stopwaitsecs=${stopSeconds}`,
+    'redirect_stderr=true',
+    `stdout_logfile=/var/log/supervisor/${name}.log`,
+  );
+}
+
+/** `%` begins an expression. */
+function escape(value: string): string {
+  return value.replaceAll('%', '%%');
+}

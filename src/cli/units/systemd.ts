@@ -1,0 +1,100 @@
+/** A unit for systemd: systemd.service(5), systemd.exec(5). */
+import { lstatSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { commandOf, stopSeconds, text, type Service } from './service.js';
+
+export function systemdUnit(service: Service): string {
+  const { name, cwd, env, daemonizes } = service;
+  const isPrivate = [service.program, cwd, ...service.args].some((path) => /^\/(home|root|run\/user)(\/|$)/.test(path));
+  return text(
+    `# /etc/systemd/system/${name}.service, then: systemctl daemon-reload && systemctl enable --now ${name}`,
+    '[Unit]',
+    `Description=${escape(name)}`,
+    'Wants=network-online.target',
+    'After=network-online.target',
+    '',
+    '[Service]',
+    ...(daemonizes
+      ? [
+          '# From systemd 253 on also notify-reload, without ExecReload=.',
+          'Type=notify',
+          'ExecReload=/bin/kill -HUP $MAINPID',
+          '# Keeps the sockets of the option `listen` open while it is restarted.',
+          'FileDescriptorStoreMax=16',
+          '# Ends it when its event loop is blocked for so long.',
+          '#WatchdogSec=30',
+        ]
+      : ['Type=exec']),
+    `ExecStart=${commandOf(service).map(word).join(' ')}`,
+    `WorkingDirectory=${escape(cwd)}`,
+    ...Object.entries(env).map(([variable, value]) => `Environment=${word(`${variable}=${value}`)}`),
+    'Restart=on-failure',
+    `TimeoutStopSec=${stopSeconds}`,
+    '',
+    '# It owns /run, /var/lib and /var/cache of its name; everything else is read-only.',
+    ...userOf(service),
+    `RuntimeDirectory=${name}`,
+    `StateDirectory=${name}`,
+    `CacheDirectory=${name}`,
+    'ProtectSystem=strict',
+    `ProtectHome=${isPrivate ? 'read-only' : 'yes'}`,
+    'PrivateTmp=yes',
+    'PrivateDevices=yes',
+    '',
+    '# Ports below 1024, and no other right.',
+    'AmbientCapabilities=CAP_NET_BIND_SERVICE',
+    'CapabilityBoundingSet=CAP_NET_BIND_SERVICE',
+    'NoNewPrivileges=yes',
+    'ProtectKernelTunables=yes',
+    'ProtectKernelModules=yes',
+    'ProtectKernelLogs=yes',
+    'ProtectControlGroups=yes',
+    'ProtectClock=yes',
+    'ProtectHostname=yes',
+    'RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK',
+    'RestrictNamespaces=yes',
+    'RestrictRealtime=yes',
+    'RestrictSUIDSGID=yes',
+    'LockPersonality=yes',
+    'SystemCallArchitectures=native',
+    'SystemCallFilter=@system-service',
+    '# Not MemoryDenyWriteExecute=: JavaScript is compiled while it runs.',
+    '',
+    '[Install]',
+    'WantedBy=multi-user.target',
+  );
+}
+
+/** A user of its own, made by systemd, unless somebody is named or the program is not for others to read. */
+function userOf({ user, program, args, cwd }: Service): readonly string[] {
+  if (user !== undefined) return [`User=${escape(user)}`];
+  const owner = [program, cwd, ...args.filter((word) => word.startsWith('/'))]
+    .map(ownerOfPrivate)
+    .find((uid) => uid !== undefined);
+  return owner === undefined ? ['DynamicUser=yes'] : ['# Others may not read the program.', `User=${owner}`];
+}
+
+/** Whose a file is that others cannot read; `undefined` where they can, and where there is none. */
+function ownerOfPrivate(path: string): number | undefined {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return undefined;
+  if ((stat.mode & (stat.isDirectory() ? 0o005 : 0o004)) !== (stat.isDirectory() ? 0o005 : 0o004)) return stat.uid;
+  for (let directory = dirname(path); ; directory = dirname(directory)) {
+    const { mode, uid } = lstatSync(directory).isSymbolicLink() ? statSync(directory) : lstatSync(directory);
+    if ((mode & 0o001) === 0) return uid;
+    if (directory === dirname(directory)) return undefined;
+  }
+}
+
+/** `%` begins a specifier. */
+function escape(value: string): string {
+  return value.replaceAll('%', '%%');
+}
+
+/** One word of a command line: `$` begins a variable. */
+function word(value: string): string {
+  const escaped = escape(value).replaceAll('$', '$$$$');
+  return /^[\w@%+=:,./$-]+$/.test(escaped)
+    ? escaped
+    : `"${escaped.replaceAll(/["\\]/g, '\\$&').replaceAll('\n', '\\n')}"`;
+}
