@@ -9,6 +9,8 @@ export class UsageError extends Error {}
 export interface Parsed {
   readonly values: Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>;
   readonly positionals: readonly string[];
+  /** The program and its arguments, for a command that takes one. */
+  readonly program: readonly string[];
 }
 
 /** What every command that is about one daemon has. */
@@ -17,13 +19,13 @@ export const targetOption: Option = { type: 'string', short: 'p', value: 'FILE',
 /** What every command that prints has. */
 export const jsonOption: Option = { type: 'boolean', help: 'print JSON' };
 
-/** Parses strictly. For a command that takes a program, everything from the first positional on is that program's. */
+/** Parses strictly. For a command that takes a program, everything from that program on belongs to it. */
 export function parse(command: Command, args: readonly string[]): Parsed {
   const options = { ...command.options, help: { type: 'boolean', short: 'h' } as const };
-  const end = command.takesProgram ? firstPositional(options, args) : args.length;
+  const [own, program] = splitAtProgram(command, options, args);
   try {
-    const { values, positionals } = parseArgs({ args: args.slice(0, end), options, allowPositionals: true });
-    return { values, positionals: [...positionals, ...args.slice(end)] };
+    const { values, positionals } = parseArgs({ args: [...own], options, allowPositionals: true });
+    return { values, positionals, program };
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (!code?.startsWith('ERR_PARSE_ARGS_')) throw error;
@@ -34,11 +36,20 @@ export function parse(command: Command, args: readonly string[]): Parsed {
   }
 }
 
-function firstPositional(options: Record<string, Omit<Option, 'help'>>, args: readonly string[]): number {
+/** What is the command's own, and the program: after `--`, or the first positional that the command itself does not take. */
+function splitAtProgram(
+  { programAfter }: Command,
+  options: Record<string, Omit<Option, 'help'>>,
+  args: readonly string[],
+): [own: readonly string[], program: readonly string[]] {
+  if (programAfter === undefined) return [args, []];
   const { tokens } = parseArgs({ args: [...args], options, allowPositionals: true, strict: false, tokens: true });
-  const first = tokens.find(({ kind }) => kind === 'positional' || kind === 'option-terminator');
-  if (first === undefined) return args.length;
-  return first.kind === 'positional' ? first.index : first.index + 1;
+  const positionals = tokens.filter(({ kind }) => kind === 'positional');
+  const [first, end] = [positionals[programAfter], tokens.find(({ kind }) => kind === 'option-terminator')];
+  if (end !== undefined && end.index < (first?.index ?? Infinity)) {
+    return [args.slice(0, end.index), args.slice(end.index + 1)];
+  }
+  return first === undefined ? [args, []] : [args.slice(0, first.index), args.slice(first.index)];
 }
 
 /** The daemon that a command is about: a name as the only positional, or a pidfile. */

@@ -20,8 +20,8 @@ export interface Command {
   readonly options: Readonly<Record<string, Option>>;
   /** More lines of help. */
   readonly notes: readonly string[];
-  /** Whether options end at the first positional, and the rest belongs to a program. */
-  readonly takesProgram?: boolean;
+  /** For a command that takes a program: how many positionals stand before it. */
+  readonly programAfter?: number;
   /** Does it; returns the exit code. */
   run(parsed: Parsed): number | Promise<number>;
   /** The exit code of an error, where it is not the usual one. */

@@ -16,7 +16,7 @@ export const start: Command = {
   name: 'start',
   usage: '[OPTIONS] [--] PROGRAM [ARGUMENT…]',
   summary: 'Start a script or a command as a daemon, and tell whether it is up.',
-  takesProgram: true,
+  programAfter: 0,
   options: {
     name: { type: 'string', short: 'n', value: 'NAME', help: "how it is called (default: PROGRAM's base name)" },
     'pid-file': { type: 'string', short: 'p', value: 'FILE', help: 'the pidfile, instead of a name or beside it' },
@@ -56,8 +56,8 @@ export const start: Command = {
   run,
 };
 
-async function run({ values, positionals }: Parsed): Promise<number> {
-  const [given, ...rest] = positionals;
+async function run({ values, program }: Parsed): Promise<number> {
+  const [given, ...rest] = program;
   if (given === undefined) throw new UsageError('which program to start is missing: see daemonry start --help');
   const { command, args } = programOf(given, rest);
   const options = optionsOf(values, given);

@@ -2,6 +2,7 @@
 import { userInfo } from 'node:os';
 import { resolve } from 'node:path';
 import * as check from '../check.js';
+import { isFailure, native } from '../native.js';
 import type { SpawnDaemonOptions } from '../options.js';
 import { checkName, systemPlaces } from '../places.js';
 import type { FullRecord } from '../record.js';
@@ -16,9 +17,9 @@ const kinds = Object.keys(units);
 
 export const unit: Command = {
   name: 'unit',
-  usage: '[OPTIONS] NAME [--] [PROGRAM [ARGUMENT…]]',
+  usage: '[OPTIONS] NAME [[--] PROGRAM [ARGUMENT…]]',
   summary: "Print a supervisor's unit, script or manifest for a daemon that is on record, or for a program.",
-  takesProgram: true,
+  programAfter: 1,
   options: {
     for: { type: 'string', short: 'f', value: 'WHAT', help: `${kinds.join(', ')}` },
     user: { type: 'string', short: 'u', value: 'USER', help: 'who it is to be' },
@@ -39,24 +40,24 @@ export const unit: Command = {
   run,
 };
 
-function run({ values, positionals }: Parsed): number {
-  const [name, ...rest] = positionals;
+function run({ values, positionals, program }: Parsed): number {
+  const [name] = positionals;
   if (name === undefined) throw new UsageError("the daemon's name is missing: see daemonry unit --help");
   checkName(name);
-  const [given, ...args] = rest[0] === '--' ? rest.slice(1) : rest;
+  const [given, ...args] = program;
   const kind = check.oneOf('for', text(values, 'for'), process.platform === 'darwin' ? 'launchd' : 'systemd', kinds);
   const known = given === undefined ? onRecord(name) : byCommand(given, args);
-  const { pidFile, logFile } = systemPlaces(name);
+  const user = text(values, 'user') ?? known.user ?? ownUser();
   const service: Service = {
     ...known,
     name,
     cwd: resolve(text(values, 'cwd') ?? known.cwd),
     env: { ...known.env, ...Object.fromEntries(pairs(values, 'env')) },
-    user: text(values, 'user') ?? known.user ?? ownUser(),
+    user,
+    home: user === undefined ? undefined : homeOf(user),
     daemonizes: known.daemonizes && values['plain'] !== true,
-    pidFile,
-    logFile,
-    daemonry: resolve(process.argv[1] ?? 'daemonry'),
+    pidFile: systemPlaces(name).pidFile,
+    daemonry: [process.execPath, resolve(process.argv[1]!)],
     image: text(values, 'image') ?? `${name}:latest`,
   };
   process.stdout.write(units[kind]!(service));
@@ -101,4 +102,10 @@ function cwdOf({ startedBy, options }: FullRecord, cwd: string): string {
 /** Root's services may be anybody's; those of a user are his. */
 function ownUser(): string | undefined {
   return process.geteuid?.() === 0 ? undefined : userInfo().username;
+}
+
+/** Where a user's places are; unknown for one of another machine, or of a number without a name. */
+function homeOf(user: string): string | undefined {
+  const account = native().lookUpUser(/^\d+$/.test(user) ? Number(user) : user, undefined, undefined);
+  return isFailure(account) ? undefined : account.home;
 }

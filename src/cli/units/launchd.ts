@@ -2,13 +2,13 @@
 import { commandOf, stopSeconds, text, type Service } from './service.js';
 
 export function launchdPlist(service: Service): string {
-  const { name, cwd, env, user, logFile } = service;
+  const { name, cwd, env, user } = service;
   const string = (value: string) => `<string>${escape(value)}</string>`;
   const variables = Object.entries(env);
   return text(
     '<?xml version="1.0" encoding="UTF-8"?>',
     '<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">',
-    `<!-- /Library/LaunchDaemons/${name}.plist, then: launchctl bootstrap system /Library/LaunchDaemons/${name}.plist -->`,
+    '<!-- A file in /Library/LaunchDaemons, by the name of its label and .plist, then: launchctl bootstrap system FILE -->',
     '<plist version="1.0">',
     '  <dict>',
     '    <key>Label</key>',
@@ -43,9 +43,9 @@ export function launchdPlist(service: Service): string {
     '    <key>Umask</key>',
     `    <integer>${0o022}</integer>`,
     '    <key>StandardOutPath</key>',
-    `    ${string(logFile)}`,
+    `    ${string(`/var/log/${name}.log`)}`,
     '    <key>StandardErrorPath</key>',
-    `    ${string(logFile)}`,
+    `    ${string(`/var/log/${name}.log`)}`,
     '  </dict>',
     '</plist>',
   );

@@ -1,12 +1,11 @@
 /** A service script for OpenRC: openrc-run(8). */
-import { assignments, commandOf, shellLine, shellWord, stopSeconds, text, type Service } from './service.js';
-import { startLine } from './sysv.js';
+import { assignments, commandOf, managedLines, shellWord, stopSeconds, text, type Service } from './service.js';
 
 export function openrcScript(service: Service): string {
-  const { name, pidFile, cwd, env, daemonry } = service;
+  const { name, pidFile, cwd, env } = service;
   const exports = assignments(env).map((assignment) => `export ${assignment}`);
   const [program, ...args] = commandOf(service).map(shellWord);
-  const line = startLine(service);
+  const managed = managedLines(service);
   return text(
     '#!/sbin/openrc-run',
     `# /etc/init.d/${name}, then: chmod +x /etc/init.d/${name} && rc-update add ${name} && rc-service ${name} start`,
@@ -18,37 +17,32 @@ export function openrcScript(service: Service): string {
     ...exports,
     '',
     'depend() {',
-    '  need localmount',
     '  use net',
-    '  after bootmisc',
+    '  after localmount bootmisc',
     '}',
     '',
-    ...(line === undefined
+    ...(managed === undefined
       ? [
           '# Returns when the service is up, or says why it is not.',
           `command=${program}`,
           `command_args=${quoted(args)}`,
         ]
       : [
-          'start() {',
-          `  ebegin "Starting ${name}"`,
-          `  ${shellLine(line)}`,
-          '  eend $?',
-          '}',
+          ...action('start', `Starting ${name}`, managed.start),
           '',
-          'stop() {',
-          `  ebegin "Stopping ${name}"`,
-          `  ${shellLine([daemonry, 'stop', '--timeout', String(stopSeconds * 1000), name])}`,
-          '  eend $?',
+          ...action('stop', `Stopping ${name}`, managed.stop),
+          '',
+          'status() {',
+          `  ${managed.status}`,
           '}',
         ]),
     '',
-    'reload() {',
-    `  ebegin "Reloading ${name}"`,
-    '  start-stop-daemon --signal HUP --pidfile "$pidfile"',
-    '  eend $?',
-    '}',
+    ...action('reload', `Reloading ${name}`, 'start-stop-daemon --signal HUP --pidfile "$pidfile"'),
   );
+}
+
+function action(name: string, title: string, line: string): readonly string[] {
+  return [`${name}() {`, `  ebegin "${title}"`, `  ${line}`, '  eend $?', '}'];
 }
 
 /** Words that the shell reads twice. */

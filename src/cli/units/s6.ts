@@ -1,11 +1,11 @@
 /** A run script for s6: s6-supervise's service directories. */
-import { assignments, commandOf, shellLine, shellWord, text, type Service } from './service.js';
+import { assignments, commandOf, environmentWithHome, shellLine, shellWord, text, type Service } from './service.js';
 
 /** The descriptor for the newline that says "up". */
 const readiness = 3;
 
 export function s6Script(service: Service): string {
-  const { name, cwd, env, user, daemonizes } = service;
+  const { name, cwd, user, daemonizes } = service;
   const asUser = user === undefined ? [] : ['s6-setuidgid', user];
   return text(
     '#!/bin/sh',
@@ -18,7 +18,7 @@ export function s6Script(service: Service): string {
       : []),
     'exec 2>&1',
     'export DAEMONRY_MODE=foreground',
-    ...assignments(env).map((assignment) => `export ${assignment}`),
+    ...assignments(environmentWithHome(service)).map((assignment) => `export ${assignment}`),
     `cd ${shellWord(cwd)} || exit 1`,
     `exec ${shellLine([...asUser, ...commandOf(service)])}`,
   );

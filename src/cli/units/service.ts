@@ -1,4 +1,5 @@
 /** What is known of a service that is to be run by a supervisor. */
+import { closeSync, openSync, readSync } from 'node:fs';
 import { isAbsolute, relative } from 'node:path';
 
 /** Whatever the supervisor, it has to know this. */
@@ -17,11 +18,12 @@ export interface Service {
   readonly user: string | undefined;
   /** Whether it calls `daemonize()`, and so says itself that it is up. */
   readonly daemonizes: boolean;
-  /** Where root's daemon of that name has its pidfile and its log. */
+  /** The home of that user; `undefined` where there is none, or it is not known here. */
+  readonly home: string | undefined;
+  /** Where root's daemon of that name has its pidfile. */
   readonly pidFile: string;
-  readonly logFile: string;
-  /** How to call this command line. */
-  readonly daemonry: string;
+  /** How to call this command line, also where Node.js is not on the PATH. */
+  readonly daemonry: readonly string[];
   /** The image of a container. */
   readonly image: string;
 }
@@ -40,7 +42,7 @@ export function commandInImage({ program, args, cwd }: Service): readonly string
     const place = relative(cwd, path);
     return isAbsolute(path) && !place.startsWith('..') ? place : path;
   };
-  const command = program === process.execPath || /\/node$/.test(program) ? 'node' : inside(program);
+  const command = program === process.execPath || program.endsWith('/node') ? 'node' : inside(program);
   return [command, ...args.map(inside)];
 }
 
@@ -52,6 +54,38 @@ export function probeInImage({ name }: Service): readonly string[] {
 /** Where containers have room for the pidfile, also with a read-only root file system. */
 export const stateInImage = '/run/state';
 
+/**
+ * How an init script starts, ends and asks for a service that does not become by itself the daemon that it is to be, or whose
+ * process nobody can tell by its executable; `undefined` for every other. All of them as lines of sh(1).
+ */
+export function managedLines(service: Service): { start: string; stop: string; status: string } | undefined {
+  const { name, user, cwd, daemonizes, daemonry, program } = service;
+  if (daemonizes && user === undefined && !isInterpreted(program)) return undefined;
+  const wait = daemonizes ? ['--wait', 'ready'] : [];
+  const identity = user === undefined ? [] : ['--user', user];
+  const options = ['--name', name, ...wait, ...identity, '--cwd', cwd];
+  return {
+    // What they print would stand in the middle of the script's own line.
+    start: `${shellLine([...daemonry, 'start', ...options, '--', ...commandOf(service)])} >/dev/null`,
+    stop: `${shellLine([...daemonry, 'stop', '--timeout', String(stopSeconds * 1000), name])} >/dev/null`,
+    status: shellLine([...daemonry, 'status', name]),
+  };
+}
+
+/** Whether another program runs this one, by its first line. */
+function isInterpreted(program: string): boolean {
+  const start = Buffer.alloc(2);
+  try {
+    const file = openSync(program, 'r');
+    readSync(file, start);
+    closeSync(file);
+  } catch {
+    // A program that is not here, or not for us to read, is of another machine or no script.
+    return false;
+  }
+  return start.toString() === '#!';
+}
+
 /** A word as sh(1) reads it back. */
 export function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
@@ -60,6 +94,11 @@ export function shellWord(text: string): string {
 /** Words as sh(1) reads them back. */
 export function shellLine(words: readonly string[]): string {
   return words.map(shellWord).join(' ');
+}
+
+/** Variables, with the home of a user whom the supervisor does not look up: his pidfiles are below it. */
+export function environmentWithHome({ env, home }: Service): Service['env'] {
+  return home === undefined ? env : { HOME: home, ...env };
 }
 
 /** Assignments as sh(1) and env(1) read them. */

@@ -1,9 +1,9 @@
 /** A program for supervisord. */
-import { commandOf, shellLine, stopSeconds, text, type Service } from './service.js';
+import { commandOf, environmentWithHome, shellLine, stopSeconds, text, type Service } from './service.js';
 
 export function supervisordProgram(service: Service): string {
-  const { name, cwd, env, user } = service;
-  const variables = Object.entries({ DAEMONRY_MODE: 'foreground', ...env });
+  const { name, cwd, user } = service;
+  const variables = Object.entries({ DAEMONRY_MODE: 'foreground', ...environmentWithHome(service) });
   return text(
     `; /etc/supervisor/conf.d/${name}.conf, then: supervisorctl update`,
     `[program:${name}]`,

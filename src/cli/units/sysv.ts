@@ -1,10 +1,9 @@
 /** An init script as the Linux Standard Base has it, for Debian's start-stop-daemon(8). */
-import { assignments, commandOf, shellLine, shellWord, stopSeconds, text, type Service } from './service.js';
+import { assignments, managedLines, shellLine, shellWord, stopSeconds, text, type Service } from './service.js';
 
 export function sysvScript(service: Service): string {
-  const { name, pidFile, cwd, env, program, args, daemonry } = service;
-  const line = startLine(service);
-  const stopping = `--retry TERM/${stopSeconds}/KILL/5 --pidfile "$PIDFILE"`;
+  const { name, pidFile, cwd, env } = service;
+  const { start, stop, status } = managedLines(service) ?? ownLines(service);
   return text(
     '#!/bin/sh',
     `# /etc/init.d/${name}, then: chmod +x /etc/init.d/${name} && update-rc.d ${name} defaults`,
@@ -17,47 +16,41 @@ export function sysvScript(service: Service): string {
     `# Short-Description: ${name}`,
     '### END INIT INFO',
     'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-    `NAME=${name}`,
     `PIDFILE=${shellWord(pidFile)}`,
-    `PROGRAM=${shellWord(program)}`,
     ...assignments(env).map((assignment) => `export ${assignment}`),
     '. /lib/lsb/init-functions',
     `cd ${shellWord(cwd)} || exit 1`,
     '',
     '# Returns when the service is up, or says why it is not.',
     'start() {',
-    line === undefined
-      ? `  start-stop-daemon --start --quiet --oknodo --pidfile "$PIDFILE" --exec "$PROGRAM" -- ${shellLine(args)}`.trimEnd()
-      : `  ${shellLine(line)}`,
+    `  ${start}`,
     '}',
     '',
     'stop() {',
-    line === undefined
-      ? `  start-stop-daemon --stop --quiet --oknodo ${stopping}`
-      : `  ${shellLine([daemonry, 'stop', '--timeout', String(stopSeconds * 1000), name])}`,
+    `  ${stop}`,
     '}',
     '',
     'case "$1" in',
     '  start)',
-    '    log_daemon_msg "Starting" "$NAME"',
+    `    log_daemon_msg "Starting" "${name}"`,
     '    start',
     '    code=$?',
     '    log_end_msg $code',
     '    ;;',
     '  stop)',
-    '    log_daemon_msg "Stopping" "$NAME"',
+    `    log_daemon_msg "Stopping" "${name}"`,
     '    stop',
     '    code=$?',
     '    log_end_msg $code',
     '    ;;',
     '  restart | force-reload)',
-    '    log_daemon_msg "Restarting" "$NAME"',
+    `    log_daemon_msg "Restarting" "${name}"`,
     '    stop && start',
     '    code=$?',
     '    log_end_msg $code',
     '    ;;',
     '  reload)',
-    '    log_daemon_msg "Reloading" "$NAME"',
+    `    log_daemon_msg "Reloading" "${name}"`,
     '    start-stop-daemon --stop --quiet --signal HUP --pidfile "$PIDFILE"',
     '    code=$?',
     '    # What does not run cannot be reloaded.',
@@ -65,7 +58,7 @@ export function sysvScript(service: Service): string {
     '    log_end_msg $code',
     '    ;;',
     '  status)',
-    '    status_of_proc -p "$PIDFILE" "$PROGRAM" "$NAME"',
+    `    ${status}`,
     '    code=$?',
     '    ;;',
     '  *)',
@@ -77,16 +70,12 @@ export function sysvScript(service: Service): string {
   );
 }
 
-/**
- * How the service is started by a script of root's where it does not become by itself what it is to be; `undefined` where it does.
- */
-export function startLine(service: Service): readonly string[] | undefined {
-  const { name, user, cwd, daemonizes, daemonry } = service;
-  if (daemonizes && user === undefined) return undefined;
-  return [
-    ...[daemonry, 'start', '--name', name],
-    ...(daemonizes ? ['--wait', 'ready'] : []),
-    ...(user === undefined ? [] : ['--user', user]),
-    ...['--cwd', cwd, '--', ...commandOf(service)],
-  ];
+/** Of a program that makes itself the daemon that it is to be. */
+function ownLines({ name, program, args }: Service) {
+  const [exec, tool] = [shellWord(program), 'start-stop-daemon'];
+  return {
+    start: `${tool} --start --quiet --oknodo --chdir "$PWD" --pidfile "$PIDFILE" --exec ${exec} -- ${shellLine(args)}`,
+    stop: `${tool} --stop --quiet --oknodo --retry TERM/${stopSeconds}/KILL/5 --pidfile "$PIDFILE" --exec ${exec}`,
+    status: `status_of_proc -p "$PIDFILE" ${exec} ${name}`,
+  };
 }
