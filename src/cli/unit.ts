@@ -12,6 +12,7 @@ import type { Command } from './commands.js';
 import { exitCodes, NotConfiguredError } from './exit.js';
 import { isScript, locateCommand, programOf } from './programs.js';
 import { units, type Service } from './units/index.js';
+import { labelOf } from './units/service.js';
 
 const kinds = Object.keys(units);
 
@@ -58,7 +59,7 @@ function run({ values, positionals, program }: Parsed): number {
     daemonizes: known.daemonizes && values['plain'] !== true,
     pidFile: systemPlaces(name).pidFile,
     daemonry: [process.execPath, resolve(process.argv[1]!)],
-    image: text(values, 'image') ?? `${name}:latest`,
+    image: text(values, 'image') ?? `${labelOf(name)}:latest`,
   };
   process.stdout.write(units[kind]!(service));
   return exitCodes.success;

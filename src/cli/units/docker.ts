@@ -2,12 +2,12 @@
 import { commandInImage, probeInImage, stateInImage, text, type Service } from './service.js';
 
 export function dockerfile(service: Service): string {
-  const { name, env, daemonizes } = service;
+  const { name, env, daemonizes, image } = service;
   const exec = (words: readonly string[]) => `[${words.map((word) => JSON.stringify(word)).join(', ')}]`;
   const [major] = process.versions.node.split('.');
   return text(
-    `# docker build -t ${name} . && docker run --detach --name ${name} --read-only --tmpfs ${stateInImage}:mode=1777 --tmpfs /tmp \\`,
-    `#   --cap-drop ALL --security-opt no-new-privileges --restart on-failure ${name}`,
+    `# docker build -t ${image} . && docker run --detach --name ${name} --read-only --tmpfs ${stateInImage}:mode=1777 --tmpfs /tmp \\`,
+    `#   --cap-drop ALL --security-opt no-new-privileges --restart on-failure ${image}`,
     `FROM node:${major}-slim`,
     'WORKDIR /app',
     'COPY package.json package-lock.json ./',
@@ -17,7 +17,8 @@ export function dockerfile(service: Service): string {
     ...Object.entries({ NODE_ENV: 'production', XDG_STATE_HOME: stateInImage, ...env }).map(
       ([variable, value]) => `ENV ${variable}=${JSON.stringify(value).replaceAll('$', '\\$')}`,
     ),
-    'USER node',
+    // That is node, by its number: what looks at images from outside does not know names.
+    'USER 1000',
     ...(daemonizes
       ? [`HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ${exec(probeInImage(service))}`]
       : []),

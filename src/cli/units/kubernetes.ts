@@ -1,15 +1,10 @@
 /** A manifest for Kubernetes: one Deployment, as the restricted Pod Security Standard wants it. */
-import { commandInImage, probeInImage, stateInImage, stopSeconds, text, type Service } from './service.js';
+import { commandInImage, labelOf, probeInImage, stateInImage, stopSeconds, text, type Service } from './service.js';
 
 export function kubernetesManifest(service: Service): string {
   const { name, env, image, daemonizes } = service;
-  // Names of objects are DNS labels (RFC 1123).
-  const label =
-    name
-      .toLowerCase()
-      .replaceAll(/[^a-z0-9-]+/g, '-')
-      .replaceAll(/^-+|-+$/g, '') || 'service';
-  const flow = (words: readonly string[]) => `[${words.map((word) => JSON.stringify(word)).join(', ')}]`;
+  const label = labelOf(name);
+  const flow = (words: readonly string[]) => `[${words.map(quote).join(', ')}]`;
   const variables = Object.entries({ XDG_STATE_HOME: stateInImage, ...env });
   const probe = (kind: string, words: readonly string[], seconds: number) => [
     `          ${kind}:`,
@@ -52,7 +47,7 @@ export function kubernetesManifest(service: Service): string {
     '          env:',
     ...variables.flatMap(([variable, value]) => [
       `            - name: ${variable}`,
-      `              value: ${JSON.stringify(value)}`,
+      `              value: ${quote(value)}`,
     ]),
     ...(daemonizes
       ? [
@@ -88,4 +83,9 @@ export function kubernetesManifest(service: Service): string {
     '        - name: tmp',
     '          emptyDir: {}',
   );
+}
+
+/** A string of YAML, in which Kubernetes expands `$(VARIABLE)`. */
+function quote(value: string): string {
+  return JSON.stringify(value).replaceAll('$(', '$$$$(');
 }

@@ -61,5 +61,5 @@ export function nomadJob(service: Service): string {
 
 /** A string of HCL, in which `${` and `%{` begin templates. */
 function quote(value: string): string {
-  return JSON.stringify(value).replaceAll('${', '$${').replaceAll('%{', '%%{');
+  return JSON.stringify(value).replaceAll(/[$%](?=\{)/g, '$&$&');
 }

@@ -51,6 +51,12 @@ export function probeInImage({ name }: Service): readonly string[] {
   return ['node_modules/.bin/daemonry', 'status', '--ready', name];
 }
 
+/** A name as clusters and registries allow it: a DNS label (RFC 1123). */
+export function labelOf(name: string): string {
+  const label = name.toLowerCase().replaceAll(/[^a-z0-9-]+/g, '-');
+  return label.slice(0, 63).replaceAll(/^-+|-+$/g, '') || 'service';
+}
+
 /** Where containers have room for the pidfile, also with a read-only root file system. */
 export const stateInImage = '/run/state';
 
