@@ -49,10 +49,10 @@ async function fails(t: ExecutionContext, code: number, sentence: RegExp | strin
   t.is(told.stderr.trimEnd().split('\n').length, 1, told.stderr);
 }
 
-/** Pids and times become the same, whatever they are; so do widths of columns, and daemons of other tests go. */
+/** Pids and times become the same, whatever they are; so do widths of columns, and the system's daemons go. */
 const masked = (text: string) =>
   text
-    .replaceAll(/^daemonry-test-.*\n/gm, '')
+    .replaceAll(/^(?!app )\S+ +(running|starting|stopping|dead|unknown) .*\n/gm, '')
     .replaceAll(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/g, 'TIME')
     .replaceAll(/pid \d+/g, 'pid PID')
     .replaceAll(/^(app +running +)\d+/gm, '$1PID')

@@ -68,6 +68,7 @@ for (const [place, init] of firstProcesses) {
     const { code, stdout } = await machine.done;
     t.is(code, 0);
     t.true(stdout.endsWith('stopped\n'));
+    seen(`container, ${place}`, 'restart', 'open ones finish; a restart is another container');
 
     const failed = await container(t, [...init(''), ...program({}, { fail: 'no configuration' })]);
     const outcome = await failed.done;
@@ -112,6 +113,9 @@ for (const [what, script] of [
     const machine = await container(t, ['sh', '-c', script(line({}, { port }))]);
     const { mode, pid } = await answer(machine, port);
     t.is(mode, 'foreground');
+    await until('it is ready', async () => (await probe(machine, '--ready')).code === 0);
+    t.is((await machine.run('daemonry', ['reload', 'app'])).code, 0);
+    await until('it has reloaded', async () => (await askJson(port))['reloads'] === 1);
     await machine.sh(`kill ${String(pid)}`);
     const { code } = await machine.done;
     t.is(code, 0);
@@ -124,6 +128,7 @@ for (const [what, script] of [
     const place = 'container, child of its first process (a script, npm)';
     seen(place, 'mode', 'foreground');
     seen(place, 'ready', 'probe: `daemonry status --ready`');
+    seen(place, 'reload', 'yes, `daemonry reload` or SIGHUP');
     seen(place, 'failure', 'exit code 1 and the reason on stderr');
     seen(place, 'stop', 'not by itself: a shell passes no signal on; use `exec`');
   });
@@ -138,15 +143,22 @@ test('started in a running container from outside, it daemonizes, and is found d
   const { mode, pid } = await askJson(port);
   t.is(mode, 'daemon');
   t.is((await probe(machine)).code, 0);
+  t.is((await machine.run('daemonry', ['reload', 'app'])).code, 0);
+  await until('it has reloaded', async () => (await askJson(port))['reloads'] === 1);
   await machine.sh(`kill -9 ${String(pid)}`);
   await until('it is dead', async () => (await probe(machine)).code === 1);
   t.regex((await machine.sh(`cat /proc/${String(pid)}/stat`)).stdout, /\) Z /);
   t.is((await machine.sh(line({}, { port }))).code, 0);
   t.is((await machine.run('daemonry', ['stop', 'app'])).code, 0);
+  const failed = await machine.sh(line({}, { fail: 'no configuration' }));
+  t.is(failed.code, 1);
+  t.true(failed.stderr.includes('no configuration'), failed.stderr);
   const place = 'container, `docker exec`';
   seen(place, 'mode', 'daemon');
   seen(place, 'ready', "the launcher's exit, when `main` has settled");
-  seen(place, 'stop', '`daemonry stop`');
+  seen(place, 'reload', 'yes, `daemonry reload` or SIGHUP');
+  seen(place, 'stop', 'yes, `daemonry stop`');
+  seen(place, 'failure', 'exit code 1 and the reason on stderr');
 });
 
 test('beside the pause process of a pod, it stays in the foreground', async (t) => {
@@ -217,6 +229,8 @@ test('in an OCI bundle that crun runs: in the foreground, probed, stopped; with 
   t.is(pid, 1);
   const probed = await machine.sh(`${crun} exec app daemonry status --ready app`);
   t.is(probed.code, 0, probed.stderr);
+  t.is((await machine.sh(`${crun} exec app daemonry reload app`)).code, 0);
+  await until('it has reloaded', async () => (await askJson(port))['reloads'] === 1);
   await machine.sh(`${crun} kill app TERM`);
   t.is((await running).code, 0);
 

@@ -17,10 +17,7 @@ import { workspace } from './helpers/workspace.js';
 
 const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
 const repository = fileURLToPath(new URL('..', import.meta.url));
-const kinds = [
-  ...['systemd', 'openrc', 'sysv', 'launchd', 'runit', 's6'],
-  ...['supervisord', 'docker', 'kubernetes', 'nomad'],
-];
+const kinds = 'systemd openrc sysv launchd runit s6 supervisord docker kubernetes nomad'.split(' ');
 /** What is special to one of their languages or another. */
 const hard = `how "do" you 'do' \\ $USER $(id) \${x} %n %% %{y} <&> # ;`;
 
