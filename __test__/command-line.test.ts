@@ -52,7 +52,7 @@ async function fails(t: ExecutionContext, code: number, sentence: RegExp | strin
 /** Pids and times become the same, whatever they are; so do widths of columns, and the system's daemons go. */
 const masked = (text: string) =>
   text
-    .replaceAll(/^(?!app )\S+ +(running|starting|stopping|dead|unknown) .*\n/gm, '')
+    .replaceAll(/^(?!app )\S+ +(running|starting|stopping|dead|stopped|unknown)\b.*\n/gm, '')
     .replaceAll(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/g, 'TIME')
     .replaceAll(/pid \d+/g, 'pid PID')
     .replaceAll(/^(app +running +)\d+/gm, '$1PID')

@@ -35,7 +35,8 @@ test('in the foreground it says so, and holds the pidfile, complete, by the same
     note('up');
   `);
   t.deepEqual(JSON.parse(notes()[0]!), [child.pid, 'foreground', pidFile]);
-  t.like(status({ pidFile }), { state: 'running', pid: child.pid });
+  await until('it is up', () => status({ pidFile }).state === 'running');
+  t.like(status({ pidFile }), { pid: child.pid });
   t.is(read(pidFile), `${child.pid}\n`);
   child.kill();
   await done;

@@ -245,7 +245,8 @@ test('DAEMONRY_MODE=foreground locks the pidfile and leaves stdio, working direc
   const told = await until('it runs', app.told);
   const pid = child.pid!;
   t.like(told, { pid, mode: 'foreground', pidFile: app.at('a.pid'), cwd: app.path });
-  t.like(status({ pidFile: app.at('a.pid') }), { state: 'running', pid });
+  await until('it is up', () => status({ pidFile: app.at('a.pid') }).state === 'running');
+  t.like(status({ pidFile: app.at('a.pid') }), { pid });
   t.is(readlinkSync(`/proc/${pid}/cwd`), app.path);
   t.is(statusField(pid, 'Umask'), '0027');
   t.deepEqual(await stop({ pidFile: app.at('a.pid') }), { outcome: 'stopped', pid });

@@ -269,6 +269,7 @@ test.serial('in the foreground one that runs cannot be reused, but replaced', as
   });
   const replacing = await foreground(program('replace'));
   await noted('up');
+  await until('it is up', () => status({ pidFile }).state === 'running');
   t.like(status({ pidFile }), { state: 'running', pid: replacing.child.pid });
   replacing.child.kill('SIGTERM');
   await replacing.done;
