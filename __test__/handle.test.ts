@@ -4,6 +4,7 @@ import test from 'ava';
 import { currentDaemon, paths, status, supported } from '../dist/index.js';
 import { bench, read } from './helpers/program.js';
 import { run } from './helpers/run.js';
+import { until } from './helpers/until.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
