@@ -284,7 +284,8 @@ booted('the containers described for Docker, Kubernetes and Nomad run the exampl
       machine.write('/bundle/config.json', JSON.stringify(config));
       const crun = 'crun --cgroup-manager=disabled';
       const container = `${kind}-${name}`;
-      const running = sh(`cd /bundle && exec ${crun} run ${container}`);
+      // It makes standard input the container's user's, and /dev/null is that of this machine.
+      const running = sh(`cd /bundle && : >empty && exec ${crun} run ${container} <empty`);
       const probed = probe ?? ['node_modules/.bin/daemonry', 'status', '--ready', name];
       await until(`${container} is ready`, async () => {
         const over = await Promise.race([running, undefined]);
