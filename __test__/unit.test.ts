@@ -291,7 +291,7 @@ booted('the containers described for Docker, Kubernetes and Nomad run the exampl
         const over = await Promise.race([running, undefined]);
         if (over !== undefined) throw new Error(`${container} has ended: ${JSON.stringify(over)}`);
         // As whatever runs containers asks: in the working directory of the image.
-        return (await sh(`${crun} exec --cwd /app ${container} ${probed.join(' ')}`)).code === 0;
+        return (await sh(`${crun} exec --cwd /app ${container} ${probed.join(' ')} </bundle/empty`)).code === 0;
       });
       if (name === 'web') t.is(await ask(port), 'served by uid 1000 with pid 1\n');
       await must(`${crun} kill ${container} TERM`);
