@@ -1,6 +1,7 @@
 /** Every error that daemonry throws: its codes, its fields, its one sentence. */
 import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
+import { say } from './say.js';
 import { scriptName } from './script.js';
 import { steps } from './steps.js';
 
@@ -186,7 +187,7 @@ export function printsAsSentence(error: DaemonError, leave: () => void = () => p
   const monitor = (uncaught: unknown) => {
     // With a listener of its own the program decides what is printed.
     if (uncaught !== error || process.listenerCount('uncaughtException') > 0) return;
-    process.stderr.write(sentence(error));
+    say(sentence(error));
     leave();
   };
   process.on('uncaughtExceptionMonitor', monitor);

@@ -8,6 +8,7 @@ import { failureError, isFailure, native } from './native.js';
 import type { ResolvedOptions } from './options.js';
 import { runningProgram } from './program.js';
 import { describeFailure } from './reasons.js';
+import { say } from './say.js';
 import { launchRequest } from './spawn.js';
 
 /**
@@ -21,7 +22,7 @@ export function launch(options: ResolvedOptions, hasMain: boolean): never {
   const mustRead = request.ids === undefined || script === undefined ? {} : { mustRead: script };
   const outcome = native().launch({ ...request, ...mustRead, launcherLeaves: true });
   if (isFailure(outcome)) return fail(outcome, options, hasMain);
-  process.stderr.write(outcome.stderr);
+  say(outcome.stderr);
   return native().exitNow(tellStarted(options, outcome) ? 0 : 1) as never;
 }
 
@@ -32,7 +33,7 @@ function tellStarted({ onStarted }: ResolvedOptions, started: Started): boolean 
     onStarted?.({ outcome, pid, ...boundListeners(started) });
     return true;
   } catch (error) {
-    process.stderr.write(`${inspect(error)}\n`);
+    say(`${inspect(error)}\n`);
     return false;
   }
 }
@@ -40,16 +41,16 @@ function tellStarted({ onStarted }: ResolvedOptions, started: Started): boolean 
 function fail(failure: Failure, options: ResolvedOptions, hasMain: boolean): never {
   const error = failureError(failure, describeFailure(failure, options, hasMain));
   // What went to a log is there to be read; what the daemon said to nobody else is passed on.
-  if (options.stderr.kind === 'capture' && 'stderr' in error) process.stderr.write(error.stderr);
+  if (options.stderr.kind === 'capture' && 'stderr' in error) say(error.stderr);
   if (error.code === 'ERR_START_INTERRUPTED' && error.signal !== undefined) {
     const hasListener = process.listenerCount(error.signal) > 0;
     if (hasMain || !hasListener) {
-      process.stderr.write(sentence(error));
+      say(sentence(error));
       native().dieOfSignal(constants.signals[error.signal]);
     }
   }
   // Exit handlers from above the call belong to the daemon: one of them could remove the socket of the one that runs.
   if (!hasMain) throw printsAsSentence(error, () => native().exitNow(1));
-  process.stderr.write(sentence(error));
+  say(sentence(error));
   return native().exitNow(1) as never;
 }

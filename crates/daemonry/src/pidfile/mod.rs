@@ -178,7 +178,7 @@ impl PidFile {
     }
 
     /// Removes the file if its name still names it; empties it where the directory cannot be written. With `pid` only if that
-    /// is what it holds; without, whatever it holds, as the process may that took the lock and whose start has failed.
+    /// is what it holds, or nothing; without, whatever it holds, as the process may that took the lock and whose start has failed.
     pub fn remove(&self, pid: Option<i32>) -> Result<()> {
         self.removal().run(pid).map_err(Error::at(Step::RemovePidFile, &self.path))
     }
@@ -219,7 +219,8 @@ impl Removal<'_> {
             let mut buffer = [0; 64];
             let length = retry(|| nix::sys::uio::pread(file, &mut buffer, 0))?;
             let content = buffer.get(..length).and_then(Content::parse);
-            if content.is_none_or(|content| content.pid != Some(pid)) {
+            // An empty one is what is left where only its content could be removed.
+            if length > 0 && content.is_none_or(|content| content.pid != Some(pid)) {
                 return Ok(());
             }
         }

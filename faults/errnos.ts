@@ -1,0 +1,119 @@
+/**
+ * What can happen to each system call: the errors that its page in section 2 of the manual lists, without those that only a wrong
+ * call can have (EFAULT, EINVAL of constant arguments, EBADF of descriptors that were just made).
+ */
+import type { Call } from './trace.js';
+
+const path = ['EACCES', 'EIO', 'ELOOP', 'ENOENT', 'ENOMEM', 'ENOTDIR'];
+const change = [...path, 'EDQUOT', 'ENOSPC', 'EPERM', 'EROFS'];
+const output = ['EAGAIN', 'EDQUOT', 'EFBIG', 'EINTR', 'EIO', 'ENOSPC', 'EPERM', 'EPIPE'];
+const input = ['EAGAIN', 'EINTR', 'EIO', 'EISDIR'];
+const process = ['EAGAIN', 'EINVAL', 'ENOMEM', 'ENOSPC', 'ENOSYS', 'EPERM'];
+const ids = ['EAGAIN', 'ENOMEM', 'EPERM'];
+const socket = ['EACCES', 'EADDRINUSE', 'EADDRNOTAVAIL', 'EAFNOSUPPORT', 'EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM'];
+
+const errnos: Readonly<Record<string, readonly string[]>> = {
+  access: path,
+  bind: [...socket, 'ELOOP', 'ENOENT', 'ENOSPC', 'ENOTDIR', 'EROFS'],
+  chdir: path,
+  chmod: change,
+  chown: change,
+  clone: process,
+  clone3: process,
+  close: ['EDQUOT', 'EINTR', 'EIO', 'ENOSPC'],
+  close_range: ['EMFILE', 'ENOMEM', 'ENOSYS', 'EPERM'],
+  connect: [...socket, 'ECONNREFUSED', 'EINTR', 'ENOENT', 'EAGAIN'],
+  dup2: ['EBADF', 'EBUSY', 'EINTR', 'EMFILE'],
+  epoll_ctl: ['ENOMEM', 'ENOSPC'],
+  epoll_pwait: ['EINTR'],
+  execve: [...path, 'E2BIG', 'EAGAIN', 'EISDIR', 'ELIBBAD', 'EMFILE', 'ENFILE', 'ENOEXEC', 'EPERM', 'ETXTBSY'],
+  faccessat: path,
+  faccessat2: [...path, 'ENOSYS', 'EPERM', 'EROFS'],
+  fchmod: ['EIO', 'EPERM', 'EROFS'],
+  fchown: ['EIO', 'EPERM', 'EROFS'],
+  fcntl: ['EACCES', 'EAGAIN', 'EBADF', 'EINTR', 'EMFILE', 'ENOLCK', 'EPERM'],
+  fdatasync: ['EDQUOT', 'EINTR', 'EIO', 'ENOSPC', 'EROFS'],
+  flock: ['EAGAIN', 'EINTR', 'ENOLCK'],
+  fstat: ['EIO', 'ENOMEM', 'EOVERFLOW'],
+  fsync: ['EDQUOT', 'EINTR', 'EIO', 'ENOSPC', 'EROFS'],
+  ftruncate: ['EFBIG', 'EINTR', 'EIO', 'EPERM', 'EROFS'],
+  getdents64: ['EIO', 'ENOENT'],
+  getpgid: ['EPERM', 'ESRCH'],
+  getrandom: ['EAGAIN', 'EINTR', 'ENOSYS'],
+  getsockname: ['ENOBUFS'],
+  getsockopt: ['ENOBUFS', 'ENOMEM', 'ENOPROTOOPT'],
+  ioctl: ['EINTR', 'EIO', 'ENOTTY'],
+  kill: ['EPERM', 'ESRCH'],
+  listen: ['EADDRINUSE', 'EOPNOTSUPP'],
+  lseek: ['EOVERFLOW', 'ESPIPE'],
+  memfd_create: ['EMFILE', 'ENFILE', 'ENOMEM', 'EPERM'],
+  mkdir: [...change, 'EEXIST', 'EMLINK'],
+  mmap: ['EAGAIN', 'ENOMEM'],
+  mprotect: ['EACCES', 'ENOMEM'],
+  newfstatat: [...path, 'EOVERFLOW'],
+  openat: [
+    ...change,
+    'EAGAIN',
+    'EEXIST',
+    'EINTR',
+    'EISDIR',
+    'EMFILE',
+    'ENFILE',
+    'ENODEV',
+    'ENXIO',
+    'EOVERFLOW',
+    'ETXTBSY',
+  ],
+  pidfd_open: ['EMFILE', 'ENFILE', 'ENODEV', 'ENOMEM', 'ENOSYS', 'EPERM', 'ESRCH'],
+  pidfd_send_signal: ['ENOSYS', 'EPERM', 'ESRCH'],
+  pipe2: ['EMFILE', 'ENFILE', 'ENOMEM'],
+  poll: ['EINTR', 'ENOMEM'],
+  prctl: ['EINVAL', 'EPERM'],
+  pread64: input,
+  prlimit64: ['EPERM'],
+  pwrite64: output,
+  read: input,
+  readlink: path,
+  readlinkat: path,
+  recvmsg: ['EAGAIN', 'ECONNREFUSED', 'EINTR', 'ENOMEM'],
+  rename: change,
+  renameat: change,
+  rmdir: [...change, 'EBUSY', 'ENOTEMPTY'],
+  sendmsg: [...output, 'ECONNREFUSED', 'ENOBUFS', 'ENOENT'],
+  setgroups: ids,
+  setpriority: ['EACCES', 'EPERM', 'ESRCH'],
+  setresgid: ids,
+  setresuid: ids,
+  setsid: ['EPERM'],
+  setsockopt: ['ENOMEM', 'ENOPROTOOPT'],
+  socket: socket,
+  socketpair: socket,
+  statx: [...path, 'ENOSYS', 'EOVERFLOW'],
+  unlink: [...change, 'EBUSY', 'EISDIR'],
+  unlinkat: [...change, 'EBUSY', 'EISDIR'],
+  wait4: ['ECHILD', 'EINTR'],
+  waitid: ['ECHILD', 'EINTR'],
+  write: output,
+  writev: output,
+};
+
+/** Calls that cannot fail, or whose failing says nothing about us: they are of the memory and the threads of V8 and the C library. */
+const spared: ReadonlySet<string> = new Set(
+  `brk capget exit exit_group futex getegid geteuid getgid getgroups getpgrp getpid getppid getpriority getresgid getresuid getuid
+  gettid madvise mremap munmap restart_syscall rseq rt_sigaction rt_sigprocmask rt_sigreturn sched_getaffinity sched_yield set_robust_list
+  sigaltstack sysinfo umask uname`.split(/\s+/),
+);
+
+/** `MAP_STACK` of mmap(2): only stacks are ours. */
+const stack = 0x20000;
+
+/** The errors that a call can have; nothing for one that is spared. Throws for a call that nobody has thought of. */
+export function errnosOf({ name, details }: Call): readonly string[] {
+  if (spared.has(name) || (name === 'mmap' && (Number(details.split(' ')[3]) & stack) === 0)) return [];
+  const known = errnos[name];
+  if (known === undefined) throw new Error(`what ${name}(${details}) can fail with is missing in faults/errnos.ts`);
+  return known;
+}
+
+/** Calls that can do less than they were asked for. */
+export const canFallShort: ReadonlySet<string> = new Set(['pread64', 'pwrite64', 'read', 'write']);
