@@ -185,8 +185,11 @@ test('what is missing, not permitted or not running has its own exit code', asyn
   await fails(t, 7, /is running/, 'signal', 'TERM', name);
   await fails(t, 6, `there is no log of ${missing}`, 'logs', name);
   await fails(t, 6, /^daemonry: there is no record of how \S+ is started: it was never/, 'restart', name);
-  await fails(t, 6, /only named daemons have one\n$/, 'restart', '-p', '/tmp/no.pid');
-  await fails(t, 6, /only named daemons have a record of it\n$/, 'logs', '-p', '/tmp/no.pid');
+  // What takes a record takes a name.
+  for (const command of ['restart', 'logs']) {
+    await fails(t, 2, /unknown option '-p'/, command, '-p', '/tmp/no.pid');
+    await fails(t, 2, "the daemon's name is missing", command);
+  }
   await fails(t, 5, /cannot execute \/no-such-program: No such file/, 'start', '-n', name, '/no-such-program');
   await fails(t, 5, /cannot start \/no-such\.js: No such file/, 'start', '-n', name, '/no-such.js');
   await fails(t, 1, /exited with code 3 before it was up\n$/, 'start', '-n', name, 'sh', '-c', 'exit 3');
@@ -271,7 +274,9 @@ test('restart starts a program that makes itself a daemon as it was started; a s
   await ok(t, 'stop', name);
   writeFileSync(at('notes'), '');
   const { child, done } = await foreground(program);
-  await fails(t, 6, `${name} runs in the foreground of a supervisor, which has to restart it`, 'restart', name);
+  await fails(t, 6, `${name} was started in the foreground: whoever did that has to restart it`, 'restart', name);
+  const output = `${name} was started in the foreground: its output is where its supervisor puts it`;
+  await fails(t, 6, output, 'logs', name);
   child.kill();
   await done;
 });

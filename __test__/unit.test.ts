@@ -48,8 +48,8 @@ anyTest('what cannot be printed is told in a sentence', async (t) => {
     t.is(told.stderr, `daemonry: ${sentence}\n`);
     t.is(told.stdout, '');
   };
-  await refused(2, "the daemon's name is missing: see daemonry unit --help");
-  await refused(2, "the daemon's name is missing: see daemonry unit --help", '--', 'true');
+  await refused(2, "the daemon's name is missing");
+  await refused(2, "the daemon's name is missing", '--', 'true');
   const list = kinds
     .map((kind) => `'${kind}'`)
     .join(', ')
@@ -61,6 +61,16 @@ anyTest('what cannot be printed is told in a sentence', async (t) => {
     'daemonry-test-none',
   );
   await refused(5, 'cannot start no-such-program: No such file or directory (ENOENT)', 'api', '--', 'no-such-program');
+  await refused(
+    2,
+    'for Kubernetes --user must be the number of an ordinary user, not "root"',
+    'api',
+    '--for',
+    'kubernetes',
+    '-u',
+    'root',
+    'true',
+  );
   await refused(2, '--env must be NAME=VALUE, not "=x"', 'api', '-e', '=x', 'true');
 });
 
@@ -121,7 +131,7 @@ for (const [kind, command, spoil] of validated) {
     const text = await printed(
       t,
       'api',
-      '-f',
+      '--for',
       kind,
       '-e',
       `HARD=${hard}`,
@@ -153,7 +163,7 @@ print(json.dumps([read(task['config'][0]['args'][-1]), read(task['env'][0]['HARD
 print(json.dumps([p['ProgramArguments'][-1], p['EnvironmentVariables']['HARD']]))`,
   };
   for (const [kind, script] of Object.entries(readers)) {
-    writeFileSync(at('file'), await printed(t, 'api', '-f', kind, '-e', `HARD=${hard}`, '--', 'node', hard));
+    writeFileSync(at('file'), await printed(t, 'api', '--for', kind, '-e', `HARD=${hard}`, '--', 'node', hard));
     const python = `import json, sys; text = open(sys.argv[1]).read(); ${script}`;
     const { stdout, stderr } = await run(`${validators}/bin/python`, ['-c', python, at('file')]);
     t.is(stderr, '', kind);

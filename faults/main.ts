@@ -86,10 +86,14 @@ async function judgeClient(
 
 /** Every fault of a scenario, by the calls of a clean run. */
 function faultsOf(calls: readonly Call[]): Fault[] {
+  const paths = new Map<number, string>();
   return calls.flatMap((call) => {
-    const actions = [...errnosOf(call)];
+    const { name, details, result } = call;
+    const actions = [...errnosOf(call, paths.get(Number(details.split(' ')[0])))];
+    if (result >= 0 && name === 'openat') paths.set(result, details);
+    if (result >= 0 && name !== 'openat') paths.delete(result);
     if (actions.length === 0) return [];
-    if (canFallShort.has(call.name) && Number(call.details.split(' ')[2]) > 1) actions.push('short');
+    if (canFallShort.has(name) && Number(details.split(' ')[2]) > 1) actions.push('short');
     actions.push('delay=100');
     return actions.map((action) => ({ call, action }));
   });

@@ -14,6 +14,8 @@ export interface Call {
   readonly number: number;
   /** Its path in quotes, or its first four arguments. */
   readonly details: string;
+  /** What it returned; an error as a negative number; `NaN` where it did not return. */
+  readonly result: number;
 }
 
 /** What happens to a call: an errno, `short`, `delay=MS` or `kill`. */
@@ -35,8 +37,8 @@ export async function traced(command: readonly string[], file: string, fault?: F
   const [kind, how = ''] = lines.pop()!.split(' ');
   const ending = kind === 'exit' ? { code: Number(how), signal: null } : { code: null, signal: how as NodeJS.Signals };
   const calls = lines.map((line) => {
-    const [role = '', name = '', number, details = ''] = line.split('\t');
-    return { role, name, number: Number(number), details };
+    const [role = '', name = '', number, details = '', result] = line.split('\t');
+    return { role, name, number: Number(number), details, result: Number(result) };
   });
   return { ...outcome, ...ending, calls };
 }

@@ -146,8 +146,9 @@ function holdPidFile(
     options.pidFile === undefined && options.name !== undefined ? paths(options.name).pidFile : resolved.pidFile;
   // Two pidfiles for one daemon would let a second one start.
   if (own !== undefined && ownFile !== pidFile.path) {
+    const how = options.name === undefined ? 'start it with its own, or give it a name' : 'start it by the same name';
     throw invalidOption(
-      `this program calls itself ${own} (pidfile ${ownFile}), but was started with the pidfile ${pidFile.path}: start it by the same name`,
+      `this program calls itself ${own} (pidfile ${ownFile}), but was started with the pidfile ${pidFile.path}: ${how}`,
     );
   }
   if (recordFile !== undefined && resolved.version !== undefined) nameVersion(recordFile, resolved.version);

@@ -63,6 +63,13 @@ export function targetOf({ values, positionals }: Parsed, others = 0): Target {
   return name;
 }
 
+/** The daemon that a command is about which needs its record: only named daemons have one. */
+export function nameOnly({ positionals: [name, ...surplus] }: Parsed): string {
+  if (surplus[0] !== undefined) throw new UsageError(`unexpected argument ${JSON.stringify(surplus[0])}`);
+  if (name === undefined) throw new UsageError("the daemon's name is missing");
+  return name;
+}
+
 /** How messages call a target. */
 export function labelOf(target: Target): string {
   return typeof target === 'string' ? target : target.pidFile;

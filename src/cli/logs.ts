@@ -3,8 +3,8 @@ import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from '
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemCallError } from '../errors.js';
 import { allPlaces } from '../places.js';
-import { locate, type Target } from '../target.js';
-import { labelOf, number, targetOf, targetOption, type Parsed } from './arguments.js';
+import { locate } from '../target.js';
+import { nameOnly, number, type Parsed } from './arguments.js';
 import type { Command } from './commands.js';
 import { exitCodes, NotConfiguredError } from './exit.js';
 
@@ -18,7 +18,6 @@ export const logs: Command = {
   usage: '[OPTIONS] NAME',
   summary: "Print the end of a daemon's log.",
   options: {
-    'pid-file': targetOption,
     follow: { type: 'boolean', short: 'f', help: 'and what is written from now on, also after a rotation' },
     lines: { type: 'string', short: 'n', value: 'N', help: `how many lines (default: ${linesDefault})` },
   },
@@ -27,8 +26,7 @@ export const logs: Command = {
 };
 
 async function run(parsed: Parsed): Promise<number> {
-  const target = targetOf(parsed);
-  const path = logOf(target);
+  const path = logOf(nameOnly(parsed));
   const lines = number(parsed.values, 'lines') ?? linesDefault;
   let log = open(path);
   // Whoever reads through `| head` has seen enough.
@@ -49,13 +47,15 @@ async function run(parsed: Parsed): Promise<number> {
   return exitCodes.success;
 }
 
-function logOf(target: Target): string {
-  const { record, name } = locate(target);
+function logOf(target: string): string {
+  const { record } = locate(target);
   if (record?.logFile !== undefined) return record.logFile;
-  const byConvention = name === undefined ? undefined : allPlaces(name).find(({ logFile }) => existsSync(logFile));
+  if (record?.startedBy === 'supervisor') {
+    throw new NotConfiguredError(`${target} was started in the foreground: its output is where its supervisor puts it`);
+  }
+  const byConvention = allPlaces(target).find(({ logFile }) => existsSync(logFile));
   if (record === undefined && byConvention !== undefined) return byConvention.logFile;
-  const reason = name === undefined ? 'only named daemons have a record of it' : 'none is known or found';
-  throw new NotConfiguredError(`there is no log of ${labelOf(target)}: ${reason}`);
+  throw new NotConfiguredError(`there is no log of ${target}: none is known or found`);
 }
 
 function open(path: string): number {

@@ -1,6 +1,6 @@
 /** What a program on the command line means. */
 import { accessSync, constants, statSync } from 'node:fs';
-import { basename, delimiter, extname, isAbsolute, join, resolve } from 'node:path';
+import { basename, delimiter, dirname, extname, isAbsolute, join, resolve } from 'node:path';
 import { daemonError, type DaemonError } from '../errors.js';
 import { UsageError } from './arguments.js';
 
@@ -22,10 +22,20 @@ export function programOf(given: string, args: readonly string[]): { command: st
 /** Where a command is, as execvp(3) finds it; throws `ENOENT`. */
 export function locateCommand(command: string): string {
   if (command.includes('/')) return resolve(command);
-  const directories = (process.env['PATH'] ?? '').split(delimiter).filter(isAbsolute);
-  const found = directories.map((directory) => join(directory, command)).find(isExecutable);
+  const found = searchPath()
+    .map((directory) => join(directory, command))
+    .find(isExecutable);
   if (found === undefined) throw missing(command);
   return found;
+}
+
+/** Whether a program can be called by its name alone. */
+export function isOnPath(program: string): boolean {
+  return searchPath().includes(dirname(program));
+}
+
+function searchPath(): string[] {
+  return (process.env['PATH'] ?? '').split(delimiter).filter(isAbsolute);
 }
 
 /** What a daemon is called whose program nobody has given another name. */

@@ -5,8 +5,8 @@ import { systemCallError } from '../errors.js';
 import { resolveSpawn, type SpawnDaemonOptions } from '../options.js';
 import type { FullRecord } from '../record.js';
 import { spawnResolved } from '../spawn.js';
-import { locate, type Target } from '../target.js';
-import { jsonOption, labelOf, targetOf, targetOption, type Parsed } from './arguments.js';
+import { locate } from '../target.js';
+import { jsonOption, nameOnly, type Parsed } from './arguments.js';
 import type { Command } from './commands.js';
 import { exitCodes, NotConfiguredError } from './exit.js';
 import { printJson, spin } from './output.js';
@@ -16,39 +16,37 @@ export const restart: Command = {
   name: 'restart',
   usage: '[OPTIONS] NAME',
   summary: 'Stop a daemon and start it again as it was started, in the environment of this command.',
-  options: { 'pid-file': targetOption, ...stopOptions, json: jsonOption },
+  options: { ...stopOptions, json: jsonOption },
   notes: ['One that is not running is only started. Program, arguments, directory and options are on record.'],
   run,
 };
 
 async function run(parsed: Parsed): Promise<number> {
-  const target = targetOf(parsed);
-  const label = labelOf(target);
-  const record = recordOf(target);
+  const name = nameOnly(parsed);
+  const record = recordOf(name);
   try {
     // Where its relative paths lead.
     process.chdir(record.cwd);
   } catch (error) {
     throw systemCallError('chdir', 'change the working directory to', record.cwd, error);
   }
-  await spin(`${label} stops`, stop(target, stopOptionsOf(parsed.values)));
-  const code = record.startedBy === 'spawnDaemon' ? await spawnAgain(label, record) : runAgain(record, parsed);
+  await spin(`${name} stops`, stop(name, stopOptionsOf(parsed.values)));
+  const code = record.startedBy === 'spawnDaemon' ? await spawnAgain(name, record) : runAgain(record, parsed);
   if (code !== exitCodes.success) return code;
-  const found = status(target);
+  const found = status(name);
   const pid = 'pid' in found ? found.pid : undefined;
-  if (parsed.values['json']) printJson({ name: found.name, outcome: 'restarted', pid, pidFile: found.pidFile });
-  else process.stdout.write(`${label} restarted with pid ${pid}\n`);
+  if (parsed.values['json']) printJson({ name, outcome: 'restarted', pid, pidFile: found.pidFile });
+  else process.stdout.write(`${name} restarted with pid ${pid}\n`);
   return exitCodes.success;
 }
 
-function recordOf(target: Target): FullRecord {
-  const { record, name } = locate(target);
+function recordOf(name: string): FullRecord {
+  const { record } = locate(name);
   if (record === undefined) {
-    const reason = name === undefined ? 'only named daemons have one' : 'it was never started by that name';
-    throw new NotConfiguredError(`there is no record of how ${labelOf(target)} is started: ${reason}`);
+    throw new NotConfiguredError(`there is no record of how ${name} is started: it was never started by that name`);
   }
   if (record.startedBy === 'supervisor') {
-    throw new NotConfiguredError(`${labelOf(target)} runs in the foreground of a supervisor, which has to restart it`);
+    throw new NotConfiguredError(`${name} was started in the foreground: whoever did that has to restart it`);
   }
   return record;
 }

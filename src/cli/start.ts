@@ -10,7 +10,7 @@ import { printJson, spin } from './output.js';
 import { nameOf, programOf } from './programs.js';
 
 /** How long a program that says nothing itself is watched before the start counts, in ms. */
-const aliveForDefault = 200;
+const aliveForDefault = 1000;
 
 export const start: Command = {
   name: 'start',

@@ -7,10 +7,10 @@ import type { SpawnDaemonOptions } from '../options.js';
 import { checkName, systemPlaces } from '../places.js';
 import type { FullRecord } from '../record.js';
 import { locate } from '../target.js';
-import { pairs, text, UsageError, type Parsed } from './arguments.js';
+import { nameOnly, pairs, text, type Parsed } from './arguments.js';
 import type { Command } from './commands.js';
 import { exitCodes, NotConfiguredError } from './exit.js';
-import { isScript, locateCommand, programOf } from './programs.js';
+import { isOnPath, isScript, locateCommand, programOf } from './programs.js';
 import { units, type Service } from './units/index.js';
 import { labelOf } from './units/service.js';
 
@@ -22,8 +22,8 @@ export const unit: Command = {
   summary: "Print a supervisor's unit, script or manifest for a daemon that is on record, or for a program.",
   programAfter: 1,
   options: {
-    for: { type: 'string', short: 'f', value: 'WHAT', help: `${kinds.join(', ')}` },
-    user: { type: 'string', short: 'u', value: 'USER', help: 'who it is to be' },
+    for: { type: 'string', value: 'WHAT', help: `${kinds.join(', ')}` },
+    user: { type: 'string', short: 'u', value: 'USER', help: 'who it is to be; in containers 1000' },
     cwd: {
       type: 'string',
       short: 'C',
@@ -35,15 +35,16 @@ export const unit: Command = {
     plain: { type: 'boolean', help: 'the program does not call daemonize(), so it cannot say when it is up' },
   },
   notes: [
+    'NAME is what the program calls itself: daemonize({ name: NAME }).',
     'Without --for it is for systemd; on macOS for launchd. Nothing is installed: the first line says where it goes.',
     'Containers need an image with the project in its working directory, daemonry in node_modules, and Node.js.',
   ],
   run,
 };
 
-function run({ values, positionals, program }: Parsed): number {
-  const [name] = positionals;
-  if (name === undefined) throw new UsageError("the daemon's name is missing: see daemonry unit --help");
+function run(parsed: Parsed): number {
+  const { values, program } = parsed;
+  const name = nameOnly(parsed);
   checkName(name);
   const [given, ...args] = program;
   const kind = check.oneOf('for', text(values, 'for'), process.platform === 'darwin' ? 'launchd' : 'systemd', kinds);
@@ -55,10 +56,12 @@ function run({ values, positionals, program }: Parsed): number {
     cwd: resolve(text(values, 'cwd') ?? known.cwd),
     env: { ...known.env, ...Object.fromEntries(pairs(values, 'env')) },
     user,
+    containerUser: text(values, 'user') ?? '1000',
     home: user === undefined ? undefined : homeOf(user),
     daemonizes: known.daemonizes && values['plain'] !== true,
     pidFile: systemPlaces(name).pidFile,
     daemonry: [process.execPath, resolve(process.argv[1]!)],
+    isOnPath: isOnPath(known.program),
     image: text(values, 'image') ?? `${labelOf(name)}:latest`,
   };
   process.stdout.write(units[kind]!(service));

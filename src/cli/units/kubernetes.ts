@@ -1,8 +1,14 @@
 /** A manifest for Kubernetes: one Deployment, as the restricted Pod Security Standard wants it. */
+import { UsageError } from '../arguments.js';
 import { commandInImage, labelOf, probeInImage, stateInImage, stopSeconds, text, type Service } from './service.js';
 
 export function kubernetesManifest(service: Service): string {
-  const { name, env, image, daemonizes } = service;
+  const { name, env, image, daemonizes, containerUser } = service;
+  if (!/^[1-9]\d*$/.test(containerUser)) {
+    throw new UsageError(
+      `for Kubernetes --user must be the number of an ordinary user, not ${JSON.stringify(containerUser)}`,
+    );
+  }
   const label = labelOf(name);
   const flow = (words: readonly string[]) => `[${words.map(quote).join(', ')}]`;
   const variables = Object.entries({ XDG_STATE_HOME: stateInImage, ...env });
@@ -14,7 +20,8 @@ export function kubernetesManifest(service: Service): string {
     '            timeoutSeconds: 5',
   ];
   return text(
-    `# kubectl apply -f ${label}.yaml`,
+    `# Once the image is built (daemonry unit --for docker) and pushed: kubectl apply -f ${label}.yaml`,
+    '# What it listens on wants ports here, and a Service.',
     'apiVersion: apps/v1',
     'kind: Deployment',
     'metadata:',
@@ -35,9 +42,9 @@ export function kubernetesManifest(service: Service): string {
     `      terminationGracePeriodSeconds: ${stopSeconds}`,
     '      securityContext:',
     '        runAsNonRoot: true',
-    '        runAsUser: 1000',
-    '        runAsGroup: 1000',
-    '        fsGroup: 1000',
+    `        runAsUser: ${containerUser}`,
+    `        runAsGroup: ${containerUser}`,
+    `        fsGroup: ${containerUser}`,
     '        seccompProfile:',
     '          type: RuntimeDefault',
     '      containers:',

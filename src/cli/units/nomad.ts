@@ -2,10 +2,10 @@
 import { commandInImage, stateInImage, stopSeconds, text, type Service } from './service.js';
 
 export function nomadJob(service: Service): string {
-  const { name, env, image } = service;
+  const { name, env, image, containerUser } = service;
   const [command, ...args] = commandInImage(service).map(quote);
   return text(
-    `# nomad job run ${name}.nomad.hcl`,
+    `# Once the image is built (daemonry unit --for docker) and pushed: nomad job run ${name}.nomad.hcl`,
     `job ${quote(name)} {`,
     '  type = "service"',
     '',
@@ -21,7 +21,7 @@ export function nomadJob(service: Service): string {
     '',
     `    task ${quote(name)} {`,
     '      driver       = "docker"',
-    '      user         = "1000:1000"',
+    `      user         = ${quote(containerUser)}`,
     '      kill_signal  = "SIGTERM"',
     `      kill_timeout = "${stopSeconds}s"`,
     '',

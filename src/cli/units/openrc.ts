@@ -1,5 +1,5 @@
 /** A service script for OpenRC: openrc-run(8). */
-import { assignments, commandOf, managedLines, shellWord, stopSeconds, text, type Service } from './service.js';
+import { asRoot, assignments, commandOf, managedLines, shellWord, stopSeconds, text, type Service } from './service.js';
 
 export function openrcScript(service: Service): string {
   const { name, pidFile, cwd, env } = service;
@@ -9,6 +9,7 @@ export function openrcScript(service: Service): string {
   return text(
     '#!/sbin/openrc-run',
     `# /etc/init.d/${name}, then: chmod +x /etc/init.d/${name} && rc-update add ${name} && rc-service ${name} start`,
+    asRoot(service),
     `description=${shellWord(name)}`,
     `directory=${shellWord(cwd)}`,
     `pidfile=${shellWord(pidFile)}`,

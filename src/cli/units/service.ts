@@ -1,6 +1,6 @@
 /** What is known of a service that is to be run by a supervisor. */
 import { closeSync, openSync, readSync } from 'node:fs';
-import { isAbsolute, relative } from 'node:path';
+import { basename, isAbsolute, relative } from 'node:path';
 
 /** Whatever the supervisor, it has to know this. */
 export interface Service {
@@ -8,6 +8,8 @@ export interface Service {
   readonly name: string;
   /** The executable, absolute. */
   readonly program: string;
+  /** Whether it can be called by its name alone. */
+  readonly isOnPath: boolean;
   /** Without `argv[0]`. */
   readonly args: readonly string[];
   /** Where the program's relative paths lead. */
@@ -18,6 +20,8 @@ export interface Service {
   readonly user: string | undefined;
   /** Whether it calls `daemonize()`, and so says itself that it is up. */
   readonly daemonizes: boolean;
+  /** The same in a container, whose users may be others: a number or a name. */
+  readonly containerUser: string;
   /** The home of that user; `undefined` where there is none, or it is not known here. */
   readonly home: string | undefined;
   /** Where root's daemon of that name has its pidfile. */
@@ -37,12 +41,12 @@ export function commandOf({ program, args }: Service): readonly string[] {
 }
 
 /** The same in a container whose image has the project as its working directory, and Node.js on its PATH. */
-export function commandInImage({ program, args, cwd }: Service): readonly string[] {
+export function commandInImage({ program, isOnPath, args, cwd }: Service): readonly string[] {
   const inside = (path: string) => {
     const place = relative(cwd, path);
     return isAbsolute(path) && !place.startsWith('..') ? place : path;
   };
-  const command = program === process.execPath || program.endsWith('/node') ? 'node' : inside(program);
+  const command = program === process.execPath ? 'node' : isOnPath ? basename(program) : inside(program);
   return [command, ...args.map(inside)];
 }
 
@@ -90,6 +94,13 @@ function isInterpreted(program: string): boolean {
     return false;
   }
   return start.toString() === '#!';
+}
+
+/** A remark for scripts of root's. */
+export function asRoot({ user, name }: Service): string | undefined {
+  return user === undefined
+    ? `# It runs as root; daemonry unit --user USER ${name} makes it somebody else's.`
+    : undefined;
 }
 
 /** A word as sh(1) reads it back. */

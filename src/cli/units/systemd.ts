@@ -5,7 +5,8 @@ import { commandOf, stopSeconds, text, type Service } from './service.js';
 
 export function systemdUnit(service: Service): string {
   const { name, cwd, env, daemonizes } = service;
-  const isPrivate = [service.program, cwd, ...service.args].some((path) => /^\/(home|root|run\/user)(\/|$)/.test(path));
+  const isIn = (directories: string) =>
+    [service.program, cwd, ...service.args].some((path) => new RegExp(`^/(${directories})(/|$)`).test(path));
   return text(
     `# /etc/systemd/system/${name}.service, then: systemctl daemon-reload && systemctl enable --now ${name}`,
     '[Unit]',
@@ -24,7 +25,10 @@ export function systemdUnit(service: Service): string {
           '# Ends it when its event loop is blocked for so long.',
           '#WatchdogSec=30',
         ]
-      : ['Type=exec']),
+      : [
+          '# Up as soon as it is executed. Of a script that calls daemonize(), systemd could hear more: name that script here.',
+          'Type=exec',
+        ]),
     `ExecStart=${commandOf(service).map(word).join(' ')}`,
     `WorkingDirectory=${escape(cwd)}`,
     ...Object.entries(env).map(([variable, value]) => `Environment=${word(`${variable}=${value}`)}`),
@@ -37,8 +41,8 @@ export function systemdUnit(service: Service): string {
     `StateDirectory=${name}`,
     `CacheDirectory=${name}`,
     'ProtectSystem=strict',
-    `ProtectHome=${isPrivate ? 'read-only' : 'yes'}`,
-    'PrivateTmp=yes',
+    `ProtectHome=${isIn('home|root|run/user') ? 'read-only' : 'yes'}`,
+    `PrivateTmp=${isIn('tmp|var/tmp') ? 'no' : 'yes'}`,
     'PrivateDevices=yes',
     '',
     '# Ports below 1024, and no other right.',

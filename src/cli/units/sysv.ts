@@ -1,5 +1,5 @@
 /** An init script as the Linux Standard Base has it, for Debian's start-stop-daemon(8). */
-import { assignments, managedLines, shellLine, shellWord, stopSeconds, text, type Service } from './service.js';
+import { asRoot, assignments, managedLines, shellLine, shellWord, stopSeconds, text, type Service } from './service.js';
 
 export function sysvScript(service: Service): string {
   const { name, pidFile, cwd, env } = service;
@@ -7,6 +7,7 @@ export function sysvScript(service: Service): string {
   return text(
     '#!/bin/sh',
     `# /etc/init.d/${name}, then: chmod +x /etc/init.d/${name} && update-rc.d ${name} defaults`,
+    asRoot(service),
     '### BEGIN INIT INFO',
     `# Provides:          ${name}`,
     '# Required-Start:    $remote_fs $network $syslog',
