@@ -1,168 +1,30 @@
 /**
  * Makes every system call of a start, of status, sendSignal and stop fail, one at a time, with each error that it can have, fall short,
- * or come late; and ends every process of a start at each of its calls. Prints what was not told or was left behind, and counts.
+ * or come late; kills the processes of a start at each of their calls, and at random moments. Prints what was wrong, and counts.
  *
- * `--every N` takes every Nth fault only; `--only TEXT` those whose name has it; `--docs` writes docs/reliability.md.
+ * `--every N` takes one fault in N, `--only TEXT` those whose name has it, `--random N` so many random kills (`--seed N`); `--docs`
+ * writes the counts into docs/reliability.md.
  */
-import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { status } from '../dist/index.js';
-import { run } from '../__test__/helpers/run.js';
-import { until } from '../__test__/helpers/until.js';
-import { canFallShort, errnosOf } from './errnos.js';
-import { alive, ended, facts, leftovers, wrongs, type Facts } from './judge.js';
-import { remove, scenarios, type Place, type Scenario } from './scenarios.js';
-import { nameOf, traced, type Call, type Fault, type Traced } from './trace.js';
+import { tryCrashes, tryRandomCrashes } from './crashes.js';
+import { tryFaults } from './faults.js';
+import { tally, writePage } from './report.js';
 
+const text = { type: 'string' } as const;
 const { values } = parseArgs({
-  options: {
-    every: { type: 'string', default: '1' },
-    only: { type: 'string', default: '' },
-    docs: { type: 'boolean', default: false },
-  },
+  options: { every: text, only: text, random: text, seed: text, docs: { type: 'boolean' } },
 });
+const choice = { every: Number(values.every ?? 1), only: values.only ?? '' };
 
-/** How a run with a fault has come out. */
-interface Verdict {
-  readonly scenario: Scenario;
-  readonly fault: Fault;
-  /**
-   * `told`: it failed, and said so with the errno; `generic`: it failed and said something else; `right`: it did what it should;
-   * `missed`: this time the call was not made, as of two that wait for the same thing.
-   */
-  readonly outcome: 'told' | 'generic' | 'right' | 'wrong' | 'missed';
-  readonly problems: readonly string[];
-}
+const seed = Number(values.seed ?? Date.now() % 2 ** 32);
 
-async function judgeStart(
-  place: Place,
-  fault: Fault,
-  told: Traced,
-  right: Facts,
-): Promise<Omit<Verdict, 'scenario' | 'fault'>> {
-  const { code, signal, stderr } = told;
-  if (code === 0) {
-    const isRight = (found: Facts) =>
-      Object.keys(right).flatMap((key) =>
-        found[key] === right[key] ? [] : [`${key} is ${found[key]} and not ${right[key]}`],
-      );
-    const problems = await wrongs(place, isRight);
-    return { outcome: problems.length === 0 ? 'right' : 'wrong', problems };
-  }
-  await until('the processes have ended', () => alive(place).length === 0, 5000).catch(() => {});
-  const problems = leftovers(place);
-  const isOne = stderr.trimEnd().split('\n').length === 1 && stderr.trim() !== '';
-  if (signal !== null) problems.push(`the launcher was ended by ${signal}`);
-  if (!isOne) problems.push(`it is not told in one sentence: ${JSON.stringify(stderr)}`);
-  const outcome = stderr.includes(`(${fault.action})`) ? 'told' : 'generic';
-  return { outcome: problems.length === 0 ? outcome : 'wrong', problems };
-}
+const verdicts = await tryFaults(choice);
+const crashes = [...(await tryCrashes(choice)), ...(await tryRandomCrashes(Number(values.random ?? 500), seed))];
 
-async function judgeClient(
-  place: Place,
-  { name }: Scenario,
-  fault: Fault,
-  told: Traced,
-): Promise<Omit<Verdict, 'scenario' | 'fault'>> {
-  const { code, signal, stdout, stderr } = told;
-  const problems: string[] = [];
-  const now = status({ pidFile: place.pidFile });
-  if (signal !== null) problems.push(`it was ended by ${signal}`);
-  else if (code === 0) {
-    const said = JSON.parse(stdout || 'null') as { state?: string; outcome?: string; pid?: number } | null;
-    const pid = 'pid' in now ? now.pid : undefined;
-    if (name === 'status' && (said?.state !== 'running' || said.pid !== pid)) problems.push(`it says ${stdout.trim()}`);
-    if (name === 'stop' && said?.outcome !== 'stopped') problems.push(`it says ${stdout.trim()}`);
-    if (name === 'stop' && now.state !== 'stopped') problems.push(`it says stopped, but it is ${now.state}`);
-  } else if (stderr.trimEnd().split('\n').length !== 1 || stderr.trim() === '') {
-    problems.push(`it is not told in one sentence: ${JSON.stringify(stderr)}`);
-  }
-  const isGone = name === 'stop' && now.state !== 'running';
-  if (!isGone && now.state !== 'running') problems.push(`the daemon is ${now.state}`);
-  problems.push(...(await ended(place, now)));
-  if (problems.length > 0) return { outcome: 'wrong', problems };
-  return { outcome: code === 0 ? 'right' : stderr.includes(`(${fault.action})`) ? 'told' : 'generic', problems };
-}
-
-/** Every fault of a scenario, by the calls of a clean run. */
-function faultsOf(calls: readonly Call[]): Fault[] {
-  const paths = new Map<number, string>();
-  return calls.flatMap((call) => {
-    const { name, details, result } = call;
-    const actions = [...errnosOf(call, paths.get(Number(details.split(' ')[0])))];
-    if (result >= 0 && name === 'openat') paths.set(result, details);
-    if (result >= 0 && name !== 'openat') paths.delete(result);
-    if (actions.length === 0) return [];
-    if (canFallShort.has(name) && Number(details.split(' ')[2]) > 1) actions.push('short');
-    actions.push('delay=100');
-    return actions.map((action) => ({ call, action }));
-  });
-}
-
-/** Prepares a place, runs what is to be traced, judges, and removes the place with whatever is left in it. */
-async function inPlace<T>(scenario: Scenario, work: (place: Place) => Promise<T>): Promise<T> {
-  const place = await scenario.prepare();
-  try {
-    return await work(place);
-  } finally {
-    for (const process of alive(place)) process.kill();
-    await until('the processes have ended', () => alive(place).length === 0);
-    remove(place);
-  }
-}
-
-/** What a daemon of this scenario is when nothing fails. */
-function factsOf(scenario: Scenario): Promise<Facts> {
-  return inPlace(scenario, async ({ starts, pidFile }) => {
-    const { code, stderr } = await run(starts[0]!, starts.slice(1));
-    const found = status({ pidFile });
-    if (code !== 0 || found.state !== 'running') throw new Error(`"${scenario.name}" does not start: ${stderr}`);
-    const right = facts(found.pid);
-    return right;
-  });
-}
-
-function callsOf(scenario: Scenario): Promise<readonly Call[]> {
-  return inPlace(scenario, async (place) => {
-    const { code, stderr, calls } = await traced(place.command, `${place.path}/trace`);
-    if (code !== 0) throw new Error(`"${scenario.name}" fails without a fault: ${stderr}`);
-    return calls;
-  });
-}
-
-/** Two at a time, as many as there are processors. */
-async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const rest = [...items];
-  const worker = async () => {
-    for (let item = rest.shift(); item !== undefined; item = rest.shift()) await work(item);
-  };
-  await Promise.all(Array.from({ length: availableParallelism() }, worker));
-}
-
-const verdicts: Verdict[] = [];
-for (const scenario of scenarios) {
-  const calls = await callsOf(scenario);
-  const right = scenario.isStart ? await factsOf(scenario) : {};
-  const faults = faultsOf(calls)
-    .filter((fault) => `${scenario.name}: ${nameOf(fault)}`.includes(values.only))
-    .filter((_, index) => index % Number(values.every) === 0);
-  console.log(`${scenario.name}: ${calls.length} calls, ${faults.length} faults`);
-  await inParallel(faults, async (fault) => {
-    const verdict = await inPlace(scenario, async (place) => {
-      const told = await traced(place.command, `${place.path}/trace`, fault);
-      const isIt = ({ role, name, number }: Call) =>
-        role === fault.call.role && name === fault.call.name && number === fault.call.number;
-      if (!told.calls.some(isIt)) return { outcome: 'missed' as const, problems: [] };
-      return scenario.isStart ? judgeStart(place, fault, told, right) : judgeClient(place, scenario, fault, told);
-    }).catch((error: unknown) => ({ outcome: 'wrong' as const, problems: [String(error)] }));
-    verdicts.push({ scenario, fault, ...verdict });
-    if (verdict.outcome !== 'wrong') return;
-    console.log(`WRONG ${scenario.name}: ${nameOf(fault)} ${fault.call.details}: ${verdict.problems.join('; ')}`);
-  });
-}
-
-const count = (outcome: Verdict['outcome']) => verdicts.filter((verdict) => verdict.outcome === outcome).length;
-console.log(
-  `${verdicts.length} faults: ${count('told')} told with their errno, ${count('generic')} told, ${count('right')} did no harm, ${count('wrong')} wrong; ${count('missed')} not met`,
-);
-process.exitCode = count('wrong') > 0 ? 1 : 0;
+const outcomes = tally(verdicts.map(({ outcome }) => outcome));
+const states = tally(crashes.map(({ state }) => state));
+const counts = (kinds: ReadonlyMap<string, number>) => [...kinds].map(([kind, count]) => `${count} ${kind}`).join(', ');
+console.log(`${verdicts.length} faults: ${counts(outcomes)}`);
+console.log(`${crashes.length} crashes: ${counts(states)}`);
+if (values.docs) await writePage(verdicts, crashes, seed);
+process.exitCode = outcomes.has('wrong') || states.has('wrong') ? 1 : 0;

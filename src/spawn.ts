@@ -78,7 +78,7 @@ export async function spawnResolved(
     launcherLeaves: leaves,
   };
   const abort = signal === undefined ? undefined : unwrap(native().createAbort());
-  const outcome = await listening(signal, abort, () => native().launchAside(request, abort));
+  const outcome = await listening(signal, abort, async () => native().launchAside(request, abort));
   if (isFailure(outcome)) {
     const wasAborted = outcome.errorCode === 'ERR_START_INTERRUPTED' && outcome.signal === undefined;
     if (wasAborted && signal !== undefined) throw aborted(resolved.label, signal, outcome);

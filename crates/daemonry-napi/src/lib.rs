@@ -6,13 +6,14 @@ mod plan;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::SystemTime;
 
 use daemonry::{
     AbortHandle, Account, Adoption, BoundSocket, Endpoint, Errno, LaunchPlan, Listener, LogFile, Outcome, PidFile,
     Record, Report, Resource, Source, Status, Step, StopOptions, Stopped, WaitFor, Who,
 };
+use napi::JsDeferred;
 use napi::bindgen_prelude::{Either, Env, Object, ToNapiValue};
 use napi_derive::napi;
 
@@ -195,8 +196,12 @@ pub fn launch(request: LaunchRequest) -> Either<Started, Failure> {
 }
 
 /// Launches a daemon; a thread of its own waits for the outcome.
-#[napi(ts_return_type = "Promise<Started | Failure>")]
-pub fn launch_aside<'env>(env: &'env Env, request: LaunchRequest, abort: Option<&Abort>) -> napi::Result<Object<'env>> {
+#[napi(ts_return_type = "Promise<Started | Failure> | Failure")]
+pub fn launch_aside<'env>(
+    env: &'env Env,
+    request: LaunchRequest,
+    abort: Option<&Abort>,
+) -> napi::Result<Either<Object<'env>, Failure>> {
     let plan = LaunchPlan { abort: abort.and_then(|abort| abort.handle.clone()), ..request.into() };
     aside(env, move || launched(&plan))
 }
@@ -230,17 +235,27 @@ impl Abort {
     }
 }
 
-/// A promise of what `work` returns on a thread of its own.
+/// A promise of what `work` returns on a thread of its own, or why there can be no such thread.
 fn aside<T: ToNapiValue + Send + 'static>(
     env: &Env,
     work: impl FnOnce() -> T + Send + 'static,
-) -> napi::Result<Object<'_>> {
+) -> napi::Result<Either<Object<'_>, Failure>> {
+    // A promise that nobody is going to settle would keep the event loop alive, so the thread comes first.
+    let (hand_over, deferred) = mpsc::channel::<JsDeferred<T, _>>();
+    let thread = std::thread::Builder::new().name("daemonry".into()).spawn(move || {
+        if let Ok(deferred) = deferred.recv() {
+            let outcome = work();
+            deferred.resolve(move |_| Ok(outcome));
+        }
+    });
+    if let Err(error) = thread {
+        let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+        return Ok(Either::B(daemonry::Error::System { step: Step::Wait, errno, path: None }.into()));
+    }
     let (deferred, promise) = env.create_deferred::<T, _>()?;
-    std::thread::Builder::new().name("daemonry".into()).spawn(move || {
-        let outcome = work();
-        deferred.resolve(move |_| Ok(outcome));
-    })?;
-    Ok(promise)
+    // The thread waits for it.
+    let _received = hand_over.send(deferred);
+    Ok(Either::A(promise))
 }
 
 /// Takes over the start that the marker is about; `null` when it is about another process.
@@ -482,8 +497,14 @@ pub struct StopOutcome {
 }
 
 /// Stops the daemon of a pidfile; `timeout` in ms. A thread of its own waits for the end.
-#[napi(ts_return_type = "Promise<StopOutcome | Failure>")]
-pub fn stop_daemon(env: &Env, path: String, signal: i32, timeout: f64, force: bool) -> napi::Result<Object<'_>> {
+#[napi(ts_return_type = "Promise<StopOutcome | Failure> | Failure")]
+pub fn stop_daemon(
+    env: &Env,
+    path: String,
+    signal: i32,
+    timeout: f64,
+    force: bool,
+) -> napi::Result<Either<Object<'_>, Failure>> {
     let path = PathBuf::from(path);
     let options = StopOptions { signal, timeout: plan::duration(timeout), force };
     aside(env, move || outcome(daemonry::stop(&path, options).map(StopOutcome::from)))

@@ -1,0 +1,36 @@
+/** Rounds in places of their own, as many at a time as there are processors. */
+import { availableParallelism } from 'node:os';
+import { until } from '../__test__/helpers/until.js';
+import { alive } from './judge.js';
+import { remove, type Place, type Scenario } from './scenarios.js';
+import { traced, type Call } from './trace.js';
+
+/** Prepares a place, runs what is to be traced, judges, and removes the place with whatever is left in it. */
+export async function inPlace<T>(scenario: Scenario, work: (place: Place) => Promise<T>): Promise<T> {
+  const place = await scenario.prepare();
+  try {
+    return await work(place);
+  } finally {
+    for (const process of alive(place)) process.kill();
+    await until('the processes have ended', () => alive(place).length === 0);
+    remove(place);
+  }
+}
+
+/** The calls of a run in which nothing fails. */
+export function callsOf(scenario: Scenario): Promise<readonly Call[]> {
+  return inPlace(scenario, async (place) => {
+    const { code, stderr, calls } = await traced(place.command, `${place.path}/trace`);
+    if (code !== 0) throw new Error(`"${scenario.name}" fails without a fault: ${stderr}`);
+    return calls;
+  });
+}
+
+/** Does `work` with all of them. */
+export async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const rest = [...items];
+  const worker = async () => {
+    for (let item = rest.shift(); item !== undefined; item = rest.shift()) await work(item);
+  };
+  await Promise.all(Array.from({ length: availableParallelism() }, worker));
+}
