@@ -35,7 +35,9 @@ async function judge(place: Place, { code, stderr }: Outcome): Promise<{ state: 
   await until('all others have ended', () => left().length === 0, 5000).catch(() => {});
   for (const process of left()) problems.push(`process ${process} is left`);
   if (!['stopped', 'dead', 'running'].includes(found.state)) problems.push(`the pidfile says ${found.state}`);
-  if (code === 0 && found.state !== 'running')
+  // One that was killed after it had said that it is up was up.
+  const wasUp = found.state === 'dead' && readFileSync(place.pidFile, 'utf8').endsWith('\n');
+  if (code === 0 && found.state !== 'running' && !wasUp)
     problems.push(`the launcher says that it is up, but it is ${found.state}`);
   if (code !== null && code !== 0 && stderr.trim() === '')
     problems.push(`the launcher exits with ${code} without a word`);
