@@ -108,6 +108,9 @@ export interface Failure {
   stderr?: string
 }
 
+/** Whether the calling thread is the process's first one. */
+export declare function isMainThread(): boolean
+
 /** Launches a daemon and blocks until the outcome is known. */
 export declare function launch(request: LaunchRequest): Started | Failure
 

@@ -12,7 +12,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 function install(path: string, { withBinary = true } = {}) {
   mkdirSync(path);
   const binaries = readdirSync(root).filter((file) => file.endsWith('.node'));
-  for (const file of ['dist', 'index.js', 'package.json', ...(withBinary ? binaries : [])]) {
+  for (const file of ['dist', 'package.json', ...(withBinary ? binaries : [])]) {
     cpSync(`${root}/${file}`, `${path}/${file}`, { recursive: true });
   }
 }

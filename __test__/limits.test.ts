@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { spawnDaemon, stop } from '../dist/index.js';
-import { resources } from '../index.js';
+import { binding } from './helpers/binding.js';
 import { noOtherUser, testUnless } from './helpers/privileges.js';
 import { descriptors, hasEnded, statusField } from './helpers/processes.js';
 import { project } from './helpers/project.js';
@@ -52,7 +52,7 @@ const rows: Readonly<Record<string, string>> = {
 };
 
 test('every resource of the platform can be limited', async (t) => {
-  t.deepEqual(resources().toSorted(), Object.keys(rows).toSorted());
+  t.deepEqual(binding.resources().toSorted(), Object.keys(rows).toSorted());
   // Each another value, and below what this machine allows.
   const limits = Object.fromEntries(
     Object.entries(rows).map(([name, row], index) => {

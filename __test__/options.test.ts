@@ -2,7 +2,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { isDaemonError, paths, status, type DaemonizeOptions } from '../dist/index.js';
-import { resources } from '../index.js';
+import { binding } from './helpers/binding.js';
 import { hasEnded, statusField } from './helpers/processes.js';
 import { project } from './helpers/project.js';
 import { launchService, startService } from './helpers/service.js';
@@ -170,7 +170,7 @@ const misuses: readonly (readonly [source: string, message: string])[] = [
   ['{ "start-timeout": 1 }', 'unknown option "start-timeout": did you mean "startTimeout"?'],
   [
     '{ limits: { files: 1 } }',
-    `option "limits.files" is no resource of this platform, which has ${resources().join(', ')}`,
+    `option "limits.files" is no resource of this platform, which has ${binding.resources().join(', ')}`,
   ],
   ['{ logFile: "a.log" }', 'unknown option "logFile": did you mean "log"?'],
   ['{ colour: 1 }', 'unknown option "colour"'],

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import ts from 'typescript';
-import * as binding from '../index.js';
+import { binding } from './helpers/binding.js';
 import { steps } from '../src/steps.js';
 import { fixture, run } from './helpers/run.js';
 import { workspace } from './helpers/workspace.js';

@@ -8,13 +8,31 @@ import { traced, type Call } from './trace.js';
 /** Prepares a place, runs what is to be traced, judges, and removes the place with whatever is left in it. */
 export async function inPlace<T>(scenario: Scenario, work: (place: Place) => Promise<T>): Promise<T> {
   const place = await scenario.prepare();
+  active.add(place);
   try {
     return await work(place);
   } finally {
-    for (const process of alive(place)) process.kill();
+    kill(place);
     await until('the processes have ended', () => alive(place).length === 0);
     remove(place);
+    active.delete(place);
   }
+}
+
+const active = new Set<Place>();
+
+function kill(place: Place): void {
+  for (const process of alive(place)) process.kill();
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    for (const place of active) {
+      kill(place);
+      remove(place);
+    }
+    process.kill(process.pid, signal);
+  });
 }
 
 /** The calls of a run in which nothing fails. */

@@ -1,8 +1,6 @@
 /** A connection to a daemon's Unix socket, and the daemon behind it if there is none yet. */
-import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { resolve } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import * as check from './check.js';
 import { status } from './control.js';
 import { daemonError, invalidOption } from './errors.js';
@@ -68,12 +66,15 @@ export async function connectDaemon(
         continue;
       }
     }
-    await sleep(retryPause);
+    await new Promise((resolve) => setTimeout(resolve, retryPause));
   }
 }
 
 /** A connection; `'nobody'` where nothing listens, `'busy'` where somebody does who has more callers than room. */
 async function tryToConnect(path: string): Promise<Socket | 'nobody' | 'busy'> {
+  // Loaded only here: it takes longer than all of daemonry.
+  const { connect } = process.getBuiltinModule('node:net');
+  const { once } = process.getBuiltinModule('node:events');
   const socket = connect(path);
   try {
     await once(socket, 'connect');

@@ -1,6 +1,5 @@
 /** The one call: launcher, daemon or foreground, and what each of them does. */
 import { inspect } from 'node:util';
-import { isMainThread } from 'node:worker_threads';
 import type { DaemonStart, NativePidFile } from '../index.js';
 import { currentDaemon, DaemonHandle, type Daemon, type DaemonParts } from './daemon.js';
 import { forgetSupervisor, isDaemonsWorker, markDaemon } from './environment.js';
@@ -10,7 +9,7 @@ import { openListeners, socketsOfPrimary } from './listeners.js';
 import { ServiceManager } from './manager.js';
 import { takeStart, worksFor } from './marker.js';
 import { chooseMode } from './mode.js';
-import { failureError, isFailure, native, nativeOfMainThread } from './native.js';
+import { failureError, inMainThread, isFailure, native, nativeOfMainThread } from './native.js';
 import { defaults, resolveOptions, type DaemonizeOptions, type ResolvedOptions } from './options.js';
 import { paths, staysInSystemPlaces } from './places.js';
 import { describeFailure } from './reasons.js';
@@ -68,7 +67,7 @@ export function daemonize(options?: DaemonizeOptions, main?: (daemon: Daemon) =>
     return begin(options, main);
   } catch (error) {
     // A worker's errors are printed by its parent, if it does not catch them.
-    throw isDaemonError(error) && isMainThread ? printsAsSentence(error) : error;
+    throw isDaemonError(error) && inMainThread() ? printsAsSentence(error) : error;
   }
 }
 

@@ -1,16 +1,13 @@
 /** The one door to the native core: loads it, and turns its failures into errors. */
-import { createRequire } from 'node:module';
-import { isMainThread } from 'node:worker_threads';
+import { loadBinary, type Native } from './binary.js';
 import { daemonError, type DaemonError, type DaemonErrorCode } from './errors.js';
 import type * as Binding from '../index.js';
-
-type Native = typeof Binding;
 
 let binding: Native | undefined;
 let refusal: unknown;
 try {
   // Not an import: where there is no binary, importing daemonry must still work.
-  binding = createRequire(import.meta.url)('../index.js') as Native;
+  binding = loadBinary();
 } catch (error) {
   refusal = error;
 }
@@ -27,10 +24,15 @@ export function native(): Native {
   return binding;
 }
 
+/** Whether this is the main thread; asked of the core, for loading `node:worker_threads` takes longer than all of daemonry. */
+export function inMainThread(): boolean {
+  return binding?.isMainThread() ?? true;
+}
+
 /** For calls that concern the whole process. */
 export function nativeOfMainThread(): Native {
   const loaded = native();
-  if (!isMainThread) {
+  if (!loaded.isMainThread()) {
     throw daemonError('ERR_WORKER_THREAD', 'a worker thread cannot become a daemon: call it in the main thread', {});
   }
   return loaded;
@@ -56,7 +58,7 @@ function unsupported(cause: unknown): DaemonError {
   const platforms = 'Linux (x64, arm64; glibc, musl) and macOS (x64, arm64)';
   const here = `${process.platform} ${process.arch}`;
   let message = `daemonry has no binary for ${here}: it runs on ${platforms}`;
-  if (chainOf(cause).some(saysForbidden)) {
+  if (cause instanceof AggregateError && cause.errors.some(isForbidden)) {
     message = isRestricted()
       ? "Node's permission model forbids the native addon of daemonry: add --allow-addons"
       : "Node's --no-addons forbids the native addon of daemonry: start without it";
@@ -66,18 +68,12 @@ function unsupported(cause: unknown): DaemonError {
   return daemonError('ERR_UNSUPPORTED_PLATFORM', message, {}, cause);
 }
 
-/** The generated loader keeps the message, but not the code `ERR_DLOPEN_DISABLED`. */
-function saysForbidden(error: Error): boolean {
-  return error.message.includes('loading addons is disabled');
+/** `--no-addons`, or the permission model without `--allow-addons`. */
+function isForbidden(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'ERR_DLOPEN_DISABLED';
 }
 
 /** Whether Node's permission model is on. */
 function isRestricted(): boolean {
   return (process as { permission?: unknown }).permission !== undefined;
-}
-
-function chainOf(error: unknown): Error[] {
-  const chain: Error[] = [];
-  for (let next = error; next instanceof Error && !chain.includes(next); next = next.cause) chain.push(next);
-  return chain;
 }

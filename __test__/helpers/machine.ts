@@ -29,14 +29,12 @@ export const noMachine: string | undefined = (() => {
   if (hierarchy() === undefined) return 'there is no cgroup2 here';
   const { status, stderr } = spawnSync('unshare', ['--pid', '--fork', '--mount', '--uts', '--ipc', '--cgroup', 'true']);
   if (status !== 0) return `namespaces are not allowed here: ${String(stderr).trim()}`;
-  const program = `${process.execPath} -e 'require("/srv/index.js").steps()'`;
+  const load = 'require("/srv/" + require("fs").readdirSync("/srv").find((name) => name.endsWith(".node"))).steps()';
   const probe = `mount --bind '${repository}' '${root}/srv' && touch '${root}/usr/local/bin/node' &&
     mount --bind '${process.execPath}' '${root}/usr/local/bin/node' &&
-    chroot '${root}' /usr/local/bin/node -e 'require("/srv/index.js").steps()'`;
+    chroot '${root}' /usr/local/bin/node -e '${load}'`;
   const node = spawnSync('unshare', ['--mount', 'sh', '-c', probe]);
-  return node.status === 0
-    ? undefined
-    : `what was built here does not run there: ${program}: ${String(node.stderr).trim()}`;
+  return node.status === 0 ? undefined : `what was built here does not run there: ${String(node.stderr).trim()}`;
 })();
 
 /** Where the machines' control groups are made. */

@@ -170,6 +170,12 @@ pub fn monotonic_microseconds() -> Either<i64, Failure> {
     outcome(daemonry::monotonic_clock().map(|clock| i64::try_from(clock.as_micros()).unwrap_or(i64::MAX)))
 }
 
+/// Whether the calling thread is the process's first one.
+#[napi]
+pub fn is_main_thread() -> bool {
+    daemonry::is_main_thread()
+}
+
 /// Whether this process is in its parent's process group; `null` where that cannot be seen.
 #[napi]
 pub fn shares_group_of_parent() -> Option<bool> {

@@ -85,3 +85,8 @@ pub fn shares_group_of_parent() -> Option<bool> {
     let parent = nix::unistd::getppid();
     if parent.as_raw() == 0 { None } else { Some(group(parent)? == nix::unistd::getpgrp()) }
 }
+
+/// Whether the calling thread is the process's first one: nothing else may turn the process into a daemon.
+pub fn is_main_thread() -> bool {
+    sys::is_main_thread()
+}

@@ -477,6 +477,12 @@ pub(crate) fn catches_signal(pid: i32, signal: i32) -> Option<bool> {
     kernel_process(pid).map(|process| process.caught & (1 << (signal - 1)) != 0)
 }
 
+/// Whether the calling thread is the process's first one.
+pub(crate) fn is_main_thread() -> bool {
+    // SAFETY: it only looks at the thread.
+    unsafe { libc::pthread_main_np() != 0 }
+}
+
 /// When the process was started.
 pub(crate) fn start_time(pid: i32) -> Option<SystemTime> {
     let started = kernel_process(pid)?.started;

@@ -1,0 +1,35 @@
+// Puts the library and the command line into one file each, and what both have in common into a third: one file loads several
+// times faster than one for each concept.
+import { readFileSync } from 'node:fs';
+import { build } from 'esbuild';
+
+/** Node's own modules by a call: an import first wraps each of them up with all of its names, which takes longer than all the rest. */
+const builtins = {
+  name: 'builtins',
+  setup({ onLoad }) {
+    onLoad({ filter: /\.ts$/ }, ({ path }) => ({ contents: called(readFileSync(path, 'utf8')), loader: 'ts' }));
+  },
+};
+
+function called(source) {
+  return source.replaceAll(/^import \{([^}]*)\} from '(node:[^']+)';$/gm, (_, names, module) => {
+    const all = names.split(',').map((name) => name.trim());
+    const values = all
+      .filter((name) => name !== '' && !name.startsWith('type '))
+      .map((name) => name.replace(' as ', ': '));
+    return values.length === 0 ? '' : `const { ${values.join(', ')} } = process.getBuiltinModule('${module}');`;
+  });
+}
+
+await build({
+  entryPoints: ['src/index.ts', 'src/cli/main.ts'],
+  outdir: 'dist',
+  bundle: true,
+  splitting: true,
+  chunkNames: 'common-[hash]',
+  format: 'esm',
+  platform: 'node',
+  target: 'node20.19',
+  logLevel: 'warning',
+  plugins: [builtins],
+});
