@@ -12,10 +12,14 @@ use super::{OPEN_FLAGS, cannot_open, held, is_pidfile, read_content};
 use crate::error::{Error, Result, Step};
 use crate::sys::{self, Holder, retry};
 
-/// Readers on tmpfs and overlayfs see torn content while it is written; a second look sees it whole.
+/// Readers on tmpfs and overlayfs see torn content while it is written; a second look sees it whole. Only looks in a row that
+/// agree tell of a mismatch that lasts.
 const LOOKS: usize = 4;
 
-#[derive(Debug, Clone, Copy)]
+/// Enough for them to agree, while one daemon gets up or ends.
+const MOST_LOOKS: usize = 4 * LOOKS;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Probe {
     pub(crate) pid: Option<i32>,
     pub(crate) phase: Phase,
@@ -25,12 +29,15 @@ pub(crate) struct Probe {
 impl Probe {
     pub(super) fn of(file: BorrowedFd<'_>, path: &Path) -> Result<Self> {
         let mut look = Self::once(file, path)?;
-        for _ in 1..LOOKS {
+        let mut agreeing = 1;
+        for _ in 1..MOST_LOOKS {
             // The content was read before the holder was asked for: a mismatch may only mean that it was too early.
-            if !matches!(look.holder, Holder::Other(Some(_)) | Holder::Taker(_)) {
+            if agreeing == LOOKS || !matches!(look.holder, Holder::Other(Some(_)) | Holder::Taker(_)) {
                 break;
             }
-            look = Self::once(file, path)?;
+            let next = Self::once(file, path)?;
+            agreeing = if next == look { agreeing + 1 } else { 1 };
+            look = next;
         }
         Ok(look)
     }
