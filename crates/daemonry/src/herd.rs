@@ -146,7 +146,8 @@ impl Wish<'_> {
     /// Ends the daemon as [`crate::stop`] does. Of many callers one does it, for a second SIGTERM would cut its clean-up
     /// short; the others only see it end.
     fn replace(&self, pid: i32) -> Result<()> {
-        let Some(_claim) = sys::claim_replacement(self.path).map_err(Error::at(Step::LockPidFile, self.path))? else {
+        let Some(_claim) = sys::claim_replacement(self.path, pid).map_err(Error::at(Step::LockPidFile, self.path))?
+        else {
             return Ok(());
         };
         let opened = Process::open(pid).map_err(|errno| Error::system(Step::OpenProcess, errno))?;

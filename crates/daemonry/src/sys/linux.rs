@@ -162,9 +162,9 @@ pub(crate) fn lock_record(pid_file: RawFd) -> Result<(), Errno> {
     }
 }
 
-/// Claims the right to replace the daemon of the pidfile at `path`, until what is returned is dropped; `None` while somebody
-/// else has it. A lock of an open file description, on the byte behind the daemon's own.
-pub(crate) fn claim_replacement(path: &Path) -> nix::Result<Option<OwnedFd>> {
+/// Claims the right to replace `daemon`, which holds the pidfile at `path`, until what is returned is dropped; `None` while
+/// somebody else has it, or still starts that daemon. A lock of an open file description, on the byte behind the daemon's own.
+pub(crate) fn claim_replacement(path: &Path, daemon: i32) -> nix::Result<Option<OwnedFd>> {
     let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = match retry(|| nix::fcntl::open(path, flags, Mode::empty())) {
         // Gone meanwhile, and the daemon with it.
@@ -175,11 +175,19 @@ pub(crate) fn claim_replacement(path: &Path) -> nix::Result<Option<OwnedFd>> {
     lock.l_start += 1;
     // SAFETY: the structure outlives the call.
     match Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) }) {
-        Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+        Err(Errno::EAGAIN | Errno::EACCES) => return Ok(None),
         // A file system without them: then there may be two of us.
-        Err(Errno::ENOLCK | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(Some(file)),
-        result => result.map(|_| Some(file)),
+        Err(Errno::ENOLCK | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS) => {}
+        result => drop(result?),
     }
+    Ok(if is_launched_still(file.as_fd(), daemon) { None } else { Some(file) })
+}
+
+/// Whether the launcher of `daemon` has not let go of the lock yet: ended now, its daemon would be a failed start. False where
+/// that cannot be seen.
+fn is_launched_still(file: BorrowedFd<'_>, daemon: i32) -> bool {
+    let Ok(identity) = super::identity(file) else { return false };
+    matches!(flock_taker(file), Lock::Held(Some(taker)) if taker != daemon && holds_lock(taker, identity))
 }
 
 /// Whether `pid` holds the lock of `file`, which the caller holds, too. True where that cannot be seen.

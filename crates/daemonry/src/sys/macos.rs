@@ -284,8 +284,9 @@ pub(crate) fn lock_record(_pid_file: RawFd) -> Result<(), Errno> {
 }
 
 /// Claims the right to replace the daemon of the pidfile at `path`, until what is returned is dropped; `None` while somebody
-/// else has it. A `flock` of the directory: on the file itself every lock conflicts with the daemon's.
-pub(crate) fn claim_replacement(path: &Path) -> nix::Result<Option<OwnedFd>> {
+/// else has it. A `flock` of the directory: on the file itself every lock conflicts with the daemon's. Whether the daemon is
+/// still being started cannot be seen.
+pub(crate) fn claim_replacement(path: &Path, _daemon: i32) -> nix::Result<Option<OwnedFd>> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let directory = super::retry(|| nix::fcntl::open(parent, flags, Mode::empty()))?;
