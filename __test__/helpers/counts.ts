@@ -1,0 +1,19 @@
+/** What long runs have counted: the rows of the tables in docs/reliability.md. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const folder = fileURLToPath(new URL('../../target/reliability', import.meta.url));
+
+/** How often each thing was seen. */
+export type Counts = Record<string, number>;
+
+export function count(counts: Counts, what: string, times = 1): void {
+  counts[what] = (counts[what] ?? 0) + times;
+}
+
+/** Notes the figures of a test that has passed, as a row of the table of that name. */
+export function counted(table: string, row: string, figures: object): void {
+  mkdirSync(join(folder, table), { recursive: true });
+  writeFileSync(join(folder, table, `${row.replaceAll(/\W+/g, '-')}.json`), JSON.stringify({ row, ...figures }));
+}

@@ -1,0 +1,135 @@
+/** What races are about: a pidfile, its daemons, and whether what was told about them is true. */
+import { existsSync, readFileSync } from 'node:fs';
+import type { ExecutionContext } from 'ava';
+import { spawnDaemon, status, stop, type SpawnDaemonOptions } from '../../dist/index.js';
+import { count, type Counts } from './counts.js';
+import { hasEnded } from './processes.js';
+import type { Move, Outcome } from './racers.js';
+import { until } from './until.js';
+import { workspace } from './workspace.js';
+
+/** A pidfile to race for. */
+export interface Track {
+  readonly pidFile: string;
+  readonly at: (name: string) => string;
+  /** Options for a start of its daemon. */
+  options(more?: SpawnDaemonOptions): SpawnDaemonOptions;
+  start(more?: SpawnDaemonOptions): Move;
+  stop(): Move;
+  /** Starts one that lives for so many seconds. */
+  given(seconds?: number): Promise<number>;
+  isAlive(pid: number): boolean;
+}
+
+export function track(t: ExecutionContext): Track {
+  const { path, at } = workspace(t);
+  const pidFile = at('a.pid');
+  t.teardown(() => stop({ pidFile }));
+  const options = (more: SpawnDaemonOptions = {}) => ({ pidFile, env: { PLACE: path }, ...more });
+  return {
+    pidFile,
+    at,
+    options,
+    start: (more) => ({ call: 'spawnDaemon', args: ['sleep', ['1000'], options(more)] }),
+    stop: () => ({ call: 'stop', args: [{ pidFile }] }),
+    given: async (seconds = 1000) => (await spawnDaemon('sleep', [String(seconds)], options())).pid,
+    // Pids wrap in a long run: another process may have it by now.
+    isAlive: (pid) => !hasEnded(pid) && environmentOf(pid).includes(`PLACE=${path}`),
+  };
+}
+
+function environmentOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+/** How often each move came to what. */
+export function tally(counts: Counts, told: readonly Outcome[]): void {
+  for (const { move, returned, error } of told) {
+    if (move.call === 'look') {
+      for (const [seen, times] of Object.entries<number>(returned ?? {}))
+        count(counts, `seen ${seen.split(' ')[0]}`, times);
+    } else {
+      count(counts, error?.code ?? returned?.outcome ?? (move.call === 'sendSignal' ? 'signalled' : 'removed'));
+    }
+  }
+}
+
+/** What daemons a race may have ended without telling: those that end by themselves, and those that others replace. */
+interface Excuses {
+  readonly ends?: number;
+  /** Whether the pidfile of one that ended without a word may be left. */
+  readonly leavesFile?: boolean;
+}
+
+/** Everything that is wrong with what a race came to. */
+export async function flaws(
+  { pidFile, isAlive }: Track,
+  before: readonly number[],
+  told: readonly Outcome[],
+  { ends = 0, leavesFile = false }: Excuses = {},
+): Promise<string[]> {
+  const started = told.flatMap(({ returned }) =>
+    ['started', 'replaced'].includes(returned?.outcome) ? [returned.pid as number] : [],
+  );
+  const failed = told.flatMap(({ error }) => (error?.code === 'ERR_START_FAILED' ? [error.pid!] : []));
+  const ended = told.flatMap(({ move, returned }) => {
+    if (move.call === 'sendSignal') return returned ?? [];
+    return move.call === 'stop' ? (returned?.pid ?? []) : [];
+  });
+  const born = [...before, ...started, ...failed];
+  const wrong = told.filter((outcome) => !isTrue(outcome, born, ended)).map((outcome) => JSON.stringify(outcome));
+
+  const living = () => born.filter(isAlive);
+  const isSettled = () => living().join() === runningAt(pidFile).join();
+  await until('the daemons that were ended are gone', isSettled, 10_000).catch(() => {
+    wrong.push(`alive: ${living().join()}; ${JSON.stringify(status({ pidFile }))}`);
+  });
+  const lost = [...before, ...started].filter((pid) => !ended.includes(pid) && !isAlive(pid));
+  if (lost.length > ends) wrong.push(`ended by nobody: ${lost.join()}`);
+  const survivors = ended.filter(isAlive);
+  if (survivors.length > 0) wrong.push(`stopped, and alive: ${survivors.join()}`);
+  if (living().length === 0 && !leavesFile && existsSync(pidFile))
+    wrong.push(`left behind: ${JSON.stringify(status({ pidFile }))}`);
+  return wrong.length === 0 ? [] : [...wrong, `told: ${told.map((outcome) => JSON.stringify(outcome)).join('\n')}`];
+}
+
+/** Whether it can be true what a move was told, of the daemons that there were and of those that were ended. */
+export function isTrue({ move, returned, error }: Outcome, born: readonly number[], ended: readonly number[]): boolean {
+  const code = error?.code;
+  if (error !== undefined && move.call === 'spawnDaemon') {
+    if (code === 'ERR_ALREADY_RUNNING') return born.includes(error.pid!);
+    return code === 'ERR_START_FAILED' && ended.includes(error.pid!);
+  }
+  if (error !== undefined) {
+    return code === 'ERR_NOT_RUNNING' ? move.call === 'sendSignal' : code === 'ENOENT' && move.call === 'unlinkSync';
+  }
+  switch (move.call) {
+    case 'spawnDaemon':
+      return born.includes(returned.pid);
+    case 'stop':
+      return returned.outcome === 'not-running' || (returned.outcome === 'stopped' && born.includes(returned.pid));
+    case 'sendSignal':
+      return born.includes(returned);
+    case 'look':
+      return Object.keys(returned).every((seen) => isTrueState(seen, born));
+    case 'unlinkSync':
+      return true;
+  }
+}
+
+/** A daemon that is killed loses its two locks one after the other: locked then, but by nobody that can be named. */
+function isTrueState(seen: string, born: readonly number[]): boolean {
+  const [state, pid] = seen.split(' ');
+  if (pid === undefined) return ['stopped', 'dead', 'starting', 'unknown'].includes(state!);
+  return state === 'dead' || (['starting', 'running'].includes(state!) && born.includes(Number(pid)));
+}
+
+/** The pid of the daemon that runs, if one does. */
+export function runningAt(pidFile: string): number[] {
+  const found = status({ pidFile });
+  return found.state === 'running' ? [found.pid] : [];
+}
