@@ -94,16 +94,20 @@ impl Report {
         bytes
     }
 
-    /// Takes the first whole report out of `bytes`. Unknown ones, of a newer daemon, are passed over.
-    pub(crate) fn take(bytes: &mut Vec<u8>) -> Option<Self> {
-        loop {
-            let &[kind, low, high, ref rest @ ..] = bytes.as_slice() else { return None };
-            let payload = rest.get(..usize::from(u16::from_le_bytes([low, high])))?.to_vec();
-            bytes.drain(..3 + payload.len());
-            if let Some(report) = Self::decode(kind, &payload) {
-                return Some(report);
-            }
+    /// Takes the whole reports out of `bytes`. Unknown ones, of a newer daemon, are passed over.
+    pub(crate) fn take(bytes: &mut Vec<u8>) -> Vec<Self> {
+        let mut reports = Vec::new();
+        let mut rest = bytes.as_slice();
+        while let &[kind, low, high, ref behind @ ..] = rest
+            && let Some((payload, next)) = behind.split_at_checked(usize::from(u16::from_le_bytes([low, high])))
+        {
+            reports.extend(Self::decode(kind, payload));
+            rest = next;
         }
+        // At once: what a program writes here that means nothing by it can be any number of tiny reports.
+        let taken = bytes.len() - rest.len();
+        bytes.drain(..taken);
+        reports
     }
 
     fn decode(kind: u8, payload: &[u8]) -> Option<Self> {
@@ -164,7 +168,7 @@ mod tests {
     fn an_unknown_report_is_passed_over_and_a_long_reason_is_cut() {
         let mut bytes = vec![b'?', 2, 0, 1, 2];
         bytes.extend(Report::Failed("x".repeat(100_000)).encode());
-        assert_eq!(Report::take(&mut bytes), Some(Report::Failed("x".repeat(MAX_PAYLOAD))));
+        assert_eq!(Report::take(&mut bytes), [Report::Failed("x".repeat(MAX_PAYLOAD))]);
         assert_eq!(bytes, []);
     }
 }

@@ -332,10 +332,11 @@ impl<'a> Start<'a> {
     }
 
     fn read_reports(&mut self) -> Result<()> {
-        while !self.status_closed && has_input(self.ends.status.as_fd()) {
-            self.status_closed |= read_some(self.ends.status.as_fd(), &mut self.reports)?;
+        // Once: a program that writes there without end must not keep the launcher from looking at the time.
+        if !self.status_closed && has_input(self.ends.status.as_fd()) {
+            self.status_closed = read_some(self.ends.status.as_fd(), &mut self.reports)?;
         }
-        while let Some(report) = Report::take(&mut self.reports) {
+        for report in Report::take(&mut self.reports) {
             match report {
                 Report::Started => self.reached = self.reached.max(Some(WaitFor::Start)),
                 Report::Ready => self.reached = Some(WaitFor::Ready),
@@ -484,9 +485,9 @@ fn is_same(poll: &PollFd<'_>, fd: BorrowedFd<'_>) -> bool {
     poll.as_fd().as_raw_fd() == fd.as_raw_fd()
 }
 
-/// Reads what is there; true at end of file.
+/// Reads what is there, which is no more than a pipe holds; true at end of file.
 fn read_some(pipe: BorrowedFd<'_>, into: &mut Vec<u8>) -> Result<bool> {
-    let mut buffer = [0; 4096];
+    let mut buffer = vec![0; 64 * 1024];
     let read = retry(|| nix::unistd::read(pipe, &mut buffer)).map_err(|errno| Error::system(Step::Wait, errno))?;
     into.extend(buffer.iter().take(read));
     Ok(read == 0)

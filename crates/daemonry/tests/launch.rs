@@ -153,6 +153,22 @@ fn a_start_that_takes_too_long_is_ended_with_all_its_helpers() {
 }
 
 #[test]
+fn one_that_never_stops_writing_into_the_status_pipe_is_ended_in_time() {
+    let scratch = Scratch::new("flood");
+    let plan = LaunchPlan {
+        pid_file: Some(scratch.at("a.pid")),
+        wait_for: WaitFor::Ready,
+        start_timeout: Duration::from_secs(1),
+        ..shell("cat /dev/zero >&3 & cat /dev/zero >&3 & cat /dev/zero >&3")
+    };
+    let (done, outcome) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(daemonry::launch(&plan).unwrap_err()).unwrap());
+    let failure = outcome.recv_timeout(Duration::from_secs(15)).expect("the launcher hangs");
+    assert!(matches!(failure.error, Error::StartTimeout { .. }), "{failure}");
+    assert_eq!(scratch.entries(), [] as [&str; 0]);
+}
+
+#[test]
 fn a_log_that_cannot_be_opened_leaves_no_pidfile() {
     let scratch = Scratch::new("log");
     for (path, expected) in [(scratch.at("missing/log"), Errno::ENOENT), (scratch.path.clone(), Errno::EISDIR)] {
