@@ -131,8 +131,18 @@ impl Report {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::{Just, Strategy, any, prop_oneof};
+    use proptest::sample::{Index, select};
+
     use super::*;
+    use crate::plan::LaunchPlan;
+    use crate::property::holds;
 
     #[test]
     fn frames_come_back_as_they_were() {
@@ -170,5 +180,76 @@ mod tests {
         bytes.extend(Report::Failed("x".repeat(100_000)).encode());
         assert_eq!(Report::take(&mut bytes), [Report::Failed("x".repeat(MAX_PAYLOAD))]);
         assert_eq!(bytes, []);
+    }
+
+    #[test]
+    fn any_bytes_are_a_frame_or_none() {
+        holds("frame on the exec pipe", 1000, &any::<[u8; FRAME_LENGTH]>(), |bytes| {
+            let Some(frame) = Frame::decode(bytes) else { return };
+            assert_eq!(Frame::decode(frame.encode()), Some(frame));
+            if let Frame::Failed { step, index, errno } = frame {
+                let step = Step::from_number(step).unwrap_or(Step::Exec);
+                let error = LaunchPlan::new("/bin/true").failure_at(step, index, Errno::from_raw(errno));
+                assert!(error.to_string().starts_with("cannot "), "{error}");
+            }
+        });
+    }
+
+    /// What daemons send.
+    fn report() -> impl Strategy<Value = Report> {
+        let step = select(Step::ALL);
+        let errno = (1..100).prop_map(Errno::from_raw);
+        let reason = (vec(any::<char>(), 0..10), prop_oneof![9 => Just(1), 1 => Just(60)])
+            .prop_map(|(text, times)| text.into_iter().collect::<String>().repeat(times));
+        let path = option::of(vec(any::<u8>(), 1..20).prop_map(|bytes| OsString::from_vec(bytes).into()));
+        prop_oneof![
+            Just(Report::Started),
+            Just(Report::Ready),
+            (step, errno, path).prop_map(|(step, errno, path)| Report::FailedStep { step, errno, path }),
+            reason.prop_map(Report::Failed),
+            any::<i32>().prop_map(Report::Exiting),
+        ]
+    }
+
+    /// What any program could write, knowing of daemonry or not.
+    pub(crate) fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
+        let garbled = (report().prop_map(|report| report.encode()), any::<Index>(), any::<u8>());
+        let piece = prop_oneof![
+            report().prop_map(|report| report.encode()),
+            garbled.prop_map(|(mut bytes, place, byte)| {
+                *place.get_mut(&mut bytes) = byte;
+                bytes
+            }),
+            vec(any::<u8>(), 0..40),
+        ];
+        vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+    }
+
+    #[test]
+    fn any_reports_come_back_as_they_were() {
+        holds("report to bytes and back", 1000, &vec(report(), 0..6), |reports| {
+            let mut bytes: Vec<u8> = reports.iter().flat_map(Report::encode).collect();
+            assert_eq!(Report::take(&mut bytes), reports);
+            assert_eq!(bytes, []);
+        });
+    }
+
+    #[test]
+    fn any_bytes_are_the_same_reports_in_whatever_pieces_they_come() {
+        holds("bytes on the status pipe", 1000, &(any_bytes(), vec(any::<Index>(), 0..4)), |(bytes, cuts)| {
+            let mut whole = bytes.clone();
+            let expected = Report::take(&mut whole);
+            // What is left waits for the rest of a report, and for no more.
+            assert!(whole.len() < 3 || whole.len() < 3 + usize::from(u16::from_le_bytes([whole[1], whole[2]])));
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.sort_unstable();
+            let (mut pending, mut seen, mut from) = (Vec::new(), Vec::new(), 0);
+            for to in cuts.into_iter().chain([bytes.len()]) {
+                pending.extend(&bytes[from..to]);
+                seen.extend(Report::take(&mut pending));
+                from = to;
+            }
+            assert_eq!((seen, pending), (expected, whole));
+        });
     }
 }

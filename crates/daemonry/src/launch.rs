@@ -497,3 +497,38 @@ fn has_input(pipe: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(pipe, PollFlags::POLLIN)];
     sys::poll(&mut fds, Some(Instant::now())).is_ok_and(|ready| ready > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::frame::tests::any_bytes;
+    use crate::plan::LaunchPlan;
+    use crate::property::holds;
+    use crate::stdio::LogFile;
+
+    #[test]
+    fn whatever_a_daemon_writes_into_the_status_pipe_its_launcher_knows_the_outcome() {
+        let input = std::env::temp_dir().join(format!("daemonry-status-{}", std::process::id()));
+        let plan = LaunchPlan {
+            arguments: vec!["sh".into(), "-c".into(), "cat >&3".into()],
+            stdin: Stream::File(LogFile::new(&input)),
+            wait_for: WaitFor::Ready,
+            ..LaunchPlan::new("/bin/sh")
+        };
+        holds("daemon that writes them", 50, &any_bytes(), |bytes| {
+            fs::write(&input, &bytes).expect("the temporary directory can be written");
+            let reports = Report::take(&mut bytes.clone());
+            match launch(&plan) {
+                Ok(_) => assert!(reports.contains(&Report::Ready)),
+                Err(LaunchFailure { error: Error::StartFailed { .. }, .. }) => {}
+                Err(LaunchFailure { error: Error::System { step, errno, path }, .. }) => {
+                    assert!(reports.contains(&Report::FailedStep { step, errno, path }));
+                }
+                Err(failure) => panic!("{failure}"),
+            }
+        });
+        fs::remove_file(&input).expect("it is there");
+    }
+}

@@ -43,6 +43,8 @@ mod marker;
 mod notify;
 mod pidfile;
 mod plan;
+#[cfg(test)]
+mod property;
 mod record;
 mod signals;
 mod stdio;

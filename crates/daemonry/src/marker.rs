@@ -89,7 +89,13 @@ impl Marker {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::{Just, Strategy, any, prop_oneof};
+    use proptest::sample::{Index, select};
+
     use super::*;
+    use crate::property::holds;
 
     #[test]
     fn a_marker_comes_back_signed_by_its_process() {
@@ -118,5 +124,57 @@ mod tests {
         for value in ["", "1", "x:3:1:2:s-:4:0:", "1:3:1:2:q-:4:0:", "1:3:1:2:s-:4:99:/short"] {
             assert_eq!(Marker::parse(OsStr::new(value)), None, "{value}");
         }
+    }
+
+    fn marker() -> impl Strategy<Value = Marker> {
+        let path = vec(1..=u8::MAX, 0..40).prop_map(|bytes| OsString::from_vec(bytes).into());
+        let wait_for = select(vec![WaitFor::Exec, WaitFor::Start, WaitFor::Ready]);
+        let note = vec(1..=u8::MAX, 0..40).prop_map(OsString::from_vec);
+        (
+            1..=i32::MAX,
+            3..=RawFd::MAX,
+            any::<(u64, u64)>(),
+            wait_for,
+            any::<bool>(),
+            option::of((3..=RawFd::MAX, path)),
+            note,
+        )
+            .prop_map(|(pid, status_fd, status_identity, wait_for, captures, pid_file, note)| Marker {
+                pid,
+                status_fd,
+                status_identity,
+                wait_for,
+                captures,
+                pid_file,
+                note,
+            })
+    }
+
+    fn value_of(marker: &Marker) -> Vec<u8> {
+        let (variable, place) = marker.to_variable().expect("no NUL in it");
+        variable.as_bytes()[place..].to_vec()
+    }
+
+    #[test]
+    fn any_marker_comes_back_as_it_was() {
+        holds("marker to variable and back", 1000, &marker(), |marker| {
+            assert_eq!(Marker::parse(OsStr::from_bytes(&value_of(&marker))), Some(marker));
+        });
+    }
+
+    #[test]
+    fn any_value_is_a_marker_or_none() {
+        let garbled = (marker(), any::<Index>(), any::<u8>()).prop_map(|(marker, place, byte)| {
+            let mut value = value_of(&marker);
+            *place.get_mut(&mut value) = byte;
+            value
+        });
+        let anything = vec(prop_oneof![Just(b':'), b'0'..=b'9', any::<u8>()], 0..60);
+        holds("value of the variable", 1000, &prop_oneof![garbled, anything], |value| {
+            if let Some(marker) = Marker::parse(OsStr::from_bytes(&value)) {
+                assert!(marker.pid_file.as_ref().is_none_or(|(fd, _)| *fd >= 0));
+                assert!(value.ends_with(marker.note.as_bytes()));
+            }
+        });
     }
 }

@@ -135,7 +135,13 @@ fn replace(path: &Path, content: &[u8]) -> std::io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::{Just, Strategy, any, prop_oneof};
+    use proptest::sample::{Index, select};
+
     use super::*;
+    use crate::property::holds;
 
     fn record(name: &str, version: Option<&str>) -> Record {
         let path = std::env::temp_dir().join(format!("daemonry-{name}-{}.json", std::process::id()));
@@ -167,5 +173,44 @@ mod tests {
         assert_eq!(fs::read_to_string(&record.path)?, "before");
         fs::remove_file(&record.path)?;
         Ok(())
+    }
+
+    /// Versions that are easily mistaken for another, and any other.
+    fn version() -> impl Strategy<Value = Option<String>> {
+        option::of(prop_oneof![
+            select(vec!["", "1", "1.0", "null", "1,"]).prop_map(str::to_owned),
+            "[^\"\\\\\\pC]{0,12}"
+        ])
+    }
+
+    /// A process that a record can be about.
+    fn daemon() -> impl Strategy<Value = (i32, Option<String>)> {
+        (prop_oneof![1..20, 1..=i32::MAX], version())
+    }
+
+    #[test]
+    fn a_record_is_of_one_pid_and_one_version_whatever_else_is_in_it() {
+        let place = record("any", None);
+        holds("record to file and back", 1000, &(daemon(), daemon(), any::<String>()), |(written, asked, members)| {
+            let of = |version| Record { version, members: members.clone(), ..place.clone() };
+            of(written.1.clone()).write(written.0).expect("it can be written");
+            assert_eq!(of(asked.1.clone()).is_of_same_version(asked.0), asked == written);
+            assert!(of(written.1).is_of_same_version(written.0));
+        });
+        fs::remove_file(&place.path).expect("it is there");
+    }
+
+    #[test]
+    fn of_a_part_or_anything_else_a_record_is_told() {
+        let place = record("part", None);
+        let strange = prop_oneof![vec(any::<u8>(), 0..60), Just(Vec::new())];
+        holds("content of a record", 1000, &(daemon(), any::<Index>(), strange), |((pid, version), cut, strange)| {
+            let record = Record { version, ..place.clone() };
+            let whole = record.content(pid).into_bytes();
+            let bytes = [&whole[..cut.index(whole.len() + 1)], &strange].concat();
+            fs::write(&record.path, &bytes).expect("it can be written");
+            assert_eq!(record.is_of_same_version(pid), bytes.starts_with(record.head(pid).as_bytes()));
+        });
+        fs::remove_file(&place.path).expect("it is there");
     }
 }

@@ -73,8 +73,13 @@ impl Digits {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::{Just, Strategy, any, prop_oneof};
+    use proptest::sample::select;
+
     use super::*;
+    use crate::property::holds;
 
     #[test]
     fn digits_are_those_of_display_and_of_fixed_width() {
@@ -104,5 +109,56 @@ mod tests {
         for bytes in [&b"hello"[..], b"77 # pid", b"{}", b"\xff\xfe", &[b'7'; MAX_LENGTH + 1]] {
             assert_eq!(Content::parse(bytes), None, "{bytes:?}");
         }
+    }
+
+    /// What writes, torn writes, crashes and strangers leave in a file.
+    pub(crate) fn anything() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            4 => any::<i32>().prop_map(|number| number.to_string().into_bytes()),
+            1 => any::<i64>().prop_map(|number| number.to_string().into_bytes()),
+            8 => select(vec!["\n", "\n\n", " ", "\0", "\0\0\0", "-", "+", "0", "7", "\t", "\r", "\x0b", "\x0c"])
+                .prop_map(|text| text.as_bytes().to_vec()),
+            1 => vec(any::<u8>(), 1..4),
+        ];
+        let length = prop_oneof![50 => Just(0), 1 => MAX_LENGTH - 20..MAX_LENGTH + 20];
+        (vec(piece, 0..6), length, any::<u8>()).prop_map(|(pieces, length, filler)| {
+            let mut bytes = pieces.concat();
+            bytes.resize(bytes.len().max(length), if filler < 128 { 0 } else { b'7' });
+            bytes
+        })
+    }
+
+    fn written(pid: i32, newlines: usize) -> Vec<u8> {
+        [Digits::of(pid).as_bytes(), &b"\n\n"[..newlines]].concat()
+    }
+
+    #[test]
+    fn a_pid_is_the_only_number_in_its_file() {
+        holds("content of a pidfile", 1000, &anything(), |bytes| {
+            let Some(content) = Content::parse(&bytes) else {
+                let strange = |byte: &u8| !byte.is_ascii_digit() && !b" \t\n\r\x0c\0+-".contains(byte);
+                assert!(bytes.len() > MAX_LENGTH || bytes.iter().any(strange));
+                return;
+            };
+            let Some(pid) = content.pid else { return };
+            assert!(pid > 0);
+            let text = String::from_utf8(bytes).expect("digits and blanks");
+            let word = text.trim_matches([' ', '\t', '\n', '\r', '\x0c', '\0']);
+            assert_eq!(word.trim_start_matches('+').trim_start_matches('0'), pid.to_string());
+        });
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_and_a_part_of_it_never_says_up_for_another_pid() {
+        let phases = [Phase::Starting, Phase::Up, Phase::Stopping];
+        holds("pid to pidfile and back, cut at every byte", 1000, &(1..=i32::MAX, 0..3_usize), |(pid, newlines)| {
+            let bytes = written(pid, newlines);
+            assert_eq!(Content::parse(&bytes), Some(Content { pid: Some(pid), phase: phases[newlines] }));
+            for end in 0..bytes.len() {
+                let part = Content::parse(&bytes[..end]).expect("a part of a pidfile is one");
+                assert!(part.phase <= phases[newlines]);
+                assert!(part.phase == Phase::Starting || part.pid == Some(pid));
+            }
+        });
     }
 }
