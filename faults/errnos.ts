@@ -104,17 +104,23 @@ const spared: ReadonlySet<string> = new Set(
   sigaltstack sysinfo umask uname`.split(/\s+/),
 );
 
-/** `MAP_STACK` of mmap(2): only stacks are ours. */
-const stack = 0x20000;
+/** `MAP_STACK` of mmap(2). */
+export const mapStack = 0x20000;
 
 /**
  * The errors that a call can have; nothing for one that is spared. Throws for a call that nobody has thought of.
  * @param path what the descriptor was opened by that is its first argument
+ * @param isOfStack whether the memory at its first argument is a stack: all other memory is V8's
  */
-export function errnosOf({ role, name, details }: Call, path: string | undefined): readonly string[] {
+export function errnosOf(
+  { role, name, details }: Call,
+  path: string | undefined,
+  isOfStack: boolean,
+): readonly string[] {
   // The kernel has nothing to write back there, and Node.js takes a failure for a bug of its own.
   if (name === 'close' && path?.startsWith('"/proc/')) return [];
-  if (spared.has(name) || (name === 'mmap' && (Number(details.split(' ')[3]) & stack) === 0)) return [];
+  if (spared.has(name) || (name === 'mprotect' && !isOfStack)) return [];
+  if (name === 'mmap' && (Number(details.split(' ')[3]) & mapStack) === 0) return [];
   // An eventfd by which libuv wakes the event loop: it takes eight bytes or none.
   if (name === 'write' && role.endsWith('-thread') && details.split(' ')[2] === '8') return [];
   const known = errnos[name];

@@ -2,7 +2,7 @@
 import { status } from '../dist/index.js';
 import { run } from '../__test__/helpers/run.js';
 import { until } from '../__test__/helpers/until.js';
-import { canFallShort, errnosOf } from './errnos.js';
+import { canFallShort, errnosOf, mapStack } from './errnos.js';
 import { alive, ended, facts, leftovers, wrongs, type Facts } from './judge.js';
 import { callsOf, inParallel, inPlace } from './rounds.js';
 import { scenarios, type Place, type Scenario } from './scenarios.js';
@@ -73,9 +73,13 @@ async function judgeClient(
 /** Every fault of a scenario, by the calls of a clean run. */
 function faultsOf(calls: readonly Call[]): Fault[] {
   const paths = new Map<number, string>();
+  const stacks: { begin: number; end: number }[] = [];
   return calls.flatMap((call) => {
     const { name, details, result } = call;
-    const actions = [...errnosOf(call, paths.get(Number(details.split(' ')[0])))];
+    const [first, length, , flags] = details.split(' ').map(Number);
+    if (name === 'mmap' && (flags! & mapStack) !== 0) stacks.push({ begin: result, end: result + length! });
+    const isOfStack = stacks.some(({ begin, end }) => begin <= first! && first! < end);
+    const actions = [...errnosOf(call, paths.get(first!), isOfStack)];
     if (result >= 0 && name === 'openat') paths.set(result, details);
     if (result >= 0 && name !== 'openat') paths.delete(result);
     if (actions.length === 0) return [];
@@ -124,7 +128,9 @@ export async function tryFaults({ every, only }: Choice): Promise<Verdict[]> {
       }).catch((error: unknown) => ({ outcome: 'wrong' as const, problems: [String(error)] }));
       verdicts.push({ scenario, fault, ...verdict });
       if (verdict.outcome !== 'wrong') return;
-      console.log(`WRONG ${scenario.name}: ${nameOf(fault)} ${fault.call.details}: ${verdict.problems.join('; ')}`);
+      console.log(
+        `WRONG ${scenario.name}: ${nameOf(fault)} ${fault.call.details}: ${verdict.problems.join('; ').slice(0, 500)}`,
+      );
     });
   }
   return verdicts;
