@@ -173,6 +173,15 @@ asRoot('the pidfile of a user who may not write beside it is emptied at the end'
   t.is(readFileSync(at('a.pid'), 'utf8'), '');
 });
 
+asRoot('what such a daemon has emptied is removed by whoever has stopped it and may', async (t) => {
+  const { at, path } = workspace(t);
+  chmodSync(path, 0o755);
+  const { code, stderr } = await launchService({ pidFile: at('a.pid'), user: 'nobody' }, 'run');
+  t.is(code, 0, stderr);
+  t.is((await stop({ pidFile: at('a.pid') })).outcome, 'stopped');
+  t.false(existsSync(at('a.pid')));
+});
+
 asRoot('a pidfile and a log where the user may not even look are used all the same', async (t) => {
   const { at, path } = workspace(t);
   mkdirSync(at('closed'), { mode: 0o700 });
