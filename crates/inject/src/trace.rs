@@ -10,10 +10,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::ptrace::{self, Event, Options};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, execvp, fork};
+use nix::unistd::{ForkResult, Pid, execvp, fork, pipe2, read};
 use syscalls::Sysno;
 
 use crate::fault::{Action, Fault};
@@ -40,7 +41,6 @@ struct Thread {
     name: String,
     /// The call that it is in, by its place in the trace.
     call: Option<usize>,
-    is_in_call: bool,
     mend: Option<Mend>,
     renames: bool,
 }
@@ -73,9 +73,6 @@ struct Tracer {
 /// Runs the command to its end, and what it starts to the end mark; returns the trace.
 pub(crate) fn run(command: &[String], faults: Vec<Fault>) -> nix::Result<String> {
     let root = start(command)?;
-    waitpid(root, None)?;
-    let births = Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACEVFORK;
-    ptrace::setoptions(root, births | Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACEEXEC)?;
     let mut tracer = Tracer {
         root,
         faults,
@@ -91,17 +88,27 @@ pub(crate) fn run(command: &[String], faults: Vec<Fault>) -> nix::Result<String>
     Ok(tracer.lines())
 }
 
+/// Starts the command's process, seizes it and lets it go on until its first call. (Seized and not attached: a thread that is born
+/// while the tracer ends would otherwise find a stop signal that nobody takes back.)
 fn start(command: &[String]) -> nix::Result<Pid> {
     let words: Vec<_> =
         command.iter().map(|word| CString::new(word.as_str()).map_err(|_| Errno::EINVAL)).collect::<Result<_, _>>()?;
+    let (go, gone) = pipe2(OFlag::O_CLOEXEC)?;
     // SAFETY: this process has no other thread.
-    match unsafe { fork() }? {
-        ForkResult::Parent { child } => Ok(child),
+    let child = match unsafe { fork() }? {
+        ForkResult::Parent { child } => child,
         ForkResult::Child => {
-            let Err(errno) = ptrace::traceme().and_then(|()| execvp(&words[0], &words));
+            drop(gone);
+            let Err(errno) = read(&go, &mut [0]).and_then(|_| execvp(&words[0], &words));
             process::exit(errno as i32)
         }
-    }
+    };
+    let births = Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACEVFORK;
+    ptrace::seize(child, births | Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACEEXEC)?;
+    ptrace::interrupt(child)?;
+    waitpid(child, Some(WaitPidFlag::__WALL))?;
+    drop((go, gone));
+    Ok(child)
 }
 
 impl Tracer {
@@ -139,24 +146,17 @@ impl Tracer {
                 self.at_call(pid)?;
                 return ptrace::syscall(pid, None);
             }
+            WaitStatus::PtraceEvent(pid, _, _) if !self.threads.contains_key(&pid) => {
+                self.early.insert(pid);
+            }
             WaitStatus::PtraceEvent(pid, _, event) => {
                 self.at_event(pid, event)?;
                 return ptrace::syscall(pid, None);
             }
-            WaitStatus::Stopped(pid, Signal::SIGSTOP) if !self.threads.contains_key(&pid) => {
-                self.early.insert(pid);
-            }
-            // A newborn child's stop is none that anybody has sent.
-            WaitStatus::Stopped(pid, Signal::SIGSTOP) if self.is_new(pid) => return ptrace::syscall(pid, None),
             WaitStatus::Stopped(pid, signal) => return ptrace::syscall(pid, signal),
             WaitStatus::Continued(_) | WaitStatus::StillAlive => {}
         }
         Ok(())
-    }
-
-    /// Whether a thread has done nothing yet.
-    fn is_new(&self, pid: Pid) -> bool {
-        self.threads.get(&pid).is_some_and(|thread| thread.name.is_empty())
     }
 
     fn ended(&mut self, pid: Pid, how: String) {
@@ -179,11 +179,14 @@ impl Tracer {
             };
             self.processes.insert(pid, Process { role, is_open, is_over: false, counts: HashMap::new() });
         }
-        let thread = Thread { process, name: String::new(), call: None, is_in_call: false, mend: None, renames: false };
+        let thread = Thread { process, name: String::new(), call: None, mend: None, renames: false };
         self.threads.insert(pid, thread);
     }
 
     fn at_event(&mut self, pid: Pid, event: i32) -> nix::Result<()> {
+        if event == Event::PTRACE_EVENT_STOP as i32 {
+            return Ok(());
+        }
         if event == Event::PTRACE_EVENT_EXEC as i32 {
             if let Some(process) = self.processes.get_mut(&pid) {
                 process.is_open = false;
@@ -205,8 +208,10 @@ impl Tracer {
         if thread.name.is_empty() {
             thread.name = name_of(pid);
         }
-        thread.is_in_call = !thread.is_in_call;
-        if thread.is_in_call { self.enters(pid) } else { self.leaves(pid) }
+        match ptrace::syscall_info(pid)?.op {
+            libc::PTRACE_SYSCALL_INFO_ENTRY => self.enters(pid),
+            _ => self.leaves(pid),
+        }
     }
 
     fn enters(&mut self, pid: Pid) -> nix::Result<()> {
