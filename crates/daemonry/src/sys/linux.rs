@@ -446,7 +446,8 @@ impl Process {
                 let pidfd = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
                 Ok(Some(Self { pid, pidfd: Some(pidfd) }))
             }
-            Err(Errno::ESRCH) => Ok(None),
+            // The other two, by the kernel's age, for a pid that is a thread's by now.
+            Err(Errno::ESRCH | Errno::ENOENT | Errno::EINVAL) => Ok(None),
             Err(Errno::ENOSYS | Errno::EPERM) => Ok(Some(Self { pid, pidfd: None })),
             Err(errno) => Err(errno),
         }
@@ -515,4 +516,18 @@ fn gone(error: &io::Error) -> bool {
 
 fn has_proc() -> bool {
     fs::exists("/proc/self").unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_that_a_thread_has_by_now_is_no_process() {
+        let thread = std::thread::spawn(|| {
+            let opened = Process::open(nix::unistd::gettid().as_raw());
+            opened.map(|process| process.is_some())
+        });
+        assert_eq!(thread.join().ok(), Some(Ok(false)));
+    }
 }
