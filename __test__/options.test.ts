@@ -35,6 +35,7 @@ const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [so
   ],
   stdin: [
     ['-1', 'option "stdin" must be an open file descriptor, not -1'],
+    ['2 ** 32', 'option "stdin" must be an open file descriptor, not 4294967296'],
     [
       'true',
       `option "stdin" must be a path, 'ignore', 'inherit', an open file descriptor or { path, mode, append }, not true`,
@@ -94,6 +95,7 @@ const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [so
   noNewPrivileges: [['1', 'option "noNewPrivileges" must be true or false, not 1']],
   listen: [
     ['80', 'option "listen" must be an object such as { http: { port: 80 } }, not 80'],
+    ['Object(1n)', 'option "listen" must be an object such as { http: { port: 80 } }, not [BigInt: 1n]'],
     ['{ http: 80 }', 'option "listen.http" must be { port, host } or { path }, not 80'],
     ['{ http: {} }', 'option "listen.http.port" must be an integer from 0 to 65535, not undefined'],
     ['{ http: { port: 65536 } }', 'option "listen.http.port" must be an integer from 0 to 65535, not 65536'],
@@ -113,6 +115,7 @@ const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [so
   ],
   env: [
     ["'A=1'", 'option "env" must be an object of strings, not "A=1"'],
+    ['new Map()', 'option "env" must be an object of strings, not Map(0) {}'],
     ['{ A: 1 }', 'option "env.A" must be a string without NUL, or undefined, not 1'],
     ["{ A: 'a\\0' }", 'option "env.A" must be a string without NUL, or undefined, not "a\\u0000"'],
     ["{ 'A=B': '' }", 'option "env" has an impossible name: "A=B"'],
@@ -149,6 +152,10 @@ const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [so
       `'a"', name: 'a'`,
       `option "version" must be a text without quotes, backslashes and control characters, not "a\\""`,
     ],
+    [
+      `'\\ud800', name: 'a'`,
+      `option "version" must be a text without quotes, backslashes and control characters, not "\\ud800"`,
+    ],
     ["'2', pidFile: 'a'", 'option "version" needs "name", whose record keeps it'],
     [
       "'2', name: 'a', ifRunning: 'replace'",
@@ -166,6 +173,7 @@ const misuses: readonly (readonly [source: string, message: string])[] = [
   ...Object.entries(wrongTypes).flatMap(([option, cases]) =>
     cases.map(([source, message]) => [`{ ${option}: ${source} }`, message] as const),
   ),
+  ['{ name: 1n }', "a daemon's name must be a string of letters, digits and _ . @ -, not 1"],
   ['{ pidfile: "a.pid" }', 'unknown option "pidfile": did you mean "pidFile"?'],
   ['{ "start-timeout": 1 }', 'unknown option "start-timeout": did you mean "startTimeout"?'],
   [

@@ -282,12 +282,20 @@ test('what cannot be meant is refused with a sentence, and nothing is started', 
     [() => spawnDaemon('a', 'b' as never), 'the arguments must be an array of strings without NUL, not "b"'],
     [() => spawnDaemon('a', ['b', 3 as never]), 'the arguments must be an array of strings without NUL, not 3'],
     [
+      () => spawnDaemon('a', [undefined as never]),
+      'the arguments must be an array of strings without NUL, not undefined',
+    ],
+    [
       () => spawnDaemon('a', [], { waitFor: 'up' as never }),
       `option "waitFor" must be 'exec', 'start' or 'ready', not "up"`,
     ],
     [() => spawnDaemon('a', [], { onStarted: () => {} } as never), 'unknown option "onStarted"'],
     [() => spawnDaemon('a', [], { idleTimeout: 1 } as never), 'unknown option "idleTimeout"'],
     [() => spawnDaemon('a', [], { signal: 1 as never }), 'option "signal" must be an AbortSignal, not 1'],
+    [
+      () => spawnDaemon('a', [], { signal: Object.create(AbortSignal.prototype) as AbortSignal }),
+      'option "signal" must be an AbortSignal, not an object',
+    ],
     [
       () => spawnDaemon('a', [], { ifRunning: 'reuse' }),
       `option "ifRunning" can be 'reuse' only with "name" or "pidFile"`,

@@ -1,9 +1,14 @@
 /** Checks of single options: the value, the fallback where there is none, or `ERR_INVALID_OPTION` naming the option. */
-import { inspect } from 'node:util';
+import { inspect, types } from 'node:util';
 import { invalidOption } from './errors.js';
 
 /** Node's timers end at once when they are given more. */
 export const longestTimer = 2 ** 31 - 1;
+
+/** Whether it is an object for its properties, as an array, a `Map`, a `Date` or a boxed value is not. */
+export function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return Object.prototype.toString.call(value) === '[object Object]';
+}
 
 export function path(option: string, value: unknown): string {
   if (typeof value === 'string' && value !== '' && !value.includes('\0')) return value;
@@ -43,10 +48,19 @@ export function oneOf<T extends string>(option: string, value: unknown, fallback
 
 export function callback<T>(option: string, value: T): T {
   // An async function would be cut off: the launcher exits when it has returned.
-  const isAsync = typeof value === 'function' && value.constructor.name === 'AsyncFunction';
+  const isAsync = types.isAsyncFunction(value);
   if (value === undefined || (typeof value === 'function' && !isAsync)) return value;
   const given = isAsync ? 'an async one' : show(value);
   throw invalidOption(`option "${option}" must be a synchronous function, not ${given}`);
+}
+
+export function abortSignal(option: string, value: unknown): void {
+  if (value === undefined) return;
+  try {
+    // What only inherits from one, or stands in front of one, cannot be asked.
+    if (value instanceof AbortSignal && typeof value.aborted === 'boolean') return;
+  } catch {}
+  throw invalid(option, 'an AbortSignal', value);
 }
 
 /** Throws for options that are no object, and for one that is not `known`. */
@@ -74,5 +88,11 @@ export function invalid(option: string, wanted: string, value: unknown) {
 export function show(value: unknown): string {
   if (typeof value === 'function') return 'a function';
   if (typeof value === 'bigint' || typeof value === 'symbol') return String(value);
-  return typeof value === 'string' ? JSON.stringify(value) : inspect(value, { depth: 0, breakLength: Infinity });
+  if (typeof value === 'string') return JSON.stringify(value);
+  try {
+    return inspect(value, { depth: 0, breakLength: Infinity });
+  } catch {
+    // Its own way to be shown has failed.
+    return 'an object';
+  }
 }

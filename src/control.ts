@@ -172,7 +172,7 @@ function isThisProcess(pidFile: string): boolean {
 }
 
 function signalNumber(option: string, signal: unknown): number {
-  const number = (constants.signals as Record<string, number>)[String(signal)];
-  if (typeof signal !== 'string' || number === undefined) throw check.invalid(option, 'the name of a signal', signal);
+  const number = typeof signal === 'string' ? (constants.signals as Record<string, number>)[signal] : undefined;
+  if (number === undefined) throw check.invalid(option, 'the name of a signal', signal);
   return number;
 }

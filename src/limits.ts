@@ -39,7 +39,7 @@ export type Resource =
 /** Checks the option and puts it in the form of the core. */
 export function resolveLimits(limits: unknown): NativeLimit[] {
   if (limits === undefined) return [];
-  if (typeof limits !== 'object' || limits === null || Array.isArray(limits)) {
+  if (!check.isRecord(limits)) {
     throw check.invalid('limits', 'an object such as { nofile: 65536 }', limits);
   }
   const resources = native().resources();
@@ -55,7 +55,7 @@ export function resolveLimits(limits: unknown): NativeLimit[] {
 
 function resolveLimit(resource: string, limit: unknown): NativeLimit {
   const option = `limits.${resource}`;
-  if (typeof limit !== 'object' || limit === null) {
+  if (!check.isRecord(limit)) {
     const both = value(option, limit);
     return { resource, soft: both, hard: both };
   }

@@ -69,7 +69,7 @@ const variables = ['LISTEN_PID', 'LISTEN_FDS', 'LISTEN_FDNAMES', 'LISTEN_PIDFDID
 /** Checks the option and puts it in the form of the core. */
 export function resolveListen(listen: unknown): NativeListener[] {
   if (listen === undefined) return [];
-  if (typeof listen !== 'object' || listen === null || Array.isArray(listen)) {
+  if (!check.isRecord(listen)) {
     throw check.invalid('listen', 'an object such as { http: { port: 80 } }', listen);
   }
   return Object.entries(listen).map(([name, address]) => resolveAddress(name, address));
@@ -80,7 +80,7 @@ function resolveAddress(name: string, address: unknown): NativeListener {
   if (!/^[!-9;-~]{1,255}$/.test(name)) {
     throw invalidOption(`option "listen" has an impossible name: ${check.show(name)}`);
   }
-  if (typeof address !== 'object' || address === null) {
+  if (!check.isRecord(address)) {
     throw check.invalid(option, '{ port, host } or { path }', address);
   }
   const { port, host, backlog, ipv6Only, path, mode } = address as Partial<TcpAddress & UnixAddress>;

@@ -353,7 +353,7 @@ export function resolveOptions(options: DaemonizeOptions, hasMain: boolean): Res
 export function resolveSpawn(command: string, options: SpawnDaemonOptions, ...others: string[]): ResolvedStart {
   check.only(options, ...startOptions, 'signal', ...others);
   const { name, signal } = options;
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw check.invalid('signal', 'an AbortSignal', signal);
+  check.abortSignal('signal', signal);
   const waitFor = check.oneOf('waitFor', options.waitFor, 'exec', ['exec', 'start', 'ready']);
   return resolveStart(options, name ?? basename(command), waitFor);
 }
@@ -448,8 +448,8 @@ function resolveRivals(
     throw invalidOption(`option "ifRunning" can be '${ifRunning}' only with "name" or "pidFile"`);
   }
   if (version !== undefined) {
-    // eslint-disable-next-line no-control-regex
-    if (typeof version !== 'string' || !/^[^"\\\u0000-\u001F\u007F-\u009F]+$/.test(version)) {
+    // Half of a pair (Cs) could not be written, so it would never be the same version again.
+    if (typeof version !== 'string' || !/^[^"\\\p{Cc}\p{Cs}]+$/u.test(version)) {
       throw check.invalid('version', 'a text without quotes, backslashes and control characters', version);
     }
     if (name === undefined) throw invalidOption('option "version" needs "name", whose record keeps it');
@@ -491,7 +491,10 @@ function stream(option: string, value: unknown, ignored: NativeStream, fallback 
   if (value === 'ignore') return ignored;
   if (value === 'inherit') return { kind: 'inherit' };
   if (typeof value === 'number') {
-    if (!Number.isInteger(value) || value < 0) throw check.invalid(option, 'an open file descriptor', value);
+    // Beyond 31 bits the binding would take another one.
+    if (!Number.isInteger(value) || value < 0 || value >= 2 ** 31) {
+      throw check.invalid(option, 'an open file descriptor', value);
+    }
     return { kind: 'descriptor', descriptor: value };
   }
   return fileStream(option, value);
@@ -499,7 +502,7 @@ function stream(option: string, value: unknown, ignored: NativeStream, fallback 
 
 function fileStream(option: string, value: unknown): NativeStream {
   const file = typeof value === 'string' ? { path: value } : value;
-  if (typeof file !== 'object' || file === null) {
+  if (!check.isRecord(file)) {
     const others = option === 'log' ? '' : ", 'ignore', 'inherit', an open file descriptor";
     throw check.invalid(option, `a path${others} or { path, mode, append }`, value);
   }
@@ -521,7 +524,7 @@ function fileStream(option: string, value: unknown): NativeStream {
 
 function environment(value: unknown): Record<string, string | undefined> {
   if (value === undefined) return {};
-  if (typeof value !== 'object' || value === null) throw check.invalid('env', 'an object of strings', value);
+  if (!check.isRecord(value)) throw check.invalid('env', 'an object of strings', value);
   for (const [name, text] of Object.entries(value)) {
     if (name === '' || /[=\0]/.test(name))
       throw invalidOption(`option "env" has an impossible name: ${check.show(name)}`);

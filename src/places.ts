@@ -2,6 +2,7 @@
 import { accessSync, chmodSync, chownSync, constants, existsSync, mkdirSync, readdirSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
+import { show } from './check.js';
 import { daemonError, invalidOption, systemCallError } from './errors.js';
 
 /** The files of a named daemon. */
@@ -124,9 +125,7 @@ export function checkName(name: unknown): asserts name is string {
   if (typeof name !== 'string' || !isName(name)) {
     const isPath = typeof name === 'string' && name.includes('/');
     const hint = isPath ? ': for a pidfile pass { pidFile: path }' : '';
-    throw invalidOption(
-      `a daemon's name must be a string of letters, digits and _ . @ -, not ${JSON.stringify(name)}${hint}`,
-    );
+    throw invalidOption(`a daemon's name must be a string of letters, digits and _ . @ -, not ${show(name)}${hint}`);
   }
   if (name.endsWith('.pid')) {
     throw invalidOption(`a daemon's name must not end in .pid, as ${name} does: for a pidfile pass { pidFile: path }`);

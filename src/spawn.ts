@@ -164,11 +164,12 @@ export function checkCommand(command: unknown, args: unknown): string {
   if (typeof command !== 'string' || command === '' || command.includes('\0')) {
     throw invalidOption(`the command must be a program's name or path, not ${check.show(command)}`);
   }
-  const wrong: unknown = Array.isArray(args)
-    ? args.find((argument) => typeof argument !== 'string' || argument.includes('\0'))
-    : args;
-  if (!Array.isArray(args) || wrong !== undefined) {
-    throw invalidOption(`the arguments must be an array of strings without NUL, not ${check.show(wrong)}`);
+  const wrong = Array.isArray(args)
+    ? args.findIndex((argument) => typeof argument !== 'string' || argument.includes('\0'))
+    : undefined;
+  if (wrong !== -1) {
+    const shown = check.show(wrong === undefined ? args : (args as unknown[])[wrong]);
+    throw invalidOption(`the arguments must be an array of strings without NUL, not ${shown}`);
   }
   return command;
 }
