@@ -11,6 +11,7 @@ import {
   type Stats,
 } from 'node:fs';
 import type { NativeRecord } from '../index.js';
+import * as check from './check.js';
 import { systemCallError } from './errors.js';
 import { failureError, native, unwrap } from './native.js';
 
@@ -176,12 +177,19 @@ export function isOfAnotherVersion({
 }
 
 function isRecord(value: unknown): value is FullRecord & { pid: number } {
-  if (typeof value !== 'object' || value === null) return false;
-  const { pid, program, arguments: args, cwd, pidFile } = value as Record<string, unknown>;
+  if (!check.isRecord(value)) return false;
+  const { pid, program, arguments: args, cwd, startedBy, name, pidFile, words, options } = value;
+  const { version, logFile, socket, status, problem } = value;
+  const isText = (member: unknown) => typeof member === 'string';
   return (
-    typeof pid === 'number' &&
-    [program, cwd, pidFile].every((text) => typeof text === 'string') &&
+    Number.isInteger(pid) &&
     Array.isArray(args) &&
-    args.every((text) => typeof text === 'string')
+    [program, cwd, name, pidFile, ...args].every(isText) &&
+    [version ?? undefined, logFile, socket, status, problem].every(
+      (member) => member === undefined || isText(member),
+    ) &&
+    ['daemonize', 'spawnDaemon', 'supervisor'].includes(startedBy as string) &&
+    (options === undefined || check.isRecord(options)) &&
+    (words === undefined || (check.isRecord(words) && isText(words['file']) && Number.isInteger(words['user'])))
   );
 }
