@@ -72,6 +72,8 @@ anyTest('what cannot be printed is told in a sentence', async (t) => {
     'true',
   );
   await refused(2, '--env must be NAME=VALUE, not "=x"', 'api', '-e', '=x', 'true');
+  const unfit = 'a unit cannot set the variable "$(id)": it must be letters, digits and _';
+  await refused(2, unfit, 'api', '-e', '$(id)=x', 'true');
 });
 
 anyTest('a daemon on record is started by its unit as it was started', async (t) => {

@@ -50,11 +50,16 @@ function run(parsed: Parsed): number {
   const kind = check.oneOf('for', text(values, 'for'), process.platform === 'darwin' ? 'launchd' : 'systemd', kinds);
   const known = given === undefined ? onRecord(name) : byCommand(given, args);
   const user = text(values, 'user') ?? known.user ?? ownUser();
+  const env = { ...known.env, ...Object.fromEntries(pairs(values, 'env')) };
+  const unfit = Object.keys(env).find((variable) => !/^[A-Za-z_][A-Za-z0-9_]*$/.test(variable));
+  if (unfit !== undefined) {
+    throw new UsageError(`a unit cannot set the variable ${JSON.stringify(unfit)}: it must be letters, digits and _`);
+  }
   const service: Service = {
     ...known,
     name,
     cwd: resolve(text(values, 'cwd') ?? known.cwd),
-    env: { ...known.env, ...Object.fromEntries(pairs(values, 'env')) },
+    env,
     user,
     containerUser: text(values, 'user') ?? '1000',
     home: user === undefined ? undefined : homeOf(user),

@@ -29,7 +29,7 @@ export function systemdUnit(service: Service): string {
           '# Up as soon as it is executed. Of a script that calls daemonize(), systemd could hear more: name that script here.',
           'Type=exec',
         ]),
-    `ExecStart=${commandOf(service).map(word).join(' ')}`,
+    `ExecStart=${commandOf(service).map(argument).join(' ')}`,
     `WorkingDirectory=${escape(cwd)}`,
     ...Object.entries(env).map(([variable, value]) => `Environment=${word(`${variable}=${value}`)}`),
     'Restart=on-failure',
@@ -96,10 +96,14 @@ function escape(value: string): string {
   return value.replaceAll('%', '%%');
 }
 
-/** One word of a command line: `$` begins a variable. */
+/** One word of a list. */
 function word(value: string): string {
-  const escaped = escape(value).replaceAll('$', '$$$$');
-  return /^[\w@%+=:,./$-]+$/.test(escaped)
-    ? escaped
-    : `"${escaped.replaceAll(/["\\]/g, '\\$&').replaceAll('\n', '\\n')}"`;
+  const escaped = escape(value);
+  if (/^[\w@%+=:,./$-]+$/.test(escaped)) return escaped;
+  return `"${escaped.replaceAll(/["\\]/g, '\\$&').replaceAll('\n', '\\n').replaceAll('\r', '\\r')}"`;
+}
+
+/** One word of a command line: `$` begins a variable. */
+function argument(value: string): string {
+  return word(value.replaceAll('$', '$$$$'));
 }

@@ -1,0 +1,104 @@
+/** Words that are printed for a shell, systemd or a cluster are read back by it as they are, whatever is in them. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import test from 'ava';
+import * as fc from 'fast-check';
+import { openrcScript } from '../dist/cli/units/openrc.js';
+import { assignments, labelOf, shellLine, type Service } from '../dist/cli/units/service.js';
+import { systemdUnit } from '../dist/cli/units/systemd.js';
+import { boot, noMachine } from './helpers/machine.js';
+import { testUnless } from './helpers/privileges.js';
+import { holds, seconds } from './helpers/property.js';
+import { until } from './helpers/until.js';
+import { workspace } from './helpers/workspace.js';
+
+/** No half of a pair, and none of those that are no characters, which systemd refuses (Unicode, 23.7). */
+const character = fc
+  .integer({ min: 1, max: 0x10ffff })
+  .map((code) => String.fromCodePoint(code))
+  .filter((text) => !/[\p{Cs}\p{Noncharacter_Code_Point}]/u.test(text));
+const special = fc.constantFrom(...'"\'\\$`!%#;&|<>(){}[]*?~=:-+@ \t\n\r', '$(id)', '%n', '\\n', "'\\''", 'ä', '😀');
+const word = fc.string({ unit: fc.oneof(special, character), maxLength: 12 });
+const words = fc.array(word, { minLength: 1, maxLength: 20 });
+
+const service: Service = {
+  name: 'a',
+  program: '/usr/bin/printf',
+  args: [],
+  cwd: '/',
+  env: {},
+  user: undefined,
+  daemonizes: false,
+  home: undefined,
+  pidFile: '/run/a/a.pid',
+  daemonry: [],
+  image: 'a',
+};
+
+/** Variables V0, V1, … */
+function variables(values: readonly string[]): Record<string, string> {
+  return Object.fromEntries(values.map((value, index) => [`V${index}`, value]));
+}
+
+/** What a shell that runs `script` writes, split at its NULs. */
+function said(script: string, ...args: string[]): string[] {
+  const { status, stdout, stderr } = spawnSync('sh', ['-c', script, 'sh', ...args], { encoding: 'utf8' });
+  assert.deepEqual([status, stderr], [0, '']);
+  return stdout.split('\0').slice(0, -1);
+}
+
+test('a shell reads back words and variables as they are', async (t) => {
+  const line = await holds('words for a shell', words, (words) => {
+    assert.deepEqual(said(`printf '%s\\0' ${shellLine(words)}`), words);
+    const exports = assignments(variables(words)).map((assignment) => `export ${assignment}`);
+    const values = words.map((_, index) => `"$V${index}"`);
+    assert.deepEqual(said(`${exports.join('\n')}\nprintf '%s\\0' ${values.join(' ')}`), words);
+  });
+  t.log(line);
+  t.pass();
+});
+
+test('OpenRC reads back the arguments of a service, which it evaluates once more, as they are', async (t) => {
+  const script = workspace(t).at('script');
+  const line = await holds('words for OpenRC', words, (words) => {
+    const daemon = { ...service, program: '/bin/true', daemonizes: true };
+    writeFileSync(script, openrcScript({ ...daemon, args: words, cwd: words[0]! }));
+    const lines = [`. "$1"`, `eval "set -- $command_args"`, `printf '%s\\0' "$directory" "$@"`];
+    assert.deepEqual(said(lines.join('\n'), script), [words[0], ...words]);
+  });
+  t.log(line);
+  t.pass();
+});
+
+test('any name becomes a label of DNS', async (t) => {
+  const line = await holds('names for DNS', fc.oneof(word, fc.string({ maxLength: 200 })), (name) => {
+    const label = labelOf(name);
+    assert.match(label, /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/);
+    assert.equal(labelOf(label), label);
+  });
+  t.log(line);
+  t.pass();
+});
+
+testUnless(noMachine)('systemd reads back words and variables as they are', async (t) => {
+  t.timeout((seconds + 120) * 1000);
+  const flags = ['--unit=basic.target', '--log-target=journal', '--show-status=false'];
+  const machine = await boot(['/usr/lib/systemd/systemd', ...flags]);
+  t.teardown(() => machine.end());
+  await until('systemd has booted', async () =>
+    /^(running|degraded)/.test((await machine.sh('systemctl is-system-running')).stdout),
+  );
+  const check = async (words: readonly string[]) => {
+    const unit = systemdUnit({ ...service, args: ['%s\\0', ...words], env: variables(words) });
+    const lines = unit.split('\n').filter((text) => /^(ExecStart|Environment)=/.test(text));
+    const names = words.map((_, index) => `V${index}`).join(' ');
+    const more = ['Type=oneshot', 'StandardOutput=append:/said', `ExecStart=/usr/bin/printenv -0 ${names}`];
+    machine.write('/etc/systemd/system/a.service', ['[Service]', ...lines, ...more, ''].join('\n'));
+    const { code, stderr } = await machine.sh('rm -f /said; systemctl daemon-reload && systemctl start a');
+    assert.deepEqual([code, stderr], [0, '']);
+    assert.deepEqual(machine.read('/said').split('\0').slice(0, -1), [...words, ...words]);
+  };
+  t.log(await holds('words for systemd', words, check, 10));
+  t.pass();
+});
