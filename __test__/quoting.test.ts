@@ -24,6 +24,8 @@ const words = fc.array(word, { minLength: 1, maxLength: 20 });
 
 const service: Service = {
   name: 'a',
+  isOnPath: true,
+  containerUser: '1000',
   program: '/usr/bin/printf',
   args: [],
   cwd: '/',

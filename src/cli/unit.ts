@@ -7,7 +7,7 @@ import type { SpawnDaemonOptions } from '../options.js';
 import { checkName, systemPlaces } from '../places.js';
 import type { FullRecord } from '../record.js';
 import { locate } from '../target.js';
-import { nameOnly, pairs, text, type Parsed } from './arguments.js';
+import { nameOnly, pairs, text, UsageError, type Parsed } from './arguments.js';
 import type { Command } from './commands.js';
 import { exitCodes, NotConfiguredError } from './exit.js';
 import { isOnPath, isScript, locateCommand, programOf } from './programs.js';
