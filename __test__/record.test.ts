@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { rmSync, writeFileSync } from 'node:fs';
 import test from 'ava';
 import * as fc from 'fast-check';
-import { native } from '../dist/native.js';
-import { resolveSpawn } from '../dist/options.js';
-import { nativeRecord, readRecord, type FullRecord } from '../dist/record.js';
+import { native } from '../src/native.js';
+import { resolveSpawn } from '../src/options.js';
+import { nativeRecord, readRecord, type FullRecord } from '../src/record.js';
 import { holds } from './helpers/property.js';
 import { workspace } from './helpers/workspace.js';
 
