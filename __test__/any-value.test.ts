@@ -1,5 +1,5 @@
 /** Whatever values the package is called with, it answers or throws a typed error; nothing is started, and nothing is left. */
-import { chownSync, mkdirSync } from 'node:fs';
+import { chownSync, mkdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { nobody, noOtherUser } from './helpers/privileges.js';
@@ -35,3 +35,10 @@ for (const call of calls) {
     t.log(stdout.trimEnd());
   });
 }
+
+test('a panic in the core would be an exception, not the end of the process', (t) => {
+  const source = readFileSync(new URL('../crates/daemonry-napi/src/lib.rs', import.meta.url), 'utf8');
+  const functions = [...source.matchAll(/((?:^ *#\[.*\]\n)*) *pub fn (\w+)/gm)];
+  t.true(functions.length > 0);
+  for (const [, attributes, name] of functions) t.regex(attributes!, /#\[napi\(.*\bcatch_unwind\)\]/, name);
+});

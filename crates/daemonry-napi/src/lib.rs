@@ -5,6 +5,7 @@ mod failure;
 mod plan;
 
 use std::ffi::OsStr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::SystemTime;
@@ -14,20 +15,20 @@ use daemonry::{
     Record, Report, Resource, Source, Status, Step, StopOptions, Stopped, WaitFor, Who,
 };
 use napi::JsDeferred;
-use napi::bindgen_prelude::{Either, Env, Object, ToNapiValue};
+use napi::bindgen_prelude::{Either, Env, Object, ToNapiValue, panic_to_error};
 use napi_derive::napi;
 
 use failure::{Failure, outcome};
 use plan::{LaunchRequest, NativeIds, NativeListener, NativeRecord};
 
 /// The names of every step, in the order of a start.
-#[napi]
+#[napi(catch_unwind)]
 pub fn steps() -> Vec<&'static str> {
     Step::ALL.iter().map(|step| step.name()).collect()
 }
 
 /// The variable that carries the marker.
-#[napi]
+#[napi(catch_unwind)]
 pub fn start_variable() -> &'static str {
     daemonry::START_VARIABLE
 }
@@ -89,13 +90,13 @@ impl From<daemonry::Started> for Started {
 }
 
 /// The command line of this process as the kernel keeps it; empty where it cannot be read.
-#[napi]
+#[napi(catch_unwind)]
 pub fn command_line() -> Vec<String> {
     daemonry::command_line().into_iter().map(|argument| argument.to_string_lossy().into_owned()).collect()
 }
 
 /// The names of every resource that the platform limits.
-#[napi]
+#[napi(catch_unwind)]
 pub fn resources() -> Vec<&'static str> {
     Resource::all().map(Resource::name).collect()
 }
@@ -121,7 +122,7 @@ fn who(who: Either<String, u32>) -> Who {
 }
 
 /// Looks up a user, with another group or other supplementary groups.
-#[napi]
+#[napi(catch_unwind)]
 pub fn look_up_user(
     user: Option<Either<String, u32>>,
     group: Option<Either<String, u32>>,
@@ -138,7 +139,7 @@ pub fn look_up_user(
 }
 
 /// Binds a socket for this process itself and returns its descriptor.
-#[napi]
+#[napi(catch_unwind)]
 pub fn listen(listener: NativeListener) -> Either<i32, Failure> {
     use std::os::fd::IntoRawFd;
     outcome(match Listener::from(listener).source {
@@ -149,7 +150,7 @@ pub fn listen(listener: NativeListener) -> Either<i32, Failure> {
 }
 
 /// The path of the Unix socket behind a descriptor, if it is one that has a path.
-#[napi]
+#[napi(catch_unwind)]
 pub fn socket_path(descriptor: i32) -> Option<String> {
     match daemonry::endpoint(descriptor) {
         Endpoint::Unix(path) => Some(path.to_string_lossy().into_owned()),
@@ -158,32 +159,32 @@ pub fn socket_path(descriptor: i32) -> Option<String> {
 }
 
 /// Tells the service manager at `address` something, and gives it descriptors to keep (`sd_notify(3)`).
-#[napi]
+#[napi(catch_unwind)]
 pub fn notify(address: String, state: String, descriptors: Vec<i32>) -> Option<Failure> {
     daemonry::notify(OsStr::new(&address), &state, &descriptors).err().map(Failure::from)
 }
 
 /// Microseconds of the clock that the manager compares `MONOTONIC_USEC=` with.
-#[napi]
+#[napi(catch_unwind)]
 pub fn monotonic_microseconds() -> Either<i64, Failure> {
     // A clock that counts from the start of the machine.
     outcome(daemonry::monotonic_clock().map(|clock| i64::try_from(clock.as_micros()).unwrap_or(i64::MAX)))
 }
 
 /// Whether the calling thread is the process's first one.
-#[napi]
+#[napi(catch_unwind)]
 pub fn is_main_thread() -> bool {
     daemonry::is_main_thread()
 }
 
 /// Whether this process is in its parent's process group; `null` where that cannot be seen.
-#[napi]
+#[napi(catch_unwind)]
 pub fn shares_group_of_parent() -> Option<bool> {
     daemonry::shares_group_of_parent()
 }
 
 /// Takes descriptors that were handed over: no program that this one executes gets them. False where one is not a socket.
-#[napi]
+#[napi(catch_unwind)]
 pub fn take_sockets(first: i32, count: u32) -> bool {
     daemonry::take_sockets(first, count)
 }
@@ -196,13 +197,13 @@ fn launched(plan: &LaunchPlan) -> Either<Started, Failure> {
 }
 
 /// Launches a daemon and blocks until the outcome is known.
-#[napi]
+#[napi(catch_unwind)]
 pub fn launch(request: LaunchRequest) -> Either<Started, Failure> {
     launched(&request.into())
 }
 
 /// Launches a daemon; a thread of its own waits for the outcome.
-#[napi(ts_return_type = "Promise<Started | Failure> | Failure")]
+#[napi(ts_return_type = "Promise<Started | Failure> | Failure", catch_unwind)]
 pub fn launch_aside<'env>(
     env: &'env Env,
     request: LaunchRequest,
@@ -219,7 +220,7 @@ pub struct Abort {
 }
 
 /// A handle for one launch.
-#[napi]
+#[napi(catch_unwind)]
 pub fn create_abort() -> Either<Abort, Failure> {
     outcome(AbortHandle::new().map(|handle| Abort { handle: Some(handle) }))
 }
@@ -227,7 +228,7 @@ pub fn create_abort() -> Either<Abort, Failure> {
 #[napi]
 impl Abort {
     /// Undoes it, if it is not too late.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn abort(&self) {
         if let Some(handle) = &self.handle {
             handle.abort();
@@ -235,7 +236,7 @@ impl Abort {
     }
 
     /// Lets go of its descriptors.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn close(&mut self) {
         self.handle = None;
     }
@@ -249,9 +250,10 @@ fn aside<T: ToNapiValue + Send + 'static>(
     // A promise that nobody is going to settle would keep the event loop alive, so the thread comes first.
     let (hand_over, deferred) = mpsc::channel::<JsDeferred<T, _>>();
     let thread = std::thread::Builder::new().name("daemonry".into()).spawn(move || {
-        if let Ok(deferred) = deferred.recv() {
-            let outcome = work();
-            deferred.resolve(move |_| Ok(outcome));
+        let Ok(deferred) = deferred.recv() else { return };
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(outcome) => deferred.resolve(move |_| Ok(outcome)),
+            Err(panic) => deferred.reject(panic_to_error(panic)),
         }
     });
     if let Err(error) = thread {
@@ -265,7 +267,7 @@ fn aside<T: ToNapiValue + Send + 'static>(
 }
 
 /// Takes over the start that the marker is about; `null` when it is about another process.
-#[napi]
+#[napi(catch_unwind)]
 pub fn adopt(marker: String) -> Option<Either<DaemonStart, Failure>> {
     // SAFETY: TypeScript removes the marker from the environment, so it comes here once; nothing else knows the descriptors.
     let adopted = unsafe { daemonry::adopt(OsStr::new(&marker)) };
@@ -281,43 +283,43 @@ pub struct DaemonStart {
 #[napi]
 impl DaemonStart {
     /// What the launcher wanted its daemon to know.
-    #[napi(getter)]
+    #[napi(getter, catch_unwind)]
     pub fn note(&self) -> String {
         self.adoption.note.to_string_lossy().into_owned()
     }
 
     /// The pidfile that the launcher locked for this process.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn pid_file(&self) -> Option<NativePidFile> {
         self.adoption.pid_file.clone().map(|file| NativePidFile { file: Some(file) })
     }
 
     /// Whether the launcher still watches, and would take an end for a failed start.
-    #[napi(getter)]
+    #[napi(getter, catch_unwind)]
     pub fn is_watched(&self) -> bool {
         self.adoption.is_watched()
     }
 
     /// `daemonize()` has returned here and the event loop has turned.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn started(&self) -> Option<Failure> {
         self.report(&Report::Started)
     }
 
     /// The daemon serves.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn ready(&self) -> Option<Failure> {
         self.report(&Report::Ready)
     }
 
     /// The daemon has failed for a reason of its own.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn failed(&self, reason: String) -> Option<Failure> {
         self.report(&Report::Failed(reason))
     }
 
     /// The daemon could not change to its working directory; `errno` as Node has it, negative.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn failed_chdir(&self, errno: i32, path: String) -> Option<Failure> {
         self.report(&Report::FailedStep {
             step: Step::Chdir,
@@ -327,7 +329,7 @@ impl DaemonStart {
     }
 
     /// The daemon is about to exit with this code.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn exiting(&self, code: i32) -> Option<Failure> {
         self.report(&Report::Exiting(code))
     }
@@ -338,14 +340,14 @@ impl DaemonStart {
 }
 
 /// Writes the record of this process, which holds the pidfile.
-#[napi]
+#[napi(catch_unwind)]
 pub fn write_record(record: NativeRecord) -> Option<Failure> {
     Record::from(record).write(own_pid()).err().map(Failure::from)
 }
 
 /// Locks a pidfile for this process, which stays in the foreground and is "starting" until it says more. With
 /// `replace_within`, in ms, ends the daemon that holds it, for whose start it waits as long.
-#[napi]
+#[napi(catch_unwind)]
 pub fn acquire_pid_file(
     path: String,
     mode: u32,
@@ -382,13 +384,13 @@ pub struct NativePidFile {
 #[napi]
 impl NativePidFile {
     /// Its path; empty once released.
-    #[napi(getter)]
+    #[napi(getter, catch_unwind)]
     pub fn path(&self) -> String {
         self.file.as_ref().map_or_else(String::new, |file| file.path().to_string_lossy().into_owned())
     }
 
     /// Makes it go with the process: a signal that ends it removes it first, an exit last.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn guard(&self) {
         if let Some(file) = &self.file {
             daemonry::guard(Arc::clone(file));
@@ -396,19 +398,19 @@ impl NativePidFile {
     }
 
     /// Says that the process, which has locked it itself, is up.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn mark_up(&self) -> Option<Failure> {
         self.file.as_ref().and_then(|file| file.mark_up().err()).map(Failure::from)
     }
 
     /// Says that the process has begun to stop.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn mark_stopping(&self) -> Option<Failure> {
         self.file.as_ref().and_then(|file| file.mark_stopping().err()).map(Failure::from)
     }
 
     /// Removes the file if it is still this process's, and lets go of the lock.
-    #[napi]
+    #[napi(catch_unwind)]
     pub fn release(&mut self) -> Option<Failure> {
         let file = self.file.take()?;
         file.remove(Some(own_pid())).err().map(Failure::from)
@@ -416,31 +418,31 @@ impl NativePidFile {
 }
 
 /// Makes `signal`, with whatever it does by default, remove the guarded pidfile first.
-#[napi]
+#[napi(catch_unwind)]
 pub fn arm_signal(signal: i32) -> Option<Failure> {
     daemonry::arm(signal).err().map(Failure::from)
 }
 
 /// Makes the handler of `armSignal` do nothing until it is armed again.
-#[napi]
+#[napi(catch_unwind)]
 pub fn disarm_signal(signal: i32) {
     daemonry::disarm(signal);
 }
 
 /// Ends the process by `signal` with its default action.
-#[napi]
+#[napi(catch_unwind)]
 pub fn die_of_signal(signal: i32) {
     daemonry::die(signal);
 }
 
 /// Ends the process at once, without exit handlers.
-#[napi]
+#[napi(catch_unwind)]
 pub fn exit_now(code: i32) {
     daemonry::exit_now(code);
 }
 
 /// Opens a log again and puts it in the place of the descriptors.
-#[napi]
+#[napi(catch_unwind)]
 pub fn reopen_log(path: String, mode: u32, descriptors: Vec<i32>) -> Option<Failure> {
     daemonry::reopen_log(&LogFile { path: path.into(), mode, append: true }, &descriptors).err().map(Failure::from)
 }
@@ -461,7 +463,7 @@ pub struct PidFileStatus {
 }
 
 /// Tells the state of the daemon that belongs to a pidfile.
-#[napi]
+#[napi(catch_unwind)]
 pub fn pid_file_status(path: String) -> Either<PidFileStatus, Failure> {
     outcome(daemonry::status(Path::new(&path)).map(PidFileStatus::from))
 }
@@ -488,7 +490,7 @@ impl From<Status> for PidFileStatus {
 }
 
 /// Sends a signal to the daemon of a pidfile and returns the pid that got it.
-#[napi]
+#[napi(catch_unwind)]
 pub fn signal_daemon(path: String, signal: i32) -> Either<i32, Failure> {
     outcome(daemonry::send_signal(Path::new(&path), signal))
 }
@@ -503,7 +505,7 @@ pub struct StopOutcome {
 }
 
 /// Stops the daemon of a pidfile; `timeout` in ms. A thread of its own waits for the end.
-#[napi(ts_return_type = "Promise<StopOutcome | Failure> | Failure")]
+#[napi(ts_return_type = "Promise<StopOutcome | Failure> | Failure", catch_unwind)]
 pub fn stop_daemon(
     env: &Env,
     path: String,
