@@ -44,7 +44,7 @@ fn receive(manager: &UnixDatagram) -> (String, Vec<OwnedFd>) {
         }
     }
     let length = message.bytes;
-    (String::from_utf8(buffer[..length].to_vec()).unwrap(), descriptors)
+    (String::from_utf8(buffer.into_iter().take(length).collect()).unwrap(), descriptors)
 }
 
 #[test]
