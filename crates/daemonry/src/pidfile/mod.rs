@@ -11,7 +11,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
@@ -34,6 +34,9 @@ pub(crate) const UNPROVEN_PATIENCE: Duration = Duration::from_millis(600);
 
 /// Between two tries, jittered between half and the whole of it.
 pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// Between two looks at a launcher that is about to let go.
+const LET_GO_PAUSE: Duration = Duration::from_millis(2);
 
 /// A pidfile whose lock this process holds or shares.
 ///
@@ -306,8 +309,17 @@ pub(crate) fn remove_after_exit(path: &Path, pid: i32) -> Result<()> {
         Err(Errno::ENOENT | Errno::EACCES | Errno::EROFS) => return Ok(()),
         Err(errno) => return Err(Error::at(Step::RemovePidFile, path)(errno)),
     };
-    if !try_lock(&file).map_err(Error::at(Step::LockPidFile, path))? {
-        return Ok(());
+    let begun = Instant::now();
+    let mut is_launched_still = true;
+    while !try_lock(&file).map_err(Error::at(Step::LockPidFile, path))? {
+        // A launcher that has just told of its start lets go in a moment. A helper of the daemon, or the next start, does not.
+        if !is_launched_still || begun.elapsed() > UNPROVEN_PATIENCE {
+            return Ok(());
+        }
+        is_launched_still = sys::is_launched_still(file.as_fd(), pid);
+        if is_launched_still {
+            std::thread::sleep(LET_GO_PAUSE);
+        }
     }
     let removal = Removal { directory: Some(directory.as_raw_fd()), name: &name, file: file.as_raw_fd() };
     removal.run(Some(pid)).map_err(Error::at(Step::RemovePidFile, path))

@@ -180,12 +180,12 @@ pub(crate) fn claim_replacement(path: &Path, daemon: i32) -> nix::Result<Option<
         Err(Errno::ENOLCK | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS) => {}
         result => drop(result?),
     }
+    // Ended now, it would be a failed start.
     Ok(if is_launched_still(file.as_fd(), daemon) { None } else { Some(file) })
 }
 
-/// Whether the launcher of `daemon` has not let go of the lock yet: ended now, its daemon would be a failed start. False where
-/// that cannot be seen.
-fn is_launched_still(file: BorrowedFd<'_>, daemon: i32) -> bool {
+/// Whether the launcher of `daemon` has not let go of the lock yet. False where that cannot be seen.
+pub(crate) fn is_launched_still(file: BorrowedFd<'_>, daemon: i32) -> bool {
     let Ok(identity) = super::identity(file) else { return false };
     matches!(flock_taker(file), Lock::Held(Some(taker)) if taker != daemon && holds_lock(taker, identity))
 }

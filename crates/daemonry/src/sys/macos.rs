@@ -284,8 +284,7 @@ pub(crate) fn lock_record(_pid_file: RawFd) -> Result<(), Errno> {
 }
 
 /// Claims the right to replace the daemon of the pidfile at `path`, until what is returned is dropped; `None` while somebody
-/// else has it. A `flock` of the directory: on the file itself every lock conflicts with the daemon's. Whether the daemon is
-/// still being started cannot be seen.
+/// else has it. A `flock` of the directory: on the file itself every lock conflicts with the daemon's.
 pub(crate) fn claim_replacement(path: &Path, _daemon: i32) -> nix::Result<Option<OwnedFd>> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -295,6 +294,11 @@ pub(crate) fn claim_replacement(path: &Path, _daemon: i32) -> nix::Result<Option
         Err(Errno::EWOULDBLOCK) => Ok(None),
         result => result.map(|_| Some(directory)),
     }
+}
+
+/// Whether the launcher of the daemon has not let go of the lock yet, which cannot be seen here.
+pub(crate) fn is_launched_still(_file: BorrowedFd<'_>, _daemon: i32) -> bool {
+    false
 }
 
 /// Whether `pid` holds the lock of `file`, which the caller holds, too. True where that cannot be seen.
