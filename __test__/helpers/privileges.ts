@@ -1,7 +1,7 @@
 /** What this machine lets a test do. A test that cannot run says so in its name. */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { tmpdir } from 'node:os';
+import { release, tmpdir } from 'node:os';
 import anyTest, { type Implementation } from 'ava';
 
 /** An ordinary user without files or processes: nobody. */
@@ -30,6 +30,14 @@ export const noOwnMounts = noNamespace(ownMounts.slice(1), 'mount -t tmpfs tmpfs
 /** Runs what follows in a PID namespace of its own, which ends with it. */
 export const ownPids = ['unshare', ...asRoot, '--pid', '--fork', '--mount-proc', '--kill-child'];
 export const noOwnPids = noNamespace(ownPids.slice(1), 'true');
+
+/** Why pids cannot be made to wrap soon in such a namespace. Before Linux 6.14 its limit is the whole machine's: hands off. */
+export const noSmallPids: string | undefined = (() => {
+  const [major = 0, minor = 0] = release().split('.').map(Number);
+  if (major < 6 || (major === 6 && minor < 14))
+    return 'PID namespaces have a pid_max of their own since Linux 6.14 only';
+  return noNamespace(ownPids.slice(1), 'cd /proc/sys/kernel && echo 400 >pid_max && echo 310 >ns_last_pid');
+})();
 
 /** `test.serial`, or a skipped test that says why. */
 export function testUnless(obstacle: string | undefined) {

@@ -5,13 +5,18 @@ import { fixture } from './run.js';
 import type { Told } from './script.js';
 
 export interface Move {
-  readonly call: 'spawnDaemon' | 'stop' | 'sendSignal' | 'look' | 'unlinkSync';
+  readonly call: 'spawnDaemon' | 'stop' | 'sendSignal' | 'look' | 'unlinkSync' | 'killByContent' | 'killByStatus';
   readonly args: readonly unknown[];
   /** Milliseconds after the common moment. */
   readonly delay?: number;
 }
 
-export interface Outcome extends Told {
+interface Answer extends Told {
+  /** How the racer itself has ended, which it is not to do. */
+  readonly gone?: string;
+}
+
+export interface Outcome extends Answer {
   readonly move: Move;
 }
 
@@ -22,31 +27,45 @@ export async function racers(count: number) {
   return {
     async race(moves: readonly Move[]): Promise<Outcome[]> {
       // By then each of them has its message.
-      const moment = Number(process.hrtime.bigint()) / 1e6 + 1 + moves.length / 8;
+      const moment = now() + 1 + moves.length / 8;
       const told = await Promise.all(moves.map((move, index) => field[index]!.make(move, moment)));
       return moves.map((move, index) => ({ move, ...told[index] }));
+    },
+    /** Each of them makes one move after the other until there is none for it any more. */
+    async chase(next: (racer: number) => Move | undefined, tell: (outcome: Outcome) => void): Promise<void> {
+      await Promise.all(
+        field.map(async ({ make }, racer) => {
+          for (let move = next(racer); move !== undefined; move = next(racer))
+            tell({ move, ...(await make(move, now())) });
+        }),
+      );
     },
     end: () => Promise.all(field.map((racer) => racer.end())),
   };
 }
 
+/** Milliseconds on the clock that all processes share. */
+const now = () => Number(process.hrtime.bigint()) / 1e6;
+
 function racer() {
   const child = fork(fixture('racer.mjs'));
   const exit = once(child, 'exit');
-  let settle: (told: Told) => void;
-  const answer = () => new Promise<Told>((resolve) => (settle = resolve));
+  let settle: (answer: Answer) => void;
+  let gone: Answer | undefined;
+  const answer = () => new Promise<Answer>((resolve) => (gone === undefined ? (settle = resolve) : resolve(gone)));
   const ready = answer();
   child.on('message', (told: Told) => settle(told));
-  child.on('exit', (code, signal) => settle({ error: new Error(`a racer has ended: ${signal ?? code}`) as never }));
+  child.on('exit', (code, signal) => settle((gone = { gone: String(signal ?? code) })));
   return {
     ready,
     make({ call, args, delay = 0 }: Move, moment: number) {
       const answered = answer();
-      child.send({ at: moment + delay, call, args });
+      // Of one that has just ended its exit tells.
+      child.send({ at: moment + delay, call, args }, () => {});
       return answered;
     },
     async end() {
-      child.disconnect();
+      if (child.connected) child.disconnect();
       await exit;
     },
   };
