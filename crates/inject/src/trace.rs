@@ -93,13 +93,14 @@ pub(crate) fn run(command: &[String], faults: Vec<Fault>) -> nix::Result<String>
 fn start(command: &[String]) -> nix::Result<Pid> {
     let words: Vec<_> =
         command.iter().map(|word| CString::new(word.as_str()).map_err(|_| Errno::EINVAL)).collect::<Result<_, _>>()?;
+    let program = words.first().ok_or(Errno::EINVAL)?;
     let (go, gone) = pipe2(OFlag::O_CLOEXEC)?;
     // SAFETY: this process has no other thread.
     let child = match unsafe { fork() }? {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
             drop(gone);
-            let Err(errno) = read(&go, &mut [0]).and_then(|_| execvp(&words[0], &words));
+            let Err(errno) = read(&go, &mut [0]).and_then(|_| execvp(program, &words));
             process::exit(errno as i32)
         }
     };
@@ -221,7 +222,7 @@ impl Tracer {
         let Some(thread) = self.threads.get_mut(&pid) else { return Ok(()) };
         thread.renames = name == Sysno::prctl && arguments[0] == libc::PR_SET_NAME as u64;
         let Some(process) = self.processes.get_mut(&thread.process) else { return Ok(()) };
-        let path = path_argument(name).and_then(|place| string_at(pid, arguments[place]));
+        let path = path_argument(name).and_then(|place| string_at(pid, *arguments.get(place)?));
         if name == Sysno::access && pid == thread.process {
             match path.as_deref() {
                 Some(BEGIN) => process.is_open = true,
