@@ -144,7 +144,8 @@ pub(crate) fn set_oom_score(adjustment: &CStr) -> Result<(), Errno> {
     let written = Errno::result(unsafe { libc::write(file, bytes.as_ptr().cast(), bytes.len()) });
     // SAFETY: closing descriptors touches no memory.
     unsafe { libc::close(file) };
-    written.map(drop)
+    // Half of a number is another one.
+    if usize::try_from(written?) == Ok(bytes.len()) { Ok(()) } else { Err(Errno::EIO) }
 }
 
 /// Nothing that is executed from here on gains privileges by set-user-id bits or file capabilities. Async-signal-safe.
