@@ -26,5 +26,6 @@ const states = tally(crashes.map(({ state }) => state));
 const counts = (kinds: ReadonlyMap<string, number>) => [...kinds].map(([kind, count]) => `${count} ${kind}`).join(', ');
 console.log(`${verdicts.length} faults: ${counts(outcomes)}`);
 console.log(`${crashes.length} crashes: ${counts(states)}`);
-if (values.docs) await writePage(verdicts, crashes, seed);
+const options = process.argv.slice(2).filter((argument) => argument !== '--docs');
+if (values.docs) await writePage(verdicts, crashes, options);
 process.exitCode = outcomes.has('wrong') || states.has('wrong') ? 1 : 0;

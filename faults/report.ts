@@ -16,14 +16,18 @@ export function tally(kinds: readonly string[]): ReadonlyMap<string, number> {
 }
 
 /** Writes both tables between their marks in docs/reliability.md. */
-export async function writePage(verdicts: readonly Verdict[], crashes: readonly Crash[], seed: number): Promise<void> {
+export async function writePage(
+  verdicts: readonly Verdict[],
+  crashes: readonly Crash[],
+  options: readonly string[],
+): Promise<void> {
   const met = verdicts.filter(({ outcome }) => outcome !== 'missed');
   const machine = `${availableParallelism()} cores, Linux ${release().split('-')[0]}, Node.js ${process.versions.node}`;
-  const stamp = (what: string) =>
-    `${what} on ${new Date().toISOString().slice(0, 10)} (${machine}; \`npm run test:faults\`).`;
+  const command = ['npm run test:faults', ...(options.length === 0 ? [] : ['--', ...options])].join(' ');
+  const stamp = (what: string) => `${what} on ${new Date().toISOString().slice(0, 10)} (${machine}; \`${command}\`).`;
   const tables = {
     faults: [stamp(`${met.length} faults`), '', ...faultTable(met)],
-    crashes: [stamp(`${crashes.length} crashes, seed ${seed},`), '', ...crashTable(crashes)],
+    crashes: [stamp(`${crashes.length} crashes`), '', ...crashTable(crashes)],
   };
   let text = readFileSync(page, 'utf8');
   for (const [name, lines] of Object.entries(tables)) {
