@@ -84,8 +84,16 @@ export async function tryRandomCrashes(count: number, seed: number): Promise<Cra
       const launcher = start(place.starts[0]!, place.starts.slice(1));
       await sleep(delay);
       const processes = alive(place);
-      processes[Math.floor(victim * processes.length)]?.kill();
-      return judge(place, await launcher.done);
+      const killed = processes[Math.floor(victim * processes.length)];
+      killed?.kill();
+      const outcome = await launcher.done;
+      // It takes a moment to die, and looks alive until then.
+      const isHolder = () => {
+        const found = status({ pidFile: place.pidFile });
+        return 'pid' in found && found.pid === killed?.pid;
+      };
+      await until('the killed one has let go', () => !isHolder());
+      return judge(place, outcome);
     };
     crashes.push({ scenario, where: 'at random', ...(await survived(scenario, `after ${delay} ms`, kill)) });
   });
