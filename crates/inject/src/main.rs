@@ -12,53 +12,28 @@
 
 use std::process::ExitCode;
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod command;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod fault;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod trace;
 
-use fault::Fault;
-
-struct Options {
-    trace: String,
-    faults: Vec<Fault>,
-    command: Vec<String>,
-}
-
-fn options() -> Result<Options, String> {
-    let mut arguments = std::env::args().skip(1);
-    let (mut trace, mut faults) = (None, Vec::new());
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            "--trace" => trace = arguments.next(),
-            "--fault" => faults.push(arguments.next().unwrap_or_default().parse()?),
-            "--" => break,
-            other => return Err(format!("unknown argument {other:?}")),
-        }
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+mod command {
+    /// Says why there is nothing to run.
+    pub(crate) fn run() -> Result<(), String> {
+        Err("calls can be made to fail only on Linux on x86_64".into())
     }
-    let command: Vec<_> = arguments.collect();
-    if command.is_empty() {
-        return Err("the program is missing".into());
-    }
-    Ok(Options { trace: trace.ok_or("--trace FILE is missing")?, faults, command })
 }
 
 #[expect(clippy::print_stderr, reason = "it is a command")]
 fn main() -> ExitCode {
-    let ran = options().and_then(run);
-    ran.unwrap_or_else(|problem| {
-        eprintln!("inject: {problem}");
-        ExitCode::from(125)
-    })
-}
-
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-fn run(options: Options) -> Result<ExitCode, String> {
-    let lines = trace::run(&options.command, options.faults).map_err(|errno| format!("cannot trace: {errno}"))?;
-    std::fs::write(&options.trace, lines).map_err(|error| format!("cannot write {}: {error}", options.trace))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-fn run(_: Options) -> Result<ExitCode, String> {
-    Err("calls can be made to fail only on Linux on x86_64".into())
+    match command::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("inject: {problem}");
+            ExitCode::from(125)
+        }
+    }
 }
