@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import test from 'ava';
 import { status } from '../dist/index.js';
+import { count, countedRace, type Counts } from './helpers/counts.js';
 import { killOwn, startScript, type Told } from './helpers/script.js';
 import { until } from './helpers/until.js';
 import { workspace } from './helpers/workspace.js';
@@ -47,6 +48,7 @@ test(`of eight simultaneous starts one runs and seven are told its pid, ${rounds
   t.teardown(() => Promise.all(probing.map(({ child }) => killOwn(path, child.pid!))));
 
   const daemons: number[] = [];
+  const counts: Counts = {};
   for (let round = 0; round < rounds; round++) {
     const ready = Array.from({ length: starters }, (_, index) => at(`ready-${index}`));
     const starting = ready.map((file) => startScript(starter, [pidFile, file, at('go')]));
@@ -59,12 +61,14 @@ test(`of eight simultaneous starts one runs and seven are told its pid, ${rounds
     t.deepEqual(others, [], `round ${round}: one start succeeds`);
     t.false(daemons.includes(pid!), `round ${round}: a new daemon`);
     daemons.push(pid!);
+    count(counts, 'started');
     const refused = told.filter(({ returned }) => returned === undefined).map(reasonOf);
     t.deepEqual(
       refused,
       Array(starters - 1).fill(`ERR_ALREADY_RUNNING ${pid}`),
       `round ${round}: seven are told its pid`,
     );
+    count(counts, 'ERR_ALREADY_RUNNING', refused.length);
     t.is(readFileSync(pidFile, 'utf8'), `${pid}\n`);
     t.like(status({ pidFile }), { state: 'running', pid });
 
@@ -80,10 +84,9 @@ test(`of eight simultaneous starts one runs and seven are told its pid, ${rounds
   for (const { returned } of await Promise.all(probing.map(({ done }) => done))) {
     for (const [state, times] of Object.entries<number>(returned)) seen.set(state, (seen.get(state) ?? 0) + times);
   }
-  const states = new Map<string, number>();
   for (const [told, times] of seen) {
     const [state, pid] = told.split(' ');
-    states.set(state!, (states.get(state!) ?? 0) + times);
+    count(counts, `seen ${state}`, times);
     // A killed daemon loses its record lock an instant before the other one: locked, but by nobody that can be named.
     const isTrue =
       told.trimEnd() === 'unknown' ||
@@ -92,9 +95,10 @@ test(`of eight simultaneous starts one runs and seven are told its pid, ${rounds
       (['starting', 'running'].includes(state!) && daemons.includes(Number(pid)));
     t.true(isTrue, `${times} times a prober was told: ${told}`);
   }
-  t.log(Object.fromEntries(states));
-  t.true(states.has('running'));
+  t.log(counts);
+  t.true(counts['seen running']! > 0);
   t.is(stranger.signalCode, null);
+  countedRace(t, rounds, counts);
 });
 
 function reasonOf({ error }: Told): string {

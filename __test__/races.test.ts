@@ -3,7 +3,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { spawn } from 'node:child_process';
 import anyTest, { type ExecutionContext } from 'ava';
 import { paths, sendSignal, spawnDaemon, status, stop, type SpawnDaemonOptions } from '../dist/index.js';
-import { count, counted, type Counts } from './helpers/counts.js';
+import { count, countedRace, type Counts } from './helpers/counts.js';
 import { named } from './helpers/named.js';
 import { racers, type Move, type Outcome } from './helpers/racers.js';
 import { flaws, isTrue, runningAt, tally, track } from './helpers/track.js';
@@ -46,7 +46,7 @@ async function races(t: ExecutionContext, times: number, run: (counts: Counts, r
     if (wrong.length > 0) return t.fail(`round ${round}: ${wrong.join('\n')}`);
   }
   t.log(counts);
-  counted('races', t.title.replace(/, \d+ times$/, ''), { rounds: times, counts });
+  countedRace(t, times, counts);
   return t.pass();
 }
 

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { status, stop } from '../dist/index.js';
+import { count, countedRace, type Counts } from './helpers/counts.js';
 import { named } from './helpers/named.js';
 import { statusField } from './helpers/processes.js';
 import { bench, type Bench } from './helpers/program.js';
@@ -81,13 +82,14 @@ function herd(t: ExecutionContext): Herd {
   return { ...tools, name, gather, release, one };
 }
 
-/** How often each outcome was told, and the pids that went with them. */
-function tally(told: readonly string[]) {
-  const outcomes: Record<string, number> = {};
+/** How often each outcome was told, which is added to `counts`, and the pids that went with them. */
+function tally(told: readonly string[], counts: Counts = {}) {
+  const outcomes: Counts = {};
   const pids = new Set<string>();
   for (const line of told) {
     const [, outcome = line, pid] = /^(started|reused|replaced) (\d+)$/.exec(line) ?? [];
-    outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
+    count(outcomes, outcome);
+    count(counts, outcome);
     if (pid !== undefined) pids.add(pid);
   }
   return { outcomes, pids: [...pids] };
@@ -113,9 +115,10 @@ test.serial(
   `of ${size} callers at the same moment one starts the daemon and all get its pid, ${rounds} times`,
   async (t) => {
     t.timeout(60_000 + rounds * 30_000);
+    const counts: Counts = {};
     for (let round = 0; round < rounds; round++) {
       const { gather, release, notes, name } = herd(t);
-      const { outcomes, pids } = tally(await release(await gather(size, '-')));
+      const { outcomes, pids } = tally(await release(await gather(size, '-')), counts);
       t.deepEqual(outcomes, { started: 1, reused: size - 1 });
       t.deepEqual(
         notes(),
@@ -123,6 +126,7 @@ test.serial(
       );
       await stop(name);
     }
+    countedRace(t, rounds, counts);
   },
 );
 
@@ -130,6 +134,7 @@ test.serial(
   `a first starter that is killed in the middle leaves ${size - 1} callers with one daemon, ${rounds} times`,
   async (t) => {
     t.timeout(60_000 + rounds * 30_000);
+    const counts: Counts = {};
     for (let round = 0; round < rounds; round++) {
       const { gather, release, write, remove, name } = herd(t);
       write('', 'hold');
@@ -138,13 +143,14 @@ test.serial(
       const first = await until('somebody has the lock', () => locker(callers.map(({ child }) => child.pid!)));
       process.kill(first, 'SIGKILL');
       remove('hold');
-      const { outcomes, pids } = tally(await released);
+      const { outcomes, pids } = tally(await released, counts);
       t.is(pids.length, 1, JSON.stringify(outcomes));
       t.is(outcomes['SIGKILL: '], 1);
       t.is((outcomes['started'] ?? 0) + (outcomes['reused'] ?? 0), size - 1);
       t.like(status(name), { state: 'running', pid: Number(pids[0]) });
       await stop(name);
     }
+    countedRace(t, rounds, counts);
   },
 );
 
@@ -161,29 +167,32 @@ test.serial('when a start fails, its caller is told the reason and the next in l
 
 test.serial(`a daemon on its way out is waited for, not returned, by ${size} callers, ${rounds} times`, async (t) => {
   t.timeout(60_000 + rounds * 30_000);
+  const counts: Counts = {};
   for (let round = 0; round < rounds; round++) {
     const { gather, release, one, noted, name } = herd(t);
     const old = await one('-');
     const callers = await gather(size, '-');
     const stopping = stop(name);
     await noted(`stops ${old}`);
-    const { outcomes, pids } = tally(await release(callers));
+    const { outcomes, pids } = tally(await release(callers), counts);
     t.deepEqual(outcomes, { started: 1, reused: size - 1 });
     t.not(pids[0], String(old));
     t.deepEqual(await stopping, { outcome: 'stopped', pid: old });
     await stop(name);
   }
+  countedRace(t, rounds, counts);
 });
 
 test.serial(
   `${size} upgraded callers replace the old version once, and let it clean up, ${rounds} times`,
   async (t) => {
     t.timeout(60_000 + rounds * 30_000);
+    const counts: Counts = {};
     for (let round = 0; round < rounds; round++) {
       const { gather, release, one, notes, name } = herd(t);
       const old = await one('1.0');
       t.is(tally(await release(await gather(1, '1.0'))).outcomes['reused'], 1);
-      const { outcomes, pids } = tally(await release(await gather(size, '1.1')));
+      const { outcomes, pids } = tally(await release(await gather(size, '1.1')), counts);
       const { reused, ...others } = outcomes;
       t.is(reused, size - 1);
       t.is(
@@ -195,6 +204,7 @@ test.serial(
       t.like(status(name).record, { version: '1.1' });
       await stop(name);
     }
+    countedRace(t, rounds, counts);
   },
 );
 

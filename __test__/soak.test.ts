@@ -24,8 +24,8 @@ const counts = ['descriptors', 'threads', 'children', 'zombies', 'files'] as con
 
 /**
  * What may, from the hundredth cycle on. Objects by what V8 itself keeps about code that has run often. Resident memory by what
- * V8's heap and the allocator take for good while they settle, 4 to 8 MB in runs of up to 60,000 cycles, most of it in the
- * first 5,000; over 10,000 cycles the limit is 1.3 kB a cycle, less than the environment that is prepared for one launch.
+ * V8's heap and the allocator take for good while they settle: 3 to 8 MB in runs of up to 60,000 cycles, nearly all of it in the
+ * first 5,000. Over 10,000 cycles the limit is 1.3 kB a cycle; what is prepared for a launch, left unfreed, takes 13 kB.
  */
 const growth = { heap: megabyte, resident: 12 * megabyte };
 

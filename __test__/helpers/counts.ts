@@ -13,7 +13,14 @@ export function count(counts: Counts, what: string, times = 1): void {
 }
 
 /** Notes the figures of a test that has passed, as a row of the table of that name. */
-export function counted(table: string, row: string, figures: object): void {
+export function counted(table: string, title: string, figures: object): void {
+  const row = { title, place: process.env['DAEMONRY_TEST_PLACE'], at: Date.now(), ...figures };
+  const name = [row.place, title].filter(Boolean).join(' ').replaceAll(/\W+/g, '-');
   mkdirSync(join(folder, table), { recursive: true });
-  writeFileSync(join(folder, table, `${row.replaceAll(/\W+/g, '-')}.json`), JSON.stringify({ row, ...figures }));
+  writeFileSync(join(folder, table, `${name}.json`), JSON.stringify(row));
+}
+
+/** The same for a race that was run so many times, which its title tells in the end. */
+export function countedRace({ title }: { title: string }, rounds: number, counts: Counts): void {
+  counted('races', title.replace(/, \d+ times$/, ''), { rounds, counts });
 }
