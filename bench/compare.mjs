@@ -7,8 +7,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
-import { writeFileSync } from 'node:fs';
+import * as fs from 'node:fs';
 import { cpus, loadavg, release, tmpdir } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -32,8 +31,7 @@ const { values } = parseArgs({
 });
 const rounds = Number(values.rounds);
 if (!(rounds > 0)) throw new Error(`--rounds must be a positive number, not ${values.rounds}`);
-if (process.platform !== 'linux')
-  throw new Error('this runs on Linux only: what stays resident is read from its /proc');
+if (process.platform !== 'linux') throw new Error('on Linux only: what stays resident is read from /proc');
 
 const reason = 'no configuration';
 const programs = {
@@ -45,31 +43,31 @@ setInterval(() => {}, 1_000_000);
   crashes: `throw new Error('${reason}');\n`,
 };
 
-const scratch = mkdtempSync(`${tmpdir()}/daemonry-bench-`);
+const scratch = fs.mkdtempSync(`${tmpdir()}/daemonry-bench-`);
 
 /** Calls back with a fresh folder that has the program, then ends and removes all that has come to be in it. */
 async function inFolder({ files, before }, program, work) {
-  const folder = mkdtempSync(`${scratch}/`);
+  const folder = fs.mkdtempSync(`${scratch}/`);
   try {
     const all = Object.entries({ 'service.js': programs[program], ...files });
-    for (const [file, text] of all) writeFileSync(`${folder}/${file}`, text);
-    if (before !== undefined) await type(before, folder);
+    for (const [file, text] of all) fs.writeFileSync(`${folder}/${file}`, text);
+    if (before !== undefined && (await type(before, folder)).code !== 0) throw new Error(lastPrintedIn(folder));
     return await work(folder);
   } finally {
     await endProcesses(folder);
-    rmSync(folder, { recursive: true });
+    fs.rmSync(folder, { recursive: true });
   }
 }
 
 /** Runs a command as from a prompt, and resolves when the prompt would come back. */
 async function type([command, ...args], folder, timeout = deadline) {
-  const output = openSync(`${folder}/printed`, 'a');
+  const output = fs.openSync(`${folder}/printed`, 'a');
   const homes = { HOME: folder, PM2_HOME: `${folder}/pm2`, FOREVER_ROOT: `${folder}/forever` };
   // Else pm2 asks the network for its newest version.
   const env = { ...process.env, ...markOf(folder), ...homes, PM2_DISABLE_VERSION_CHECK: 'true' };
   const begun = process.hrtime.bigint();
   const child = spawn(command, args, { cwd: folder, env, stdio: ['ignore', output, output] });
-  closeSync(output);
+  fs.closeSync(output);
   const exited = once(child, 'exit').then(([code, signal]) => ({
     code: code ?? signal,
     ended: process.hrtime.bigint(),
@@ -79,7 +77,7 @@ async function type([command, ...args], folder, timeout = deadline) {
   return { ...result, begun };
 }
 
-const printedIn = (folder) => readFileSync(`${folder}/printed`, 'utf8').trim();
+const printedIn = (folder) => fs.readFileSync(`${folder}/printed`, 'utf8').trim();
 const lastPrintedIn = (folder) => printedIn(folder).split('\n').at(-1) || 'nothing was printed';
 
 /** The same, where it is a result if the prompt does not come back. */
@@ -93,8 +91,8 @@ const milliseconds = (from, to) => Number(to - from) / 1e6;
 
 /** Who has written a first line, and when. */
 function begunIn(folder) {
-  if (!existsSync(`${folder}/lines`)) return [];
-  const lines = readFileSync(`${folder}/lines`, 'utf8').trimEnd().split('\n');
+  if (!fs.existsSync(`${folder}/lines`)) return [];
+  const lines = fs.readFileSync(`${folder}/lines`, 'utf8').trimEnd().split('\n');
   return lines.map((line) => line.split(' ')).map(([pid, at]) => ({ pid: Number(pid), at: BigInt(at) }));
 }
 
@@ -106,7 +104,7 @@ async function firstLineIn(folder) {
 }
 
 function hasLivePid(pidFile) {
-  const pid = existsSync(pidFile) ? Number.parseInt(readFileSync(pidFile, 'utf8')) : 0;
+  const pid = fs.existsSync(pidFile) ? Number.parseInt(fs.readFileSync(pidFile, 'utf8')) : 0;
   return pid > 0 && isAlive(pid);
 }
 
@@ -183,8 +181,8 @@ function prepare() {
   console.error('installing the peers');
   const found = install(peers.filter(({ name }) => values.only === undefined || name === values.only));
   const folders = packages(found);
-  mkdirSync(`${scratch}/node_modules`);
-  for (const [name, folder] of folders) symlinkSync(folder, `${scratch}/node_modules/${name}`);
+  fs.mkdirSync(`${scratch}/node_modules`);
+  for (const [name, folder] of folders) fs.symlinkSync(folder, `${scratch}/node_modules/${name}`);
   const bare = { name: 'two bare boots of Node.js', command: 'node -e 0', ours: true, measure: bareBoots };
   const plain = { name: 'the program itself', command: 'node service.js', ours: true, measure: plainly };
   return [bare, plain, ...[...own, ...found].map((peer) => ({ ...peer, measure: () => measure(peer) }))];
@@ -214,7 +212,7 @@ async function run(contestants) {
 
 function removeAll() {
   for (const pid of processesOf(scratch)) send(pid, 'SIGKILL');
-  rmSync(scratch, { recursive: true, force: true, maxRetries: 5 });
+  fs.rmSync(scratch, { recursive: true, force: true, maxRetries: 5 });
 }
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.once(signal, () => {
@@ -232,7 +230,7 @@ try {
   const machine = `Node.js ${process.version}, Linux ${release()}, ${cpus().length} × ${model}, load ${load} before`;
   const summary = summaryOf({ date, machine, rounds, contestants });
   console.log(tablesOf(summary));
-  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(summary, null, 2)}\n`);
+  if (values.json !== undefined) fs.writeFileSync(values.json, `${JSON.stringify(summary, null, 2)}\n`);
   if (values.docs) await writePage(summary);
 } finally {
   removeAll();

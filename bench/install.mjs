@@ -1,5 +1,5 @@
 /** Installs the peers, those from npm into this folder and those from Debian into the machine, and tells which are there. */
-import { spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
@@ -12,7 +12,8 @@ function failureOf(command, args) {
   return error?.message ?? `${stdout}${stderr}`.trim().split('\n').at(-1);
 }
 
-const jsonOf = (file) => JSON.parse(readFileSync(file, 'utf8'));
+const versionInNpm = (name) => JSON.parse(readFileSync(`${here}node_modules/${name}/package.json`, 'utf8')).version;
+const versionInDebian = (name) => execFileSync('dpkg-query', ['-W', '-f', '${Version}', name], { encoding: 'utf8' });
 
 /** The peers, each with its `version`, or with the reason why it is `missing`. */
 export function install(peers) {
@@ -20,10 +21,7 @@ export function install(peers) {
   return peers.map((peer) => {
     const missing = peer.npm === undefined ? failureOf('../scripts/install-debian', [peer.debian]) : npmFailure;
     if (missing !== undefined) return { ...peer, missing };
-    if (peer.npm !== undefined)
-      return { ...peer, version: jsonOf(`${here}node_modules/${peer.npm}/package.json`).version };
-    const query = ['-W', '-f', '${Version}', peer.debian];
-    return { ...peer, version: spawnSync('dpkg-query', query, { encoding: 'utf8' }).stdout };
+    return { ...peer, version: peer.npm === undefined ? versionInDebian(peer.debian) : versionInNpm(peer.npm) };
   });
 }
 

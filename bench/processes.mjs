@@ -21,10 +21,9 @@ function read(pid, file) {
 function statOf(pid) {
   const stat = read(pid, 'stat');
   if (stat === undefined) return undefined;
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return 'ZX'.includes(fields[0])
-    ? undefined
-    : { parent: Number(fields[1]), used: Number(fields[11]) + Number(fields[12]) };
+  const [state, ...numbers] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  if ('ZX'.includes(state)) return undefined;
+  return { parent: Number(numbers[0]), used: Number(numbers[10]) + Number(numbers[11]) };
 }
 
 export const isAlive = (pid) => statOf(pid) !== undefined;
