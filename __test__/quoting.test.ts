@@ -51,25 +51,25 @@ function said(script: string, ...args: string[]): string[] {
 }
 
 test('a shell reads back words and variables as they are', async (t) => {
-  const line = await holds('words for a shell', words, (words) => {
+  const check = (words: readonly string[]) => {
     assert.deepEqual(said(`printf '%s\\0' ${shellLine(words)}`), words);
     const exports = assignments(variables(words)).map((assignment) => `export ${assignment}`);
     const values = words.map((_, index) => `"$V${index}"`);
     assert.deepEqual(said(`${exports.join('\n')}\nprintf '%s\\0' ${values.join(' ')}`), words);
-  });
-  t.log(line);
+  };
+  t.log(await holds('words for a shell', words, check, 100));
   t.pass();
 });
 
 test('OpenRC reads back the arguments of a service, which it evaluates once more, as they are', async (t) => {
   const script = workspace(t).at('script');
-  const line = await holds('words for OpenRC', words, (words) => {
+  const check = (words: readonly string[]) => {
     const daemon = { ...service, program: '/bin/true', daemonizes: true };
     writeFileSync(script, openrcScript({ ...daemon, args: words, cwd: words[0]! }));
     const lines = [`. "$1"`, `eval "set -- $command_args"`, `printf '%s\\0' "$directory" "$@"`];
     assert.deepEqual(said(lines.join('\n'), script), [words[0], ...words]);
-  });
-  t.log(line);
+  };
+  t.log(await holds('words for OpenRC', words, check, 100));
   t.pass();
 });
 
