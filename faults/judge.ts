@@ -13,10 +13,11 @@ export function alive({ path }: Place) {
 
 /** What is left of a start that has failed; nothing, if all is well. */
 export function leftovers(place: Place): string[] {
-  const { path, pidFile, log } = place;
+  const { path, pidFile, log, locksItself } = place;
   const left = alive(place).map((process) => `process ${process}`);
   const { state } = status({ pidFile });
-  if (state !== 'stopped') left.push(`the pidfile, ${state}: ${JSON.stringify(readFileSync(pidFile, 'utf8'))}`);
+  if (state !== 'stopped' && !(locksItself && state === 'dead'))
+    left.push(`the pidfile, ${state}: ${JSON.stringify(readFileSync(pidFile, 'utf8'))}`);
   for (const file of readdirSync(join(path, 'state'))) {
     if (file !== 'app.log' && file !== 'app.pid') left.push(`the file ${file}`);
   }

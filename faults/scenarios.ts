@@ -13,6 +13,8 @@ export interface Place {
   readonly command: readonly string[];
   /** The same start without a tracer; what it starts has to be right. */
   readonly starts: readonly string[];
+  /** Whether nobody but the daemon knows of its pidfile, so that it is left of one that Node.js itself has ended. */
+  readonly locksItself: boolean;
 }
 
 export interface Scenario {
@@ -41,11 +43,13 @@ interface StartOptions {
   readonly becomes?: number;
   /** Starts it by `spawnDaemon` from a process that lives on. */
   readonly spawns?: boolean;
+  /** Names the pidfile only in the program that is spawned, which has to lock it itself. */
+  readonly locksItself?: boolean;
 }
 
 function start(
   name: string,
-  { options = '', env = {}, as, becomes = as, spawns = false }: StartOptions = {},
+  { options = '', env = {}, as, becomes = as, spawns = false, locksItself = false }: StartOptions = {},
 ): Scenario {
   return {
     name,
@@ -72,7 +76,7 @@ function start(
         caller,
         `import { spawnDaemon } from '${library}';${marks}
         mark('/-begin');
-        const options = { pidFile: '${pidFile}', log: '${log}', waitFor: 'ready', ${options} };
+        const options = { ${locksItself ? '' : `pidFile: '${pidFile}',`} log: '${log}', waitFor: 'ready', ${options} };
         const error = await spawnDaemon(process.execPath, ['${program}'], options).then(() => {}, (error) => error);
         mark('/-end');
         if (error !== undefined) console.error(error.message);
@@ -81,7 +85,7 @@ function start(
       const user = as === undefined ? [] : ['setpriv', `--reuid=${as}`, `--regid=${as}`, '--clear-groups'];
       const variables = Object.entries(env).map(([variable, value]) => `${variable}=${value}`);
       const command = [...user, 'env', ...variables, process.execPath, spawns ? caller : program];
-      return { path, pidFile, log, command, starts: command };
+      return { path, pidFile, log, command, starts: command, locksItself };
     },
   };
 }
@@ -140,6 +144,7 @@ export const scenarios: readonly Scenario[] = [
   start('start as another user, with limits and a socket', { options: rights, becomes: nobody }),
   start('start by an ordinary user', { as: nobody }),
   start('spawnDaemon', { spawns: true }),
+  start('spawnDaemon of a program that locks its own pidfile', { spawns: true, locksItself: true }),
   client('status', 'status(target)'),
   client('sendSignal', `sendSignal(target, 'SIGHUP')`),
   client('stop', 'stop(target)'),

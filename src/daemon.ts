@@ -152,8 +152,8 @@ export class DaemonHandle implements Daemon {
       this.#record({ status });
       this.#parts.manager?.status(status);
     }
-    this.#report((start) => start.ready());
     this.#up();
+    this.#report((start) => start.ready());
   }
 
   onStop(handler: () => unknown): void {
@@ -191,8 +191,8 @@ export class DaemonHandle implements Daemon {
 
   /** `daemonize` has returned and the event loop has turned. */
   started(): void {
-    this.#report((start) => start.started());
     if (this.#parts.waitFor !== 'ready') this.#up();
+    this.#report((start) => start.started());
   }
 
   /** The start has failed, or the daemon later, because of what was thrown. */
@@ -203,13 +203,15 @@ export class DaemonHandle implements Daemon {
     this.#report((start) => start.failed(reasonOf(error)));
   }
 
+  /** Before the launcher is told: whoever it tells may look at the pidfile at once. */
   #up(): void {
     if (this.#isUp) return;
-    this.#isUp = true;
-    const { manager, pidFile, marksPidFile } = this.#parts;
-    // A pidfile that cannot say so still names its daemon.
+    const { start, manager, pidFile, marksPidFile } = this.#parts;
     const failure = marksPidFile ? pidFile?.markUp() : undefined;
+    if (failure && start !== undefined) throw failureError(failure);
+    // A service that is up serves, and its pidfile names it, although it cannot say so.
     if (failure) process.stderr.write(`${failure.message}\n`);
+    this.#isUp = true;
     manager?.ready();
     this.#idleness.begin();
   }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 
 use crate::error::{Error, Result, Step};
@@ -53,10 +54,11 @@ pub struct Adoption {
 /// At most once in a process, and before anything else uses the descriptors behind standard error.
 pub unsafe fn adopt(marker: &OsStr) -> Result<Option<Adoption>> {
     let own = std::process::id().cast_signed();
-    let Some(marker) = Marker::parse(marker).filter(|marker| marker.pid == own && is_status_pipe(marker)) else {
-        return Ok(None);
-    };
     let adopt_error = |errno| Error::system(Step::Adopt, errno);
+    let Some(marker) = Marker::parse(marker).filter(|marker| marker.pid == own) else { return Ok(None) };
+    if !is_status_pipe(&marker).map_err(adopt_error)? {
+        return Ok(None);
+    }
     sys::close_on_exec(marker.status_fd).map_err(adopt_error)?;
     // SAFETY: the launcher made this descriptor for this process, and its identity was checked.
     let status = unsafe { OwnedFd::from_raw_fd(marker.status_fd) };
@@ -78,10 +80,15 @@ pub unsafe fn adopt(marker: &OsStr) -> Result<Option<Adoption>> {
     }))
 }
 
-fn is_status_pipe(marker: &Marker) -> bool {
+/// Whether the descriptor is still the pipe. A pipe that cannot be looked at is an error: whoever takes it for another one starts
+/// a second daemon.
+fn is_status_pipe(marker: &Marker) -> nix::Result<bool> {
     // SAFETY: a number that is not open is told by fstat.
     let fd = unsafe { BorrowedFd::borrow_raw(marker.status_fd.max(0)) };
-    sys::identity(fd) == Ok(marker.status_identity)
+    match sys::identity(fd) {
+        Err(Errno::EBADF) => Ok(false),
+        identity => Ok(identity? == marker.status_identity),
+    }
 }
 
 impl Adoption {
