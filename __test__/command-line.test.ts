@@ -22,7 +22,7 @@ import { run, start, type RunOptions } from './helpers/run.js';
 import { until } from './helpers/until.js';
 import { workspace } from './helpers/workspace.js';
 
-const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+const main = fileURLToPath(new URL('../dist/cli.js', import.meta.url));
 const document = readFileSync(new URL('../docs/command-line.md', import.meta.url), 'utf8');
 const isRoot = process.geteuid?.() === 0;
 

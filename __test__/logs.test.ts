@@ -48,7 +48,7 @@ testUnless(noLogrotate)(
         talk();
       });
     `);
-    const command = `${process.execPath} ${new URL('../dist/cli/main.js', import.meta.url).pathname}`;
+    const command = `${process.execPath} ${new URL('../dist/cli.js', import.meta.url).pathname}`;
     const reload = `${command} reload -p ${pidFile} >/dev/null 2>&1 || touch ${at('failed')}`;
     writeFileSync(at('logrotate.conf'), documentedConfiguration(log, reload), { mode: 0o644 });
     for (let rotation = 0; rotation < rotations; rotation++) {

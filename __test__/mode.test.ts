@@ -23,7 +23,7 @@ async function shell(t: ExecutionContext, space: Bench, script: string, more = '
   });
 }
 
-const cli = new URL('../dist/cli/main.js', import.meta.url).pathname;
+const cli = new URL('../dist/cli.js', import.meta.url).pathname;
 
 /** The same in a terminal of its own. */
 function terminal(t: ExecutionContext, space: Bench, script: string, options?: RunOptions) {

@@ -279,7 +279,7 @@ asRoot('words that the daemon has not written, or not about itself, are not show
 
 asRoot('restart and the command line start it as the same user again', async (t) => {
   const name = named(t);
-  const tool = new URL('../dist/cli/main.js', import.meta.url).pathname;
+  const tool = new URL('../dist/cli.js', import.meta.url).pathname;
   const daemonry = (...args: string[]) => run(process.execPath, [tool, ...args]);
   const started = await daemonry(
     'start',

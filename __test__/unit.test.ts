@@ -15,7 +15,7 @@ import { run } from './helpers/run.js';
 import { until } from './helpers/until.js';
 import { workspace } from './helpers/workspace.js';
 
-const main = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url));
+const main = fileURLToPath(new URL('../dist/cli.js', import.meta.url));
 const repository = fileURLToPath(new URL('..', import.meta.url));
 const kinds = 'systemd openrc sysv launchd runit s6 supervisord docker kubernetes nomad'.split(' ');
 /** What is special to one of their languages or another. */
@@ -270,7 +270,7 @@ booted('the containers described for Docker, Kubernetes and Nomad run the exampl
   await must(
     'mkdir /mnt/up /mnt/work && mount -t overlay -o lowerdir=/srv/daemonry,upperdir=/mnt/up,workdir=/mnt/work - /app',
   );
-  await must('ln -s ../../dist/cli/main.js /app/node_modules/.bin/daemonry && cd /bundle && crun spec');
+  await must('ln -s ../../dist/cli.js /app/node_modules/.bin/daemonry && cd /bundle && crun spec');
   const spec = JSON.parse(machine.read('/bundle/config.json')) as OciConfig;
   const port = await freePort();
   for (const [name, line, logged] of examples(port)) {

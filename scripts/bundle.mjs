@@ -1,5 +1,5 @@
-// Puts the library and the command line into one file each, and what both have in common into a third: one file loads several
-// times faster than one for each concept.
+// Puts the library and the command line into one file each, with everything that it takes: one file loads several times faster
+// than one for each concept, and a tenth faster than one that has its half from another.
 import { readFileSync } from 'node:fs';
 import { build } from 'esbuild';
 
@@ -22,11 +22,9 @@ function called(source) {
 }
 
 await build({
-  entryPoints: ['src/index.ts', 'src/cli/main.ts'],
+  entryPoints: { index: 'src/index.ts', cli: 'src/cli/main.ts' },
   outdir: 'dist',
   bundle: true,
-  splitting: true,
-  chunkNames: 'common-[hash]',
   format: 'esm',
   platform: 'node',
   target: 'node20.19',

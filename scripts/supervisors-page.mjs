@@ -8,7 +8,7 @@ import { format } from 'prettier';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const page = `${root}docs/supervisors.md`;
 const folder = `${root}target/supervisors/`;
-const cli = `${root}dist/cli/main.js`;
+const cli = `${root}dist/cli.js`;
 
 const columns = {
   mode: 'Mode',

@@ -36,7 +36,7 @@ mkdir -p srv/daemonry old
 mount --bind "$repository" srv/daemonry
 touch usr/local/bin/node
 mount --bind "$node" usr/local/bin/node
-ln -s /srv/daemonry/dist/cli/main.js usr/local/bin/daemonry
+ln -s /srv/daemonry/dist/cli.js usr/local/bin/daemonry
 hostname daemonry-test
 pivot_root . old
 umount -l old

@@ -1,5 +1,5 @@
 /** What `--help` prints: a screen at most for each command. */
-import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { commands, type Command } from './commands.js';
 
 export function overview(): string {
@@ -35,8 +35,6 @@ export function helpOf({ name, usage, summary, options, notes }: Command): strin
 }
 
 export function version(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-    version: string;
-  };
+  const { version } = createRequire(import.meta.url)('daemonry/package.json') as { version: string };
   return version;
 }
