@@ -34,7 +34,7 @@ daemonize({ pidFile: 'service.pid', log: 'service.log' }, () => import('./servic
     name: 'daemonry start',
     start: () => [here('../dist/cli.js'), 'start', '-p', 'service.pid', '-l', 'service.log', 'service.js'],
     pidFile: 'service.pid',
-    note: 'starts a program that knows nothing of daemons, and waits until it has lived for 200 ms (`--alive-for`).',
+    note: 'starts a program that knows nothing of daemons, and waits until it has lived for a second (`--alive-for`).',
   },
 ];
 
