@@ -1,7 +1,7 @@
 /** Every process of a start killed at each of its system calls, and at random moments; and what is so afterwards. */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { status } from '../dist/index.js';
+import { status, type DaemonStatus } from '../dist/index.js';
 import { run, start, type Outcome } from '../__test__/helpers/run.js';
 import { until } from '../__test__/helpers/until.js';
 import { alive, ended } from './judge.js';
@@ -28,12 +28,12 @@ const starts = scenarios.filter(({ isStart }) => isStart);
 async function judge(place: Place, { code, stderr }: Outcome): Promise<{ state: Crash['state']; problems: string[] }> {
   const problems: string[] = [];
   const state = () => status({ pidFile: place.pidFile });
-  // A daemon whose launcher was killed goes on.
-  await until('it is settled', () => !['starting', 'stopping'].includes(state().state), 20_000).catch(() => {});
+  const others = (found: DaemonStatus) => alive(place).filter(({ pid }) => !('pid' in found) || pid !== found.pid);
+  // A daemon whose launcher was killed goes on, and locks its pidfile only then, where that is its own affair.
+  const isSettled = (found = state()) => !['starting', 'stopping'].includes(found.state) && others(found).length === 0;
+  await until('it is settled', () => isSettled(), 20_000).catch(() => {});
   const found = state();
-  const left = () => alive(place).filter(({ pid }) => !('pid' in found) || pid !== found.pid);
-  await until('all others have ended', () => left().length === 0, 5000).catch(() => {});
-  for (const process of left()) problems.push(`process ${process} is left`);
+  for (const process of others(found)) problems.push(`process ${process} is left`);
   if (!['stopped', 'dead', 'running'].includes(found.state)) problems.push(`the pidfile says ${found.state}`);
   // One that was killed after it had said that it is up was up.
   const wasUp = found.state === 'dead' && readFileSync(place.pidFile, 'utf8').endsWith('\n');

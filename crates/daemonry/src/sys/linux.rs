@@ -496,8 +496,10 @@ impl Process {
     /// Waits for the end of the process; false when `deadline` came first.
     pub(crate) fn wait(&self, deadline: Instant) -> bool {
         if let Some(fd) = &self.pidfd {
-            let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-            return poll(&mut fds, Some(deadline)).is_ok_and(|ready| ready > 0);
+            // One that cannot be waited for at this moment still has all its time.
+            if let Ok(ready) = poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], Some(deadline)) {
+                return ready > 0;
+            }
         }
         while !self.has_ended() {
             if Instant::now() >= deadline {

@@ -573,7 +573,10 @@ impl Process {
     /// Waits for the end of the process; false when `deadline` came first.
     pub(crate) fn wait(&self, deadline: Instant) -> bool {
         if let Some(event) = self.exit_event() {
-            return readable(event, deadline);
+            // One that cannot be waited for at this moment still has all its time.
+            if let Ok(ready) = poll(&mut [PollFd::new(event, PollFlags::POLLIN)], Some(deadline)) {
+                return ready > 0;
+            }
         }
         while !self.has_ended() {
             if Instant::now() >= deadline {
