@@ -5,6 +5,14 @@ import type * as Binding from '../index.js';
 /** The binary's functions. */
 export type Native = typeof Binding;
 
+/** The package that has the binary for this platform. Takes its time to find out. */
+export function binaryPackage(): string {
+  const name = `daemonry-${process.platform}-${process.arch}`;
+  if (process.platform !== 'linux') return name;
+  const { header } = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } };
+  return `${name}-${header.glibcVersionRuntime === undefined ? 'musl' : 'gnu'}`;
+}
+
 /** Loads it; throws an {@link AggregateError} of all that was tried. */
 export function loadBinary(): Native {
   const require = createRequire(import.meta.url);

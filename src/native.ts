@@ -1,5 +1,5 @@
 /** The one door to the native core: loads it, and turns its failures into errors. */
-import { loadBinary, type Native } from './binary.js';
+import { binaryPackage, loadBinary, type Native } from './binary.js';
 import { daemonError, type DaemonError, type DaemonErrorCode } from './errors.js';
 import type * as Binding from '../index.js';
 
@@ -63,9 +63,17 @@ function unsupported(cause: unknown): DaemonError {
       ? "Node's permission model forbids the native addon of daemonry: add --allow-addons"
       : "Node's --no-addons forbids the native addon of daemonry: start without it";
   } else if (['linux', 'darwin'].includes(process.platform) && ['x64', 'arm64'].includes(process.arch)) {
-    message = `daemonry's binary for ${here} cannot be loaded: install it again with optional dependencies`;
+    message = `daemonry's binary for ${here} ${whyNotLoaded(cause)}`;
   }
   return daemonError('ERR_UNSUPPORTED_PLATFORM', message, {}, cause);
+}
+
+/** Why there is no binary although there is one for this platform. */
+function whyNotLoaded(cause: unknown): string {
+  const errors = cause instanceof AggregateError ? (cause.errors as NodeJS.ErrnoException[]) : [];
+  const found = errors.find(({ code }) => code !== 'MODULE_NOT_FOUND');
+  if (found !== undefined) return `cannot be loaded: ${found.message.split('\n', 1)[0]}`;
+  return `is missing: install daemonry again with its optional dependencies, for it is in the package ${binaryPackage()}`;
 }
 
 /** `--no-addons`, or the permission model without `--allow-addons`. */

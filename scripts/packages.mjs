@@ -1,0 +1,66 @@
+/**
+ * Packs what is published into target/packages: a tarball for each platform whose binary lies beside package.json, and the root's, which
+ * names them all as optional dependencies and leaves out what only a checkout needs. Prints the sizes.
+ * `--all` fails where a platform has no binary, or one that is too large; `--stand-ins` packs an empty package for each that has none.
+ */
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const to = join(root, 'target/packages');
+const { values } = parseArgs({ options: { all: { type: 'boolean' }, 'stand-ins': { type: 'boolean' } } });
+
+/** What an unpacked platform package may have, in bytes. */
+const most = 500_000;
+
+const read = (folder) => JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+const run = (command, args, cwd = root) =>
+  execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+
+function pack(folder) {
+  const printed = JSON.parse(run('npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', to], folder));
+  const { name, filename, size, unpackedSize } = Object.values(printed)[0];
+  return { name, filename, size, unpackedSize };
+}
+
+/** The root as a folder of its own, of exactly the files that npm would pack. */
+function stageRoot(optionalDependencies) {
+  const { filename } = pack(root);
+  run('tar', ['-xzf', filename], to);
+  const folder = join(to, 'package');
+  const { devDependencies: _tools, scripts: _commands, ava: _tests, napi: _build, ...manifest } = read(folder);
+  writeFileSync(join(folder, 'package.json'), `${JSON.stringify({ ...manifest, optionalDependencies }, null, 2)}\n`);
+  return folder;
+}
+
+rmSync(to, { recursive: true, force: true });
+mkdirSync(to, { recursive: true });
+run('npx', ['--no-install', 'napi', 'create-npm-dirs', '--npm-dir', 'target/packages/npm']);
+const problems = [];
+const packed = [];
+const platforms = readdirSync(join(to, 'npm')).map((folder) => join(to, 'npm', folder));
+for (const folder of platforms) {
+  const { name, main } = read(folder);
+  const binary = join(root, main);
+  if (existsSync(binary)) copyFileSync(binary, join(folder, main));
+  else if (values.all) problems.push(`${name} has no binary`);
+  if (!existsSync(binary) && !values['stand-ins']) continue;
+  const { unpackedSize, ...rest } = pack(folder);
+  if (values.all && unpackedSize > most) problems.push(`${name} has ${unpackedSize} bytes, which is more than ${most}`);
+  packed.push({ ...rest, unpackedSize, note: existsSync(binary) ? '' : 'a stand-in, without a binary' });
+}
+const { version } = read(root);
+packed.push({
+  ...pack(stageRoot(Object.fromEntries(platforms.map((folder) => [read(folder).name, version])))),
+  note: '',
+});
+for (const folder of ['npm', 'package']) rmSync(join(to, folder), { recursive: true });
+
+const kB = (bytes) => `${(bytes / 1000).toFixed(0)} kB`;
+for (const { filename, size, unpackedSize, note } of packed)
+  console.log(`${filename}: ${kB(size)}, unpacked ${kB(unpackedSize)}${note === '' ? '' : ` (${note})`}`);
+for (const problem of problems) console.error(`packages: ${problem}`);
+process.exitCode = problems.length === 0 ? 0 : 1;
