@@ -99,6 +99,80 @@ for (const [name, { command, flags, inspector, watch }] of Object.entries(runtim
   });
 }
 
+/** Starts a daemon, does everything to it that there is, and tells how that went. */
+const caller = `
+  import { setTimeout as sleep } from 'node:timers/promises';
+  import { connectDaemon, currentDaemon, daemonize, isDaemonError, PidFile, sendSignal, spawnDaemon, status, stop } from '${dist}';
+  const refusal = (work) => Promise.resolve().then(work).then(() => 'done', (error) => isDaemonError(error) ? error.code : String(error));
+  const target = { pidFile: 'a.pid' };
+  const flags = JSON.parse(process.argv[2]);
+  const options = { ...target, log: 'log', waitFor: 'ready', cwd: process.cwd(), limits: { nofile: 333 }, listen: { ctl: { path: 'ctl' } } };
+  const start = (more) => spawnDaemon(process.execPath, [...flags, 'server.mjs'], { ...options, ...more });
+  const told = {};
+  const { pid, outcome } = await start();
+  told.outcome = outcome;
+  told.state = status(target).state;
+  told.isIt = status(target).pid === pid;
+  told.second = await refusal(() => start());
+  told.reuse = (await start({ ifRunning: 'reuse' })).pid === pid;
+  told.signalled = sendSignal(target, 'SIGHUP') === pid;
+  const socket = await connectDaemon(process.execPath, [...flags, 'server.mjs'], { ...options, listen: undefined, socket: 'ctl' });
+  told.answer = '';
+  for await (const chunk of socket) told.answer += chunk;
+  told.stopped = (await stop(target)).outcome;
+  told.after = status(target).state;
+  told.stoppedAgain = (await stop(target)).outcome;
+  const aborted = new AbortController();
+  setTimeout(() => aborted.abort(), 50);
+  told.aborted = await refusal(() => start({ signal: aborted.signal }));
+  told.missing = await refusal(() => spawnDaemon('/missing', [], { ...target }));
+  const file = PidFile.acquire('a.pid');
+  told.held = status(target).state;
+  file.release();
+  told.current = currentDaemon() ?? 'none';
+  told.invalid = await refusal(() => spawnDaemon('true', [], { nam: 'x' }));
+  console.log(JSON.stringify(told));
+`;
+const server = `
+  import { createServer } from 'node:net';
+  import { daemonize } from '${dist}';
+  daemonize({ listen: { ctl: { path: 'ctl' } } }, async (daemon) => {
+    daemon.onReload(() => console.log('reloaded'));
+    daemon.onStop(() => console.log('stopping'));
+    const server = createServer((connection) => connection.end('pid ' + (daemon.pid === process.pid)));
+    await new Promise((done) => server.listen({ fd: daemon.listeners.ctl }, done));
+    daemon.serve(server);
+  });
+`;
+
+for (const name of ['node', 'bun', 'deno'] as const) {
+  testUnless(name === 'node' ? undefined : missing(name))(`${name}: what a caller can do to a daemon`, async (t) => {
+    const files = project(t, { 'caller.mjs': caller, 'server.mjs': server });
+    const { command, flags } = name === 'deno' ? runtimes.deno : { command: [], flags: [] };
+    const args = [...command, ...flags, 'caller.mjs', JSON.stringify([...command, ...flags])];
+    const outcome = await run(name === 'node' ? process.execPath : runtime(name)!, args, { cwd: files.path });
+    t.is(outcome.code, 0, outcome.stderr);
+    t.deepEqual(JSON.parse(outcome.stdout), {
+      outcome: 'started',
+      state: 'running',
+      isIt: true,
+      second: 'ERR_ALREADY_RUNNING',
+      reuse: true,
+      signalled: true,
+      answer: 'pid true',
+      stopped: 'stopped',
+      after: 'stopped',
+      stoppedAgain: 'not-running',
+      aborted: 'ERR_START_INTERRUPTED',
+      missing: 'ENOENT',
+      held: 'running',
+      current: 'none',
+      invalid: 'ERR_INVALID_OPTION',
+    });
+    t.deepEqual(readFileSync(files.at('log'), 'utf8').trimEnd().split('\n').slice(0, 2), ['reloaded', 'stopping']);
+  });
+}
+
 testUnless(missing('deno'))('deno: a program on stdin is refused with a sentence', async (t) => {
   const files = program(t);
   const { code, stderr } = await run('sh', ['-c', `"$0" run --allow-all - <app.mjs`, runtime('deno')!], {

@@ -1,0 +1,82 @@
+/**
+ * Runs the tests under each runtime, counts, and prints a table; a test that fails is named. `--only TEXT` takes the runtimes whose name has
+ * it; `--docs` puts the table into docs/compatibility.md.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { format } from 'prettier';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const runtimes = join(root, 'target/runtimes');
+const { values } = parseArgs({ options: { only: { type: 'string', default: '' }, docs: { type: 'boolean' } } });
+
+/** What does not change with the runtime: what others make of what daemonry prints, and what goes on for thousands of rounds. */
+const apart = ['containers', 'quoting', 'races', 'soak', 'strangers', 'supervisors', 'systemd', 'unit'];
+const files = readdirSync(join(root, '__test__')).filter((file) => file.endsWith('.test.ts'));
+const chosen = files.filter((file) => !apart.includes(file.replace('.test.ts', ''))).map((file) => `__test__/${file}`);
+
+const byVersion = (one, other) => one.localeCompare(other, undefined, { numeric: true });
+const fetched = existsSync(runtimes) ? readdirSync(runtimes).sort(byVersion) : [];
+const titles = { node: 'Node.js', bun: 'Bun', deno: 'Deno' };
+const rows = fetched.map((entry) => {
+  const [kind, version] = entry.split('-');
+  const path = join(runtimes, entry, kind);
+  const isNode = kind === 'node';
+  return {
+    name: `${titles[kind]} ${version}`,
+    // ava runs under Node.js alone; what it starts then runs under the other.
+    node: isNode ? path : process.execPath,
+    args: isNode ? chosen : ['__test__/runtimes.test.ts', `--match=${kind}: *`],
+    what: isNode ? `the tests of ${chosen.length} of ${files.length} files` : 'the tests that start daemons under it',
+  };
+});
+
+/** Runs ava under a runtime; the counts of what it reports (Test Anything Protocol). */
+function counted({ name, node, args }) {
+  const begun = Date.now();
+  const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH}` };
+  const ava = join(root, 'node_modules/ava/entrypoints/cli.mjs');
+  const { stdout } = spawnSync(node, [ava, '--tap', '--timeout=10m', ...args], {
+    cwd: root,
+    env,
+    encoding: 'utf8',
+    maxBuffer: 2 ** 28,
+  });
+  const lines = stdout.split('\n');
+  const failed = lines.filter((line) => line.startsWith('not ok')).map((line) => line.replace(/^not ok \d+ - /, ''));
+  const skipped = lines.filter((line) => /^ok .* # SKIP/.test(line)).length;
+  const passed = lines.filter((line) => line.startsWith('ok ')).length - skipped;
+  if (passed + failed.length === 0) throw new Error(`no test has run under ${name}: ${stdout}`);
+  console.log(
+    `${name}: ${passed} passed, ${failed.length} failed, ${skipped} skipped (${Math.round((Date.now() - begun) / 1000)} s)`,
+  );
+  for (const title of failed) console.log(`  failed: ${title}`);
+  if (failed.length > 0) process.exitCode = 1;
+  return { passed, failed, skipped };
+}
+
+const results = rows.filter(({ name }) => name.includes(values.only)).map((row) => ({ ...row, ...counted(row) }));
+if (values.docs) {
+  const line = (cells) => `| ${cells.join(' | ')} |`;
+  const table = [
+    line(['runtime', 'what was run', 'passed', 'failed', 'skipped']),
+    line(['---', '---', '--:', '--:', '--:']),
+    ...results.map(({ name, what, passed, failed, skipped }) => line([name, what, passed, failed.length, skipped])),
+  ].join('\n');
+  const failures = results
+    .flatMap(({ name, failed }) => failed.map((title) => `- ${name}: fails “${title}”`))
+    .join('\n');
+  const date = new Date().toISOString().slice(0, 10);
+  const page = join(root, 'docs/compatibility.md');
+  const [before, , after] = readFileSync(page, 'utf8').split(
+    /(?<=<!-- generated: runtimes -->)([\s\S]*?)(?=<!-- end -->)/,
+  );
+  const made = `${before}\n\n${date}, ${process.platform} ${process.arch}; \`npm run test:runtimes -- --docs\`:\n\n${table}\n\n${failures}\n\n${after}`;
+  writeFileSync(
+    page,
+    await format(made, { ...JSON.parse(readFileSync(join(root, '.prettierrc.json'), 'utf8')), parser: 'markdown' }),
+  );
+}
