@@ -18,7 +18,7 @@ const noRoot = process.geteuid?.() === 0 ? undefined : 'who is root only in a na
 /** The configuration that the documentation shows, for another log and another way to reload. */
 function documentedConfiguration(log: string, reload: string): string {
   const text = readFileSync(new URL('../docs/logs.md', import.meta.url), 'utf8');
-  const [, configuration] = /^```\n(\/var\/log\/api\/api\.log \{\n[^]*?)```$/m.exec(text)!;
+  const [, configuration] = /^```ini\n(\/var\/log\/api\/api\.log \{\n[^]*?)```$/m.exec(text)!;
   return configuration!
     .replace('/var/log/api/api.log', log)
     .replace('daemonry reload api >/dev/null 2>&1 || true', reload)

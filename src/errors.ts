@@ -115,7 +115,7 @@ export type DaemonError =
   | UnknownUserError
   | UsageError;
 
-/** The values of {@link DaemonError.code}. */
+/** The values of `code` of a {@link DaemonError}. */
 export type DaemonErrorCode = DaemonError['code'];
 
 /** The member of the union that has this code. */

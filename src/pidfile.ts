@@ -50,6 +50,7 @@ export class PidFile implements Disposable {
     if (failure !== null) throw failureError(failure);
   }
 
+  /** Releases it. */
   [Symbol.dispose](): void {
     this.release();
   }

@@ -14,7 +14,9 @@ import { fullRecord, nativeRecord, type FullRecord } from './record.js';
 /** A daemon that `spawnDaemon` has started, or found. */
 export interface SpawnedDaemon {
   readonly outcome: StartOutcome;
+  /** The daemon's pid, confirmed by the kernel where there is a pidfile. */
   readonly pid: number;
+  /** The pidfile that it holds; missing where none was asked for. */
   readonly pidFile?: string;
   /** Where the sockets of the option `listen` listen; missing without them, and of a daemon that ran already. */
   readonly listeners?: Readonly<Record<string, Endpoint>>;

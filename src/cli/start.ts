@@ -61,7 +61,7 @@ async function run({ values, program }: Parsed): Promise<number> {
   if (given === undefined) throw new UsageError('which program to start is missing: see daemonry start --help');
   const { command, args } = programOf(given, rest);
   const options = optionsOf(values, given);
-  const resolved = resolveSpawn(command, options);
+  const resolved = resolveSpawn(given, options);
   const starting = spawnResolved(command, args, options, resolved, true);
   const { outcome, pid } = await spin(`${resolved.label} starts`, starting);
 

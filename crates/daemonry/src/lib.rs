@@ -1,31 +1,4 @@
-//! Launch a program as a correct UNIX daemon, and learn the truth about whether it started.
-//!
-//! This is the core of the npm package of the same name, usable from Rust alone. [`launch`] forks a session leader, which
-//! forks the daemon, which arranges its descriptors, writes its pid, takes its limits and ids and executes the program
-//! (daemon(7)); every step that fails is told with its [`Step`] and errno, and undone. The program may call [`adopt()`] to take
-//! over its start and [`Adoption::report`] when it is up. [`status`], [`send_signal`] and [`stop`] find it by its pidfile and
-//! touch it only when the kernel names it as the holder.
-//!
-//! ```
-//! use daemonry::{LaunchPlan, Status, StopOptions, Stopped};
-//!
-//! let directory = std::env::temp_dir().join(format!("daemonry-doc-{}", std::process::id()));
-//! std::fs::create_dir(&directory)?;
-//! let pid_file = directory.join("sleep.pid");
-//!
-//! let plan = LaunchPlan {
-//!     arguments: vec!["sleep".into(), "60".into()],
-//!     pid_file: Some(pid_file.clone()),
-//!     ..LaunchPlan::new("/bin/sleep")
-//! };
-//! let started = daemonry::launch(&plan)?;
-//! assert!(matches!(daemonry::status(&pid_file)?, Status::Running { pid, .. } if pid == started.pid));
-//!
-//! assert_eq!(daemonry::stop(&pid_file, StopOptions::default())?, Stopped::Ended { pid: started.pid });
-//! assert_eq!(daemonry::status(&pid_file)?, Status::Stopped);
-//! # std::fs::remove_dir(&directory)?;
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod adopt;
 mod child;

@@ -1,0 +1,206 @@
+/**
+ * Runs the code blocks of README.md and docs/, page by page, each page in a folder of its own in which daemonry is installed, as an ordinary
+ * user. `scripts/test-documentation` makes the surroundings and gives the folder for all of that.
+ *
+ * A block of JavaScript whose first line is `// NAME` is written to that file, and run at the end of its page unless another block
+ * names it; any other is run where it stands. Of a `console` block each command is run and what it prints compared, whatever its
+ * pids, dates and paths are. JavaScript is type-checked as well. Blocks without a language are drawings.
+ *
+ * Comments above a block: `<!-- not run: REASON -->`, also for the whole page at its top, and `<!-- run first: COMMAND -->`, `<!-- run beside: COMMAND -->`;
+ * `<!-- run as root -->` at the top of a page.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { chownSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+
+const [scratch] = process.argv.slice(2);
+const root = join(scratch, 'daemonry');
+const nobody = 65534;
+const names = Object.keys(await import('../dist/index.js'));
+const only = process.env['DAEMONRY_PAGE'] ?? '';
+
+const pages = ['README.md', ...readdirSync('docs').map((file) => `docs/${file}`)].filter(
+  (page) => page.endsWith('.md') && page.includes(only),
+);
+/** How a reason ends where a block is not run, but checked. */
+const typed = 'its types are checked';
+let run = 0;
+const left = [];
+const problems = [];
+
+/** The blocks of a page, each with the comments right above it. */
+function blocksOf(page) {
+  const blocks = [];
+  let comments = [];
+  let open;
+  for (const [index, line] of readFileSync(page, 'utf8').split('\n').entries()) {
+    const fence = /^\s*```\s*(\w*)/.exec(line);
+    const comment = /^<!-- (.*) -->$/.exec(line);
+    if (open !== undefined && fence === null) open.lines.push(line);
+    else if (open !== undefined) {
+      blocks.push(open);
+      open = undefined;
+      comments = [];
+    } else if (fence !== null) open = { language: fence[1], place: `${page}:${index + 1}`, comments, lines: [] };
+    else if (comment !== null) comments.push(comment[1]);
+    else if (line.trim() !== '') comments = [];
+  }
+  return blocks;
+}
+
+/** A folder for the blocks of a page, and how to run a shell in it. */
+function placeFor(page, isRoot) {
+  const folder = join(scratch, basename(page, '.md'));
+  for (const path of [folder, join(folder, 'home'), join(folder, 'node_modules'), join(folder, 'node_modules/.bin')]) {
+    mkdirSync(path);
+    if (!isRoot) chownSync(path, nobody, nobody);
+  }
+  symlinkSync(root, join(folder, 'node_modules/daemonry'));
+  symlinkSync('../daemonry/dist/cli.js', join(folder, 'node_modules/.bin/daemonry'));
+  symlinkSync(join(root, 'node_modules/@types'), join(folder, 'node_modules/@types'));
+  const PATH = `${join(folder, 'node_modules/.bin')}:${join(scratch, 'bin')}:${process.env.PATH}`;
+  const env = { PATH, HOME: join(folder, 'home'), NO_COLOR: '1', TZ: 'UTC', npm_config_update_notifier: 'false' };
+  const user = isRoot ? [] : ['setpriv', `--reuid=${nobody}`, `--regid=${nobody}`, '--clear-groups'];
+  return {
+    folder,
+    write: (name, text) => writeFileSync(join(folder, name), text),
+    shell(command) {
+      const [program, ...args] = [...user, 'sh', '-c', command];
+      // To a file: a pipe would be waited for as long as a background process of the block holds it.
+      const options = { cwd: folder, env, encoding: 'utf8', timeout: 60_000 };
+      const { status, signal } = spawnSync(
+        'sh',
+        ['-c', '"$@" >"$0" 2>&1 </dev/null', join(scratch, 'output'), program, ...args],
+        options,
+      );
+      return { code: status ?? signal, output: readFileSync(join(scratch, 'output'), 'utf8') };
+    },
+    /** What goes on beside a block; how to end it. */
+    begin(command) {
+      const child = spawn('sh', ['-c', command], { cwd: folder, env, stdio: 'ignore', detached: true });
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500);
+      return () => process.kill(-child.pid);
+    },
+  };
+}
+
+/** What differs from run to run is the same, and so are the columns of tables. */
+function essence(text) {
+  return text
+    .replaceAll(/(?<![\w/])(\/[\w.@-]+)+/g, 'PATH')
+    .replaceAll(/\d+/g, 'N')
+    .replaceAll(/[ \t]+/g, ' ')
+    .trim();
+}
+
+/** The commands of a console block, each with what it prints. */
+function commandsOf(lines) {
+  const commands = [];
+  for (const line of lines) {
+    if (line.startsWith('$ ')) commands.push({ command: line.slice(2), expected: [] });
+    else commands.at(-1).expected.push(line);
+  }
+  return commands;
+}
+
+/** A block as a module: one that imports nothing gets the names of daemonry that it uses. */
+function moduleOf(lines) {
+  const text = lines.join('\n');
+  if (/\bfrom 'daemonry'|require\(/.test(text)) return text;
+  const used = names.filter((name) => new RegExp(`\\b${name}\\(`).test(text));
+  return used.length === 0 ? text : `import { ${used.join(', ')} } from 'daemonry';\n${text}`;
+}
+
+function check({ place }, what, isRight, problem) {
+  run += 1;
+  if (!isRight) problems.push(`${place}: ${what}: ${problem}`);
+}
+
+function runPage(page) {
+  const blocks = blocksOf(page).filter(({ language }) => !['', 'text'].includes(language));
+  const top = readFileSync(page, 'utf8')
+    .split('\n')
+    .filter((line) => line.startsWith('<!-- '))
+    .slice(0, 2)
+    .join('\n');
+  const wholePage = /^<!-- not run on this page: (.*) -->$/m.exec(top)?.[1];
+  const at = placeFor(page, top.includes('<!-- run as root -->'));
+  const written = new Map();
+  const scripts = [];
+  for (const block of blocks) {
+    const { language, comments, lines } = block;
+    const isProgram = ['js', 'ts'].includes(language);
+    const name = isProgram ? /^\/\/ ([\w-]+\.\w+)/.exec(lines[0])?.[1] : undefined;
+    const file = name ?? `block-${block.place.split(':')[1]}.mjs`;
+    const reason = wholePage ?? comments.find((comment) => comment.startsWith('not run: '))?.slice('not run: '.length);
+    if (isProgram) at.write(file, moduleOf(lines));
+    if (isProgram && (reason ?? typed).endsWith(typed)) scripts.push(file);
+    if (reason !== undefined) {
+      left.push(`${block.place} (${language}): ${reason}`);
+      continue;
+    }
+    for (const comment of comments) {
+      const command = /^run first: (.*)$/.exec(comment)?.[1];
+      if (command === undefined) continue;
+      const { code, output } = at.shell(command);
+      check(block, command, code === 0, output);
+    }
+    const beside = comments
+      .filter((comment) => comment.startsWith('run beside: '))
+      .map((comment) => at.begin(comment.slice('run beside: '.length)));
+    if (name !== undefined) written.set(name, block);
+    else if (isProgram) runProgram(at, block, file);
+    else if (language === 'console') runSession(at, block);
+    else if (language === 'sh') {
+      const { code, output } = at.shell(`set -e\n${lines.join('\n')}`);
+      check(block, 'the commands', code === 0, output);
+    } else problems.push(`${block.place}: nobody knows how to run ${language}: mark it as not run, with the reason`);
+    for (const end of beside) end();
+  }
+  for (const [name, block] of written) {
+    const isNamed = blocks.some((other) => other !== block && other.lines.some((line) => line.includes(name)));
+    if (!isNamed) runProgram(at, block, name);
+  }
+  checkTypes(at, page, scripts);
+  // The next page may use the same names.
+  at.shell(
+    `for name in $(daemonry list --json | node -p 'JSON.parse(require("fs").readFileSync(0)).map((daemon) => daemon.name).join(" ")'); do daemonry stop $name; done`,
+  );
+}
+
+function runProgram(at, block, file) {
+  const { code, output } = at.shell(`node ${file}`);
+  check(block, `node ${file}`, code === 0, `exit code ${code}: ${output}`);
+}
+
+function runSession(at, block) {
+  for (const { command, expected } of commandsOf(block.lines)) {
+    const { output } = at.shell(command);
+    const [right, found] = [expected.join('\n'), output].map(essence);
+    check(block, command, right === found, `prints\n${output}instead of\n${expected.join('\n')}`);
+  }
+}
+
+function checkTypes(at, page, files) {
+  if (files.length === 0) return;
+  const compilerOptions = {
+    allowJs: true,
+    checkJs: true,
+    noEmit: true,
+    strict: true,
+    noImplicitAny: false,
+    target: 'es2023',
+    module: 'node20',
+    skipLibCheck: true,
+    types: ['node'],
+  };
+  at.write('tsconfig.json', JSON.stringify({ compilerOptions, files }));
+  const { code, output } = at.shell(`node ${join(root, 'node_modules/typescript/bin/tsc')} -p .`);
+  check({ place: page }, 'types', code === 0, output);
+}
+
+for (const page of pages) runPage(page);
+for (const reason of left) console.log(`not run: ${reason}`);
+for (const problem of problems) console.error(`FAIL  ${problem}`);
+console.log(`${pages.length} pages, ${run} checks, ${problems.length} wrong, ${left.length} blocks not run`);
+process.exitCode = problems.length === 0 ? 0 : 1;
