@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result, Step};
+use crate::herd::STARTER_PATIENCE;
 use crate::pidfile::{self, Phase, RETRY_PAUSE, UNPROVEN_PATIENCE, probe_path};
 use crate::sys::{self, Holder, Process};
 
@@ -74,7 +75,7 @@ fn prove(path: &Path) -> Result<Option<Proven>> {
             (Holder::Other(holder), _) if begun.elapsed() > UNPROVEN_PATIENCE => {
                 return Err(Error::PidFileHeld { holder, path: path.to_owned() });
             }
-            (Holder::Taker(pid), _) if begun.elapsed() > UNPROVEN_PATIENCE => {
+            (Holder::Taker(pid), _) if begun.elapsed() > STARTER_PATIENCE => {
                 return Err(Error::PidFileHeld { holder: Some(pid), path: path.to_owned() });
             }
             _ => {}

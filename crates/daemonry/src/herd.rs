@@ -11,7 +11,7 @@ use crate::sys::{self, Holder, Process};
 
 /// How long a starter that has the lock, but no daemon yet, is waited for. It needs milliseconds unless the machine is
 /// overloaded; a stranger that locked the file looks the same and stays.
-const STARTER_PATIENCE: Duration = Duration::from_secs(4);
+pub(crate) const STARTER_PATIENCE: Duration = Duration::from_secs(4);
 
 /// How long replacing a daemon may take, killing it included.
 const REPLACE_LIMIT: Duration = STOP_TIMEOUT.saturating_add(KILL_PATIENCE);
