@@ -1,6 +1,6 @@
 /**
- * Packs what is published into target/packages: a tarball for each platform whose binary lies beside package.json, and the root's, which
- * names them all as optional dependencies and leaves out what only a checkout needs. Prints the sizes.
+ * Packs what is published into target/packages: a tarball for each platform whose binary was built (by build-target, else by build), and the
+ * root's, which names them all as optional dependencies and leaves out what only a checkout needs. Prints the sizes.
  * `--all` fails where a platform has no binary, or one that is too large; `--stand-ins` packs an empty package for each that has none.
  */
 import { execFileSync } from 'node:child_process';
@@ -44,13 +44,13 @@ const packed = [];
 const platforms = readdirSync(join(to, 'npm')).map((folder) => join(to, 'npm', folder));
 for (const folder of platforms) {
   const { name, main } = read(folder);
-  const binary = join(root, main);
-  if (existsSync(binary)) copyFileSync(binary, join(folder, main));
+  const binary = [join(root, 'target/addons', main), join(root, main)].find(existsSync);
+  if (binary !== undefined) copyFileSync(binary, join(folder, main));
   else if (values.all) problems.push(`${name} has no binary`);
-  if (!existsSync(binary) && !values['stand-ins']) continue;
+  if (binary === undefined && !values['stand-ins']) continue;
   const { unpackedSize, ...rest } = pack(folder);
   if (values.all && unpackedSize > most) problems.push(`${name} has ${unpackedSize} bytes, which is more than ${most}`);
-  packed.push({ ...rest, unpackedSize, note: existsSync(binary) ? '' : 'a stand-in, without a binary' });
+  packed.push({ ...rest, unpackedSize, note: binary === undefined ? 'a stand-in, without a binary' : '' });
 }
 const { version } = read(root);
 packed.push({
