@@ -107,7 +107,7 @@ const caller = `
   const target = { pidFile: 'a.pid' };
   const flags = JSON.parse(process.argv[2]);
   const options = { ...target, log: 'log', waitFor: 'ready', cwd: process.cwd(), limits: { nofile: 333 }, listen: { ctl: { path: 'ctl' } } };
-  const start = (more) => spawnDaemon(process.execPath, [...flags, 'server.mjs'], { ...options, ...more });
+  const start = (more, program = 'server.mjs') => spawnDaemon(process.execPath, [...flags, program], { ...options, ...more });
   const told = {};
   const { pid, outcome } = await start();
   told.outcome = outcome;
@@ -124,7 +124,7 @@ const caller = `
   told.stoppedAgain = (await stop(target)).outcome;
   const aborted = new AbortController();
   setTimeout(() => aborted.abort(), 50);
-  told.aborted = await refusal(() => start({ signal: aborted.signal }));
+  told.aborted = await refusal(() => start({ signal: aborted.signal }, 'never-ready.mjs'));
   told.missing = await refusal(() => spawnDaemon('/missing', [], { ...target }));
   const file = PidFile.acquire('a.pid');
   told.held = status(target).state;
@@ -147,7 +147,11 @@ const server = `
 
 for (const name of ['node', 'bun', 'deno'] as const) {
   testUnless(name === 'node' ? undefined : missing(name))(`${name}: what a caller can do to a daemon`, async (t) => {
-    const files = project(t, { 'caller.mjs': caller, 'server.mjs': server });
+    const files = project(t, {
+      'caller.mjs': caller,
+      'server.mjs': server,
+      'never-ready.mjs': 'setInterval(() => {}, 60_000);',
+    });
     const { command, flags } = name === 'deno' ? runtimes.deno : { command: [], flags: [] };
     const args = [...command, ...flags, 'caller.mjs', JSON.stringify([...command, ...flags])];
     const outcome = await run(name === 'node' ? process.execPath : runtime(name)!, args, { cwd: files.path });
