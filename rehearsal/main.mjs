@@ -1,6 +1,7 @@
 /**
- * Installs the packages that `npm publish` would publish as a user would, with npm, pnpm and yarn from a registry, and from the tarballs
- * alone; then starts README's first program, and uses the package in every way that there is to load one. `scripts/test-install` runs it.
+ * Publishes the packages to a registry of its own, installs them as a user would, with npm, pnpm and yarn from that registry and from the
+ * tarballs alone; then starts README's first program, and uses the package in every way that there is to load one.
+ * `scripts/test-install` runs it.
  */
 import assert from 'node:assert/strict';
 import { execFile, execFileSync } from 'node:child_process';
@@ -17,7 +18,7 @@ import {
 } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { install, managers } from './managers.mjs';
 import { serveRegistry } from './registry.mjs';
@@ -29,7 +30,8 @@ const packages = tarballs.map((tarball) => ({
   manifest: JSON.parse(tar('-xOzf', tarball, 'package/package.json')),
 }));
 const { manifest, tarball } = packages.find(({ manifest }) => manifest.name === 'daemonry');
-const own = Object.keys(manifest.optionalDependencies).find((name) => existsSync(join(root, fileOf(name))));
+const platforms = Object.keys(manifest.optionalDependencies);
+const own = platforms.find((name) => existsSync(join(root, fileOf(name))));
 
 const scratch = realpathSync(mkdtempSync(join(tmpdir(), 'daemonry-install-')));
 const tools = join(root, 'node_modules');
@@ -89,21 +91,19 @@ async function firstProgram() {
 }
 
 /** Starts it, asks it, is refused a second one, and stops it. */
-async function startsAndStops(user) {
+async function startsAndStops(user, { node, npx }) {
   const { port, program } = await firstProgram();
   user.write({ 'app.mjs': program });
   try {
-    await must(user, process.execPath, 'app.mjs');
+    await must(user, ...node, 'app.mjs');
     assert.equal(await (await fetch(`http://localhost:${port}`)).text(), 'hello\n');
-    const again = await user.run(process.execPath, 'app.mjs');
+    const again = await user.run(...node, 'app.mjs');
     assert.equal(again.code, 1);
     assert.match(again.stderr, new RegExp(`^app\\.mjs: ${name} is already running with pid \\d+ \\(pidfile .*\\)\n$`));
-    assert.match(await must(user, 'node_modules/.bin/daemonry', 'status', name), /running/);
+    assert.match(await must(user, ...npx, 'daemonry', 'status', name), /running/);
   } finally {
-    assert.match(
-      await must(user, 'node_modules/.bin/daemonry', 'stop', name),
-      new RegExp(`^${name} stopped \\(pid \\d+\\)\n$`),
-    );
+    const stopped = await must(user, ...npx, 'daemonry', 'stop', name);
+    assert.match(stopped, new RegExp(`^${name} stopped \\(pid \\d+\\)\n$`));
   }
 }
 
@@ -121,26 +121,30 @@ async function check(name, work) {
   console.log(`ok    ${name} (${((performance.now() - begun) / 1000).toFixed(1)} s)`);
 }
 
-const registry = await serveRegistry(packages);
+const registry = await serveRegistry();
+
+await check('publishing: the root last, without a warning, and once', async () => {
+  const maintainer = emptyFolder('publishes');
+  maintainer.write({ 'home/.npmrc': registry.npmrc });
+  const publish = () => maintainer.run(join(root, 'scripts/publish'), '--access=public');
+  const { code, stderr } = await publish();
+  assert.equal(code, 0, stderr);
+  assert.doesNotMatch(stderr, /npm warn/);
+  assert.deepEqual(registry.published, [...platforms, 'daemonry']);
+  // As after a release that broke off.
+  assert.equal((await publish()).code, 0);
+  assert.equal(registry.published.length, packages.length);
+});
 
 for (const manager of managers) {
-  await check(
-    `${manager.name} ${manager.version}: installs this machine's binary alone, and the README's program runs`,
-    async () => {
-      const user = emptyFolder(manager.name.replaceAll(' ', '-'));
-      await install(user, manager, registry.address);
-      const resolved = (await must(user, process.execPath, '-p', `require.resolve('daemonry')`)).trim();
-      const siblings = readdirSync(dirname(dirname(dirname(realpathSync(resolved))))).filter((name) =>
-        name.startsWith('daemonry-'),
-      );
-      // yarn 1 knows nothing of C libraries, and installs both.
-      const expected = manager.knowsLibc
-        ? [own]
-        : Object.keys(manifest.optionalDependencies).filter((name) => name.startsWith(own.replace(/-(gnu|musl)$/, '')));
-      assert.deepEqual(siblings, expected);
-      await startsAndStops(user);
-    },
-  );
+  const title = `${manager.name} ${manager.version}: installs this machine's binary alone, and the README's program runs`;
+  await check(title, async () => {
+    const user = emptyFolder(manager.name.replaceAll(/\W/g, '-'));
+    await install(user, manager, registry.address);
+    const both = platforms.filter((name) => name.startsWith(own.replace(/-(gnu|musl)$/, '')));
+    assert.deepEqual(manager.platforms(user), manager.ignoresLibc ? both : [own]);
+    await startsAndStops(user, manager);
+  });
 }
 
 await check('two commands from the tarballs alone: npm install, node app.mjs', async () => {
@@ -148,7 +152,7 @@ await check('two commands from the tarballs alone: npm install, node app.mjs', a
   const binary = packages.find(({ manifest }) => manifest.name === own).tarball;
   // Nobody publishes these packages yet; a registry that has none is what there is.
   await must(user, 'npm', 'install', '--no-audit', '--no-fund', tarball, binary);
-  await startsAndStops(user);
+  await startsAndStops(user, managers[0]);
 });
 
 const user = emptyFolder('loads');

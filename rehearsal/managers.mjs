@@ -1,7 +1,8 @@
-/** The package managers, each in one version, and how it installs daemonry from a registry into an empty folder. */
+/** The package managers, each in one version: how it installs daemonry from a registry into an empty folder, and runs what it installed. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, realpathSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const at = fileURLToPath(new URL('../target/managers/', import.meta.url));
@@ -23,44 +24,72 @@ function fetched(name, version, script) {
   return [process.execPath, join(folder, 'package', script)];
 }
 
+const npmrc = (registry) => ({ '.npmrc': `registry=${registry}\n` });
+
+/** With its packages in node_modules, where node and npx find them. */
+const inModules = {
+  node: [process.execPath],
+  npx: ['npx'],
+  platforms({ folder }) {
+    const resolved = createRequire(join(folder, 'package.json')).resolve('daemonry');
+    return readdirSync(dirname(dirname(dirname(realpathSync(resolved))))).filter((name) => /^daemonry-/.test(name));
+  },
+};
+
+const berry = '4.18.1';
+const yarn = fetched('@yarnpkg/cli-dist', berry, 'bin/yarn.js');
+const yarnrc = (registry, linker) => ({
+  'yarn.lock': '',
+  '.yarnrc.yml': `npmRegistryServer: "${registry}"\nunsafeHttpWhitelist: ["127.0.0.1"]\nnodeLinker: ${linker}\nenableTelemetry: false\nenableGlobalCache: false\nnpmMinimalAgeGate: 0\n`,
+});
+
 export const managers = [
   {
     name: 'npm',
     version: execFileSync('npm', ['--version'], { encoding: 'utf8' }).trim(),
-    knowsLibc: true,
-    command: () => ['npm', 'install', '--no-audit', '--no-fund', 'daemonry'],
-    files: (registry) => ({ '.npmrc': `registry=${registry}\n` }),
+    add: ['npm', 'install', '--no-audit', '--no-fund', 'daemonry'],
+    files: npmrc,
+    ...inModules,
   },
   {
     name: 'pnpm',
     version: '10.34.9',
-    knowsLibc: true,
-    command: () => [...fetched('pnpm', '10.34.9', 'bin/pnpm.cjs'), 'add', 'daemonry'],
-    files: (registry) => ({ '.npmrc': `registry=${registry}\n` }),
+    add: [...fetched('pnpm', '10.34.9', 'bin/pnpm.cjs'), 'add', 'daemonry'],
+    files: npmrc,
+    ...inModules,
   },
   {
     name: 'yarn',
     version: '1.22.22',
-    knowsLibc: false,
-    command: () => [...fetched('yarn', '1.22.22', 'bin/yarn.js'), 'add', 'daemonry'],
-    files: (registry) => ({ '.npmrc': `registry=${registry}\n`, '.yarnrc': `registry "${registry}"\n` }),
+    // It knows nothing of C libraries, and installs the binaries for both.
+    ignoresLibc: true,
+    add: [...fetched('yarn', '1.22.22', 'bin/yarn.js'), 'add', 'daemonry'],
+    files: (registry) => ({ ...npmrc(registry), '.yarnrc': `registry "${registry}"\n` }),
+    ...inModules,
   },
   {
-    name: 'yarn berry',
-    version: '4.18.1',
-    knowsLibc: true,
-    command: () => [...fetched('@yarnpkg/cli-dist', '4.18.1', 'bin/yarn.js'), 'add', 'daemonry'],
-    files: (registry) => ({
-      'yarn.lock': '',
-      '.yarnrc.yml': `npmRegistryServer: "${registry}"\nunsafeHttpWhitelist: ["127.0.0.1"]\nnodeLinker: node-modules\nenableTelemetry: false\nenableGlobalCache: false\nnpmMinimalAgeGate: 0\n`,
-    }),
+    name: 'yarn with node_modules',
+    version: berry,
+    add: [...yarn, 'add', 'daemonry'],
+    files: (registry) => yarnrc(registry, 'node-modules'),
+    ...inModules,
+  },
+  {
+    name: "yarn with plug'n'play",
+    version: berry,
+    add: [...yarn, 'add', 'daemonry'],
+    files: (registry) => yarnrc(registry, 'pnp'),
+    node: [...yarn, 'node'],
+    npx: yarn,
+    // What can be loaded from an archive stays in one.
+    platforms: ({ folder }) => readdirSync(join(folder, '.yarn/unplugged')).map((name) => name.replace(/-npm-.*/, '')),
   },
 ];
 
 /** Installs it; a failure is thrown with all that was printed. */
-export async function install(user, { command, files }, registry, ...options) {
+export async function install(user, { add, files }, registry, ...options) {
   user.write({ 'package.json': '{ "private": true }\n', ...files(registry) });
-  const [program, ...args] = command();
+  const [program, ...args] = add;
   const { code, stdout, stderr } = await user.run(program, ...args, ...options);
   if (code !== 0) throw new Error(`${args.join(' ')}: ${stdout}${stderr}`);
 }

@@ -1,30 +1,30 @@
-/** A package registry of a few packages: what npm, pnpm and yarn ask of one to install from it, and no more. */
-import { createHash } from 'node:crypto';
+/** A package registry that starts empty: what npm, pnpm and yarn ask of one to publish to it and to install from it, and no more. */
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { basename } from 'node:path';
+import { json } from 'node:stream/consumers';
 
-/** Serves packages, each `{ manifest, tarball }`, and tells its address. */
-export async function serveRegistry(packages) {
-  const server = createServer(({ url }, response) => {
-    const path = decodeURIComponent(new URL(url, 'http://localhost').pathname).slice(1);
-    const asked = packages.find(({ manifest }) => manifest.name === path);
-    const file = packages.find(({ tarball }) => basename(tarball) === basename(path));
-    if (asked !== undefined) response.setHeader('content-type', 'application/json').end(JSON.stringify(about(asked)));
-    else if (file !== undefined) response.end(readFileSync(file.tarball));
+/** Serves, and tells its address, the .npmrc of whoever publishes to it, and the names of what was published, in that order. */
+export async function serveRegistry() {
+  const published = [];
+  const packages = new Map();
+  const tarballs = new Map();
+  const server = createServer(async (request, response) => {
+    const path = decodeURIComponent(new URL(request.url, 'http://localhost').pathname).slice(1);
+    if (request.method === 'PUT') {
+      const { _attachments: attachments, ...about } = await json(request);
+      published.push(about.name);
+      packages.set(about.name, about);
+      for (const [file, { data }] of Object.entries(attachments))
+        tarballs.set(`${about.name}/-/${file}`, Buffer.from(data, 'base64'));
+      response.writeHead(201).end('{}');
+    } else if (packages.has(path)) {
+      response.setHeader('content-type', 'application/json').end(JSON.stringify(packages.get(path)));
+    } else if (tarballs.has(path)) response.end(tarballs.get(path));
     else response.writeHead(404).end('{}');
   });
   await once(server.listen(0, '127.0.0.1'), 'listening');
-  const address = `http://127.0.0.1:${server.address().port}/`;
-
-  function about({ manifest, tarball }) {
-    const integrity = `sha512-${createHash('sha512').update(readFileSync(tarball)).digest('base64')}`;
-    const shasum = createHash('sha1').update(readFileSync(tarball)).digest('hex');
-    const dist = { tarball: `${address}-/${basename(tarball)}`, integrity, shasum };
-    const { name, version } = manifest;
-    return { name, 'dist-tags': { latest: version }, versions: { [version]: { ...manifest, dist } } };
-  }
-
-  return { address, close: () => server.close() };
+  const place = `//127.0.0.1:${server.address().port}/`;
+  const address = `http:${place}`;
+  const npmrc = `registry=${address}\n${place}:_authToken=anything\n`;
+  return { address, npmrc, published, close: () => server.close() };
 }

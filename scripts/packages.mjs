@@ -8,6 +8,7 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync,
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import ts from 'typescript';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const to = join(root, 'target/packages');
@@ -26,11 +27,14 @@ function pack(folder) {
   return { name, filename, size, unpackedSize };
 }
 
-/** The root as a folder of its own, of exactly the files that npm would pack. */
+/** The root as a folder of its own: of the files that npm would pack, those that somebody can get at. */
 function stageRoot(optionalDependencies) {
   const { filename } = pack(root);
   run('tar', ['-xzf', filename], to);
   const folder = join(to, 'package');
+  const declarations = ts.createProgram([join(folder, 'dist/index.d.ts')], { module: ts.ModuleKind.Node20 });
+  for (const file of readdirSync(join(folder, 'dist')).filter((file) => file.endsWith('.d.ts')))
+    if (declarations.getSourceFile(join(folder, 'dist', file)) === undefined) rmSync(join(folder, 'dist', file));
   const { devDependencies: _tools, scripts: _commands, ava: _tests, napi: _build, ...manifest } = read(folder);
   writeFileSync(join(folder, 'package.json'), `${JSON.stringify({ ...manifest, optionalDependencies }, null, 2)}\n`);
   return folder;
@@ -48,6 +52,7 @@ for (const folder of platforms) {
   if (binary !== undefined) copyFileSync(binary, join(folder, main));
   else if (values.all) problems.push(`${name} has no binary`);
   if (binary === undefined && !values['stand-ins']) continue;
+  copyFileSync(join(root, 'LICENSE'), join(folder, 'LICENSE'));
   const { unpackedSize, ...rest } = pack(folder);
   if (values.all && unpackedSize > most) problems.push(`${name} has ${unpackedSize} bytes, which is more than ${most}`);
   packed.push({ ...rest, unpackedSize, note: binary === undefined ? 'a stand-in, without a binary' : '' });
