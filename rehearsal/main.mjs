@@ -75,6 +75,11 @@ async function must(user, command, ...args) {
   return stdout;
 }
 
+/** The declarations among files of the package, wherever it lies. */
+function declarationsIn(files) {
+  return [...files.matchAll(/(?:^|\/)(?:daemonry|package)\/((?:dist\/)?\w+\.d\.ts)$/gm)].map(([, file]) => file).sort();
+}
+
 async function freePort() {
   const server = createServer();
   await once(server.listen(0), 'listening');
@@ -101,9 +106,11 @@ async function startsAndStops(user, { node, npx }) {
     assert.equal(again.code, 1);
     assert.match(again.stderr, new RegExp(`^app\\.mjs: ${name} is already running with pid \\d+ \\(pidfile .*\\)\n$`));
     assert.match(await must(user, ...npx, 'daemonry', 'status', name), /running/);
-  } finally {
     const stopped = await must(user, ...npx, 'daemonry', 'stop', name);
     assert.match(stopped, new RegExp(`^${name} stopped \\(pid \\d+\\)\n$`));
+  } finally {
+    // Where the above has failed.
+    await user.run(process.execPath, join(root, 'dist/cli.js'), 'stop', name);
   }
 }
 
@@ -171,6 +178,8 @@ await check('ESM and CommonJS', async () => {
 
 for (const [module, moduleResolution] of [
   ['node16', 'node16'],
+  // The oldest in which a CommonJS module may import this one.
+  ['node20', 'node16'],
   ['nodenext', 'nodenext'],
   ['esnext', 'bundler'],
 ]) {
@@ -194,9 +203,15 @@ for (const [module, moduleResolution] of [
       types: ['node'],
       typeRoots: [join(tools, '@types')],
     };
-    const configuration = JSON.stringify({ compilerOptions: options, files: ['typed.mts'] });
-    user.write({ 'typed.mts': program, 'tsconfig.json': configuration });
-    await must(user, process.execPath, join(tools, 'typescript/bin/tsc'), '-p', '.');
+    const files = module === 'node16' ? ['typed.mts'] : ['typed.mts', 'typed.cts'];
+    const configuration = JSON.stringify({ compilerOptions: options, files });
+    user.write({ 'typed.mts': program, 'typed.cts': program, 'tsconfig.json': configuration });
+    const read = await must(user, process.execPath, join(tools, 'typescript/bin/tsc'), '-p', '.', '--listFiles');
+    assert.deepEqual(
+      declarationsIn(read),
+      declarationsIn(tar('-tzf', tarball)),
+      'some of the declarations are read by nobody',
+    );
   });
 }
 
