@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import test from 'ava';
-import { sendSignal, status } from '../dist/index.js';
+import { sendSignal, status, stop } from '../dist/index.js';
 import { hasEnded, processes, stat } from './helpers/processes.js';
 import { bench, read } from './helpers/program.js';
 import { start } from './helpers/run.js';
@@ -226,6 +226,27 @@ test('a handler that does not end is ended by the signal after stopTimeout, and 
   t.is(signal, 'SIGTERM');
   t.is(stderr, 'the daemon did not stop within 200 ms after SIGTERM and ends now\n');
   t.false(existsSync(pidFile));
+});
+
+test('a second stop waits for the first one to finish, and cuts nothing off', async (t) => {
+  const { daemon, noted, notes, pidFile } = bench(t);
+  await daemon(`daemonize(options, (daemon) => {
+    daemon.onStop(async () => {
+      note('stopping');
+      await new Promise((done) => setTimeout(done, 500));
+      note('stopped');
+    });
+    forever();
+  });`);
+  const first = stop({ pidFile });
+  await noted('stopping');
+  await until('its pidfile says so', () => status({ pidFile }).state === 'stopping');
+  const outcomes = await Promise.all([first, stop({ pidFile })]);
+  t.deepEqual(
+    outcomes.map(({ outcome }) => outcome),
+    ['stopped', 'stopped'],
+  );
+  t.deepEqual(notes(), ['stopping', 'stopped']);
 });
 
 test('a second signal ends a stopping program at once, by that signal', async (t) => {

@@ -120,7 +120,8 @@ function publicRecord(record: NonNullable<Located['record']>, pid: number | unde
 }
 
 /**
- * Stops a daemon and waits for the exit itself. Nothing is ever signalled that is not proven to be the daemon.
+ * Stops a daemon and waits for the exit itself. Nothing is ever signalled that is not proven to be the daemon; one that is
+ * stopping already is only waited for.
  *
  * Above `daemonize`, in the daemon that is being started, it leaves that daemon alone: `await stop(name)` followed by
  * `daemonize({ name })` is a restart.

@@ -108,18 +108,22 @@ pub fn send_signal(path: &Path, signal: i32) -> Result<i32> {
     }
 }
 
-/// Stops the daemon of the pidfile at `path` and waits for its end. Blocks the calling thread.
+/// Stops the daemon of the pidfile at `path` and waits for its end. Blocks the calling thread. One that is stopping already gets no
+/// second SIGTERM.
 ///
 /// # Errors
 ///
 /// [`Error::StopTimeout`] without `force`; [`Error::PidFileHeld`]; [`Error::NotAPidFile`]; [`Error::System`].
 pub fn stop(path: &Path, options: StopOptions) -> Result<Stopped> {
-    let Some(Proven { pid, process, .. }) = prove(path)? else { return Ok(Stopped::NotRunning) };
+    let Some(Proven { pid, phase, process }) = prove(path)? else { return Ok(Stopped::NotRunning) };
     let signal = |signal| match process.signal(signal) {
         Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
         Err(errno) => Err(Error::at(Step::Signal, path)(errno)),
     };
-    signal(options.signal)?;
+    // A second SIGTERM would cut off what the first one lets it finish.
+    if phase != Phase::Stopping || options.signal != libc::SIGTERM {
+        signal(options.signal)?;
+    }
     let stopped = if process.wait(sys::deadline_after(options.timeout)) {
         Stopped::Ended { pid }
     } else if options.force {
