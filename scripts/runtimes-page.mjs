@@ -1,6 +1,6 @@
 /**
- * Runs the tests under each runtime, counts, and prints a table; a test that fails is named. `--only TEXT` takes the runtimes whose name has
- * it; `--docs` puts the table into docs/compatibility.md.
+ * Runs the tests under each runtime, counts, and prints a table; a test that fails is named. `--only PATTERN` takes the runtimes whose name
+ * matches it (a regular expression); `--docs` puts the table into docs/compatibility.md.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -58,7 +58,9 @@ function counted({ name, node, args }) {
   return { passed, failed, skipped };
 }
 
-const results = rows.filter(({ name }) => name.includes(values.only)).map((row) => ({ ...row, ...counted(row) }));
+const results = rows
+  .filter(({ name }) => new RegExp(values.only).test(name))
+  .map((row) => ({ ...row, ...counted(row) }));
 if (values.docs) {
   const line = (cells) => `| ${cells.join(' | ')} |`;
   const table = [
@@ -74,7 +76,7 @@ if (values.docs) {
   const [before, , after] = readFileSync(page, 'utf8').split(
     /(?<=<!-- generated: runtimes -->)([\s\S]*?)(?=<!-- end -->)/,
   );
-  const made = `${before}\n\n${date}, ${process.platform} ${process.arch}; \`npm run test:runtimes -- --docs\`:\n\n${table}\n\n${failures}\n\n${after}`;
+  const made = `${before}\n\n${date}, ${process.platform} ${process.arch}; \`npm run test:runtimes\`:\n\n${table}\n\n${failures}\n\n${after}`;
   writeFileSync(
     page,
     await format(made, { ...JSON.parse(readFileSync(join(root, '.prettierrc.json'), 'utf8')), parser: 'markdown' }),
