@@ -32,7 +32,9 @@ const inModules = {
   npx: ['npx'],
   platforms({ folder }) {
     const resolved = createRequire(join(folder, 'package.json')).resolve('daemonry');
-    return readdirSync(dirname(dirname(dirname(realpathSync(resolved))))).filter((name) => /^daemonry-/.test(name));
+    return readdirSync(dirname(dirname(dirname(realpathSync(resolved))))).filter((name) =>
+      name.startsWith('daemonry-'),
+    );
   },
 };
 
