@@ -225,7 +225,8 @@ for (const supervisor of supervisors) {
     else t.not(code, 0);
     if (mode === 'daemon') t.true(`${stdout}${stderr}`.includes(fail), `${stdout}${stderr}`);
     await until('the reason is in the log', () => log().includes(`Error: ${fail}`));
-    t.is((await run('daemonry status $0')).code, 3);
+    // Not at once: supervise-daemon has started it again by now, and `status` says so.
+    await until('it is down', async () => (await run('daemonry status $0')).code === 3);
     tell('failure', cells.failure);
   });
 
