@@ -1,17 +1,18 @@
 /**
- * Runs the code blocks of README.md and docs/, page by page, each page in a folder of its own in which daemonry is installed, as an ordinary
+ * Runs the code blocks of the documentation, page by page, each page in a folder of its own in which daemonry is installed, as an ordinary
  * user. `scripts/test-documentation` makes the surroundings and gives the folder for all of that.
  *
- * A block of JavaScript whose first line is `// NAME` is written to that file, and run at the end of its page unless another block
- * names it; any other is run where it stands. Of a `console` block each command is run and what it prints compared, whatever its
- * pids, dates and paths are. JavaScript is type-checked as well. Blocks without a language are drawings.
+ * A block of JavaScript whose first line is `// NAME` is written to that file, and run at the end of its page unless another block that is run
+ * names it; any other is run where it stands. JavaScript is type-checked as well. Of a `console` block each command is run and what it prints
+ * compared, to the letter but for what differs from run to run: `4242` and its like stand for a pid, the same throughout the block; a date for
+ * any date; `/home/you` for the home directory and `/srv/app` for the page's folder. How wide the columns of a table are is not compared.
  *
- * Comments above a block: `<!-- not run: REASON -->`, also for the whole page at its top, and `<!-- run first: COMMAND -->`, `<!-- run beside: COMMAND -->`;
- * `<!-- run as root -->` at the top of a page.
+ * Comments above a block: `<!-- not run: REASON -->` and `<!-- run first: COMMAND -->`; at the top of a page
+ * `<!-- not run on this page: REASON -->` and `<!-- run as root -->`. What is not run is listed; a block that nobody knows how to run is an error.
  */
-import { spawn, spawnSync } from 'node:child_process';
-import { chownSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chownSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 
 const [scratch] = process.argv.slice(2);
 const root = join(scratch, 'daemonry');
@@ -19,9 +20,9 @@ const nobody = 65534;
 const names = Object.keys(await import('../dist/index.js'));
 const only = process.env['DAEMONRY_PAGE'] ?? '';
 
-const pages = ['README.md', ...readdirSync('docs').map((file) => `docs/${file}`)].filter(
-  (page) => page.endsWith('.md') && page.includes(only),
-);
+const pages = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '*.md'], { encoding: 'utf8' })
+  .split('\n')
+  .filter((page) => page !== '' && page.includes(only));
 /** How a reason ends where a block is not run, but checked. */
 const typed = 'its types are checked';
 let run = 0;
@@ -34,23 +35,24 @@ function blocksOf(page) {
   let comments = [];
   let open;
   for (const [index, line] of readFileSync(page, 'utf8').split('\n').entries()) {
-    const fence = /^\s*```\s*(\w*)/.exec(line);
+    const [, fence, language] = /^\s*(`{3,}|~{3,})\s*(\S*)/.exec(line) ?? [];
     const comment = /^<!-- (.*) -->$/.exec(line);
-    if (open !== undefined && fence === null) open.lines.push(line);
-    else if (open !== undefined) {
+    if (open !== undefined && line.trim() === open.fence) {
       blocks.push(open);
       open = undefined;
       comments = [];
-    } else if (fence !== null) open = { language: fence[1], place: `${page}:${index + 1}`, comments, lines: [] };
+    } else if (open !== undefined) open.lines.push(line);
+    else if (fence !== undefined) open = { fence, language, place: `${page}:${index + 1}`, comments, lines: [] };
     else if (comment !== null) comments.push(comment[1]);
     else if (line.trim() !== '') comments = [];
   }
+  if (open !== undefined) problems.push(`${open.place}: the block has no end`);
   return blocks;
 }
 
 /** A folder for the blocks of a page, and how to run a shell in it. */
 function placeFor(page, isRoot) {
-  const folder = join(scratch, basename(page, '.md'));
+  const folder = join(scratch, page.replaceAll('/', '-'));
   for (const path of [folder, join(folder, 'home'), join(folder, 'node_modules'), join(folder, 'node_modules/.bin')]) {
     mkdirSync(path);
     if (!isRoot) chownSync(path, nobody, nobody);
@@ -75,22 +77,26 @@ function placeFor(page, isRoot) {
       );
       return { code: status ?? signal, output: readFileSync(join(scratch, 'output'), 'utf8') };
     },
-    /** What goes on beside a block; how to end it. */
-    begin(command) {
-      const child = spawn('sh', ['-c', command], { cwd: folder, env, stdio: 'ignore', detached: true });
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500);
-      return () => process.kill(-child.pid);
-    },
   };
 }
 
-/** What differs from run to run is the same, and so are the columns of tables. */
-function essence(text) {
-  return text
-    .replaceAll(/(?<![\w/])(\/[\w.@-]+)+/g, 'PATH')
-    .replaceAll(/\d+/g, 'N')
-    .replaceAll(/[ \t]+/g, ' ')
-    .trim();
+const evenly = (text) => text.replaceAll(/[ \t]+/g, ' ').trim();
+const dateless = (text) => text.replaceAll(/\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{3}Z)?/g, 'DATE');
+
+/** Whether `found` is what the page says, and its pids are those that it has told before. */
+function isAsSaid(said, found, pids) {
+  const pattern = evenly(dateless(said))
+    .replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')
+    .replaceAll(/\b42\d\d\b/g, '(\\d+)');
+  const numbers = new RegExp(`^${pattern}$`).exec(evenly(dateless(found)))?.slice(1);
+  if (numbers === undefined) return false;
+  for (const [index, [pid]] of [...said.matchAll(/\b42\d\d\b/g)].entries()) {
+    const known = pids.get(pid);
+    if (known === undefined && [...pids.values()].includes(numbers[index])) return false;
+    if (known !== undefined && known !== numbers[index]) return false;
+    pids.set(pid, numbers[index]);
+  }
+  return true;
 }
 
 /** The commands of a console block, each with what it prints. */
@@ -98,7 +104,8 @@ function commandsOf(lines) {
   const commands = [];
   for (const line of lines) {
     if (line.startsWith('$ ')) commands.push({ command: line.slice(2), expected: [] });
-    else commands.at(-1).expected.push(line);
+    else if (commands.length > 0) commands.at(-1).expected.push(line);
+    else throw new Error(`a session begins with a command, not with ${line}`);
   }
   return commands;
 }
@@ -117,7 +124,7 @@ function check({ place }, what, isRight, problem) {
 }
 
 function runPage(page) {
-  const blocks = blocksOf(page).filter(({ language }) => !['', 'text'].includes(language));
+  const blocks = blocksOf(page);
   const top = readFileSync(page, 'utf8')
     .split('\n')
     .filter((line) => line.startsWith('<!-- '))
@@ -132,9 +139,11 @@ function runPage(page) {
     const isProgram = ['js', 'ts'].includes(language);
     const name = isProgram ? /^\/\/ ([\w-]+\.\w+)/.exec(lines[0])?.[1] : undefined;
     const file = name ?? `block-${block.place.split(':')[1]}.mjs`;
-    const reason = wholePage ?? comments.find((comment) => comment.startsWith('not run: '))?.slice('not run: '.length);
+    const told = comments.find((comment) => comment.startsWith('not run: '))?.slice('not run: '.length);
+    const reason = wholePage ?? told ?? (language === 'text' ? 'not a program' : undefined);
     if (isProgram) at.write(file, moduleOf(lines));
     if (isProgram && (reason ?? typed).endsWith(typed)) scripts.push(file);
+    block.isRun = reason === undefined;
     if (reason !== undefined) {
       left.push(`${block.place} (${language}): ${reason}`);
       continue;
@@ -145,20 +154,19 @@ function runPage(page) {
       const { code, output } = at.shell(command);
       check(block, command, code === 0, output);
     }
-    const beside = comments
-      .filter((comment) => comment.startsWith('run beside: '))
-      .map((comment) => at.begin(comment.slice('run beside: '.length)));
     if (name !== undefined) written.set(name, block);
     else if (isProgram) runProgram(at, block, file);
     else if (language === 'console') runSession(at, block);
     else if (language === 'sh') {
       const { code, output } = at.shell(`set -e\n${lines.join('\n')}`);
       check(block, 'the commands', code === 0, output);
-    } else problems.push(`${block.place}: nobody knows how to run ${language}: mark it as not run, with the reason`);
-    for (const end of beside) end();
+    } else
+      problems.push(
+        `${block.place}: nobody knows how to run ${language || 'a block without a language'}: mark it as not run, with the reason`,
+      );
   }
   for (const [name, block] of written) {
-    const isNamed = blocks.some((other) => other !== block && other.lines.some((line) => line.includes(name)));
+    const isNamed = blocks.some((other) => other !== block && other.isRun && other.lines.join('\n').includes(name));
     if (!isNamed) runProgram(at, block, name);
   }
   checkTypes(at, page, scripts);
@@ -174,10 +182,14 @@ function runProgram(at, block, file) {
 }
 
 function runSession(at, block) {
+  const pids = new Map();
   for (const { command, expected } of commandsOf(block.lines)) {
-    const { output } = at.shell(command);
-    const [right, found] = [expected.join('\n'), output].map(essence);
-    check(block, command, right === found, `prints\n${output}instead of\n${expected.join('\n')}`);
+    const found = at
+      .shell(command)
+      .output.replaceAll(join(at.folder, 'home'), '/home/you')
+      .replaceAll(at.folder, '/srv/app');
+    const said = expected.join('\n');
+    check(block, command, isAsSaid(said, found, pids), `prints\n${found}instead of\n${said}`);
   }
 }
 
