@@ -25,6 +25,7 @@ export type DaemonStatus = StatusPlace &
     | {
         /** Up, or on its way out. */
         readonly state: 'running' | 'stopping';
+        /** The daemon's pid, confirmed by the kernel. */
         readonly pid: number;
         /** When the process was started. */
         readonly since: Date;
@@ -32,6 +33,7 @@ export type DaemonStatus = StatusPlace &
     | {
         /** A start is under way. */
         readonly state: 'starting';
+        /** Who is being started, where that can be told already. */
         readonly pid?: number;
       }
     | {

@@ -13,6 +13,7 @@ export type DaemonStep = (typeof steps)[number];
 
 /** What every {@link DaemonError} has. Its `message` is one sentence that says what to do about it. */
 interface CommonError extends Error {
+  /** The same for every kind; `code` tells them apart. */
   readonly name: 'DaemonError';
 }
 
@@ -27,8 +28,9 @@ export interface SystemCallError extends CommonError {
   readonly syscall: string;
   /** The file that it was about. */
   readonly path?: string;
-  /** The address that could not be bound, where one was given, and its port. */
+  /** The address that could not be bound, where one was given. */
   readonly address?: string;
+  /** The port that could not be bound. */
   readonly port?: number;
   /** The resource whose limit could not be set. */
   readonly resource?: string;
@@ -37,6 +39,7 @@ export interface SystemCallError extends CommonError {
 /** The pidfile is held by a daemon; the kernel confirms its pid. */
 export interface AlreadyRunningError extends CommonError {
   readonly code: 'ERR_ALREADY_RUNNING';
+  /** The daemon that runs. */
   readonly pid: number;
   /** The pidfile. */
   readonly path: string;
@@ -72,6 +75,7 @@ export interface UnknownUserError extends CommonError {
 /** The daemon did not end in time. */
 export interface StopTimeoutError extends CommonError {
   readonly code: 'ERR_STOP_TIMEOUT';
+  /** The daemon, which runs still. */
   readonly pid: number;
 }
 
@@ -87,13 +91,16 @@ export interface PidFileHeldError extends CommonError {
 /** The file given as a pidfile is something else. It was left untouched. */
 export interface NotAPidFileError extends CommonError {
   readonly code: 'ERR_NOT_A_PIDFILE';
+  /** The file. */
   readonly path: string;
 }
 
 /** The signal would have ended the daemon instead of telling it something, so it was not sent. */
 export interface SignalRefusedError extends CommonError {
   readonly code: 'ERR_SIGNAL_REFUSED';
+  /** The daemon. */
   readonly pid: number;
+  /** What was to be sent. */
   readonly signal: NodeJS.Signals;
 }
 

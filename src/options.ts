@@ -35,7 +35,9 @@ export type StartOutcome = 'started' | 'reused' | 'replaced';
 
 /** What a started daemon is, for {@link DaemonizeOptions.onStarted}. */
 export interface StartedDaemon {
+  /** Whether this call has started it. */
   readonly outcome: StartOutcome;
+  /** The daemon's pid. */
   readonly pid: number;
   /** Where the sockets of {@link StartOptions.listen} listen; missing without them, and of a daemon that ran already. */
   readonly listeners?: Readonly<Record<string, Endpoint>>;
@@ -101,7 +103,7 @@ export interface StartOptions<Sockets extends string = string> {
    * Resource limits, as setrlimit(2) has them: `{ nofile: 65536, core: 0, as: { soft: 2 ** 30 } }`.
    * @default the launcher's
    */
-  readonly limits?: { readonly [Name in Resource]?: Limit };
+  readonly limits?: Readonly<Partial<Record<Resource, Limit>>>;
   /**
    * Niceness, from -20 (served first) to 19.
    * @default the launcher's

@@ -25,6 +25,7 @@ export interface DaemonRecord {
   readonly cwd: string;
   /** What started it: a supervisor, where it stays in the foreground. */
   readonly startedBy: 'daemonize' | 'spawnDaemon' | 'supervisor';
+  /** The log, where it has one. */
   readonly logFile?: string;
   /** The option `version`, while it runs. */
   readonly version?: string;

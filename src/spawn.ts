@@ -13,6 +13,7 @@ import { fullRecord, nativeRecord, type FullRecord } from './record.js';
 
 /** A daemon that `spawnDaemon` has started, or found. */
 export interface SpawnedDaemon {
+  /** Whether this call has started it. */
   readonly outcome: StartOutcome;
   /** The daemon's pid, confirmed by the kernel where there is a pidfile. */
   readonly pid: number;
