@@ -17,6 +17,14 @@ test('docs/errors.md has every step, and no other', (t) => {
   t.deepEqual(sorted(all(read('docs/errors.md'), /^\| `([a-z-]+)` /gm)), sorted(steps));
 });
 
+test('llms.txt has a title, a summary, and a sentence about each page that it names', (t) => {
+  const [title, , summary, ...rest] = read('llms.txt').trim().split('\n');
+  t.regex(title!, /^# \w/);
+  t.regex(summary!, /^> \w/);
+  const sections = rest.slice(rest.findIndex((line) => line.startsWith('## ')));
+  for (const line of sections) t.regex(line, /^$|^## \w|^- \[[^\]]+\]\([^)]+\.md\): \w/);
+});
+
 test('llms.txt, the site and the README lead to every page', (t) => {
   const pages = readdirSync(new URL('../docs', import.meta.url)).filter((file) => file.endsWith('.md'));
   for (const page of pages) {
