@@ -5,7 +5,7 @@ import { dirname } from 'node:path';
 import anyTest, { type ExecutionContext } from 'ava';
 import { isDaemonError, sendSignal, status, stop } from '../dist/index.js';
 import { locksOn, snapshot } from './helpers/files.js';
-import { nobody, noOtherUser, noOwnMounts, ownMounts, testUnless } from './helpers/privileges.js';
+import { nobody, noLinux, noOtherUser, noOwnMounts, ownMounts, testUnless } from './helpers/privileges.js';
 import { hasEnded } from './helpers/processes.js';
 import { fixture, run, type RunOptions } from './helpers/run.js';
 import { heard, runScript, startDaemon } from './helpers/script.js';
@@ -222,50 +222,56 @@ testUnless(noOwnMounts)('a pidfile on a read-only file system is told and untouc
   t.deepEqual(files, []);
 });
 
-test('a pidfile held by another daemon: the second start fails with its pid and changes nothing', async (t) => {
-  const { at } = workspace(t);
-  const pidFile = at('a.pid');
-  const pid = await startService(t, { pidFile });
-  const locks = locksOn(pidFile);
-  const says = `is already running with pid ${pid} (pidfile ${pidFile})`;
-  await refuses(t, pidFile, { code: 'ERR_ALREADY_RUNNING', path: pidFile, pid, says });
-  t.deepEqual(locksOn(pidFile), locks);
-  t.like(status({ pidFile }), { state: 'running', pid });
-});
+testUnless(noLinux)(
+  'a pidfile held by another daemon: the second start fails with its pid and changes nothing',
+  async (t) => {
+    const { at } = workspace(t);
+    const pidFile = at('a.pid');
+    const pid = await startService(t, { pidFile });
+    const locks = locksOn(pidFile);
+    const says = `is already running with pid ${pid} (pidfile ${pidFile})`;
+    await refuses(t, pidFile, { code: 'ERR_ALREADY_RUNNING', path: pidFile, pid, says });
+    t.deepEqual(locksOn(pidFile), locks);
+    t.like(status({ pidFile }), { state: 'running', pid });
+  },
+);
 
-test('a pidfile held by a helper of a dead daemon names the helper, and nobody is signalled', async (t) => {
-  const folder = workspace(t);
-  const pidFile = folder.at('a.pid');
-  const { helper, pid } = await startHelper(t, folder, pidFile);
-  process.kill(pid, 'SIGKILL');
-  // Not hasEnded: the main thread may be a zombie already while others still keep the record lock.
-  await until('the daemon has ended', () => status({ pidFile }).state !== 'running');
+testUnless(noLinux)(
+  'a pidfile held by a helper of a dead daemon names the helper, and nobody is signalled',
+  async (t) => {
+    const folder = workspace(t);
+    const pidFile = folder.at('a.pid');
+    const { helper, pid } = await startHelper(t, folder, pidFile);
+    process.kill(pid, 'SIGKILL');
+    // Not hasEnded: the main thread may be a zombie already while others still keep the record lock.
+    await until('the daemon has ended', () => status({ pidFile }).state !== 'running');
 
-  t.deepEqual(status({ pidFile }), { state: 'unknown', pidFile, heldBy: helper });
-  const sentence = `the pidfile ${pidFile} is locked by process ${helper}, not by the daemon named in it`;
-  const fields = { code: 'ERR_PIDFILE_HELD', path: pidFile, pid: helper };
-  await refuses(t, pidFile, { ...fields, says: `did not start: ${sentence}` });
-  t.like(await t.throwsAsync(stop({ pidFile }), { message: sentence }), fields);
-  t.like(
-    t.throws(() => sendSignal({ pidFile }, 'SIGTERM')),
-    fields,
-  );
+    t.deepEqual(status({ pidFile }), { state: 'unknown', pidFile, heldBy: helper });
+    const sentence = `the pidfile ${pidFile} is locked by process ${helper}, not by the daemon named in it`;
+    const fields = { code: 'ERR_PIDFILE_HELD', path: pidFile, pid: helper };
+    await refuses(t, pidFile, { ...fields, says: `did not start: ${sentence}` });
+    t.like(await t.throwsAsync(stop({ pidFile }), { message: sentence }), fields);
+    t.like(
+      t.throws(() => sendSignal({ pidFile }, 'SIGTERM')),
+      fields,
+    );
 
-  // The dead daemon's pid is somebody else's by now.
-  const stranger = startStranger(t);
-  writeFileSync(pidFile, `${stranger.pid}\n`);
-  t.deepEqual(status({ pidFile }), { state: 'unknown', pidFile, heldBy: helper });
-  await t.throwsAsync(stop({ pidFile }), { code: 'ERR_PIDFILE_HELD' });
-  t.false(hasEnded(helper));
-  t.false(hasEnded(stranger.pid!));
+    // The dead daemon's pid is somebody else's by now.
+    const stranger = startStranger(t);
+    writeFileSync(pidFile, `${stranger.pid}\n`);
+    t.deepEqual(status({ pidFile }), { state: 'unknown', pidFile, heldBy: helper });
+    await t.throwsAsync(stop({ pidFile }), { code: 'ERR_PIDFILE_HELD' });
+    t.false(hasEnded(helper));
+    t.false(hasEnded(stranger.pid!));
 
-  process.kill(helper, 'SIGKILL');
-  await until('the helper has ended', () => hasEnded(helper));
-  t.like(status({ pidFile }), { state: 'dead' });
-  await startService(t, { pidFile });
-});
+    process.kill(helper, 'SIGKILL');
+    await until('the helper has ended', () => hasEnded(helper));
+    t.like(status({ pidFile }), { state: 'dead' });
+    await startService(t, { pidFile });
+  },
+);
 
-test('a pidfile locked by a stranger is refused and untouched, and its holder is named', async (t) => {
+testUnless(noLinux)('a pidfile locked by a stranger is refused and untouched, and its holder is named', async (t) => {
   const { at } = workspace(t);
   const pidFile = at('a.pid');
   writeFileSync(pidFile, `${noPid}\n`);

@@ -15,7 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { paths, status, stop } from '../dist/index.js';
 import { named } from './helpers/named.js';
-import { nobody, noOtherUser, testUnless } from './helpers/privileges.js';
+import { nobody, noOtherUser, testOnLinux, testUnless } from './helpers/privileges.js';
 import { statusField } from './helpers/processes.js';
 import { bench, read } from './helpers/program.js';
 import { run, start, type RunOptions } from './helpers/run.js';
@@ -236,7 +236,7 @@ test('options end at the program, and start gives it what it was told to', async
   t.is(read(said), `${path} a=b 0027 -n x\n`);
 });
 
-test('start hands over sockets and sets limits, and restart does so again', async (t) => {
+testOnLinux('start hands over sockets and sets limits, and restart does so again', async (t) => {
   const { at } = workspace(t);
   const name = named(t);
   const listen = ['four=127.0.0.1:0', 'six=[::1]:0', 'any=0', `ctl=${at('ctl.sock')}`].flatMap((one) => [
@@ -310,7 +310,7 @@ test('a script that calls daemonize() runs its top level once, and --wait ready 
   t.false(existsSync(pidFile));
 });
 
-test('a start that is interrupted is undone, and dies of the signal', async (t) => {
+testOnLinux('a start that is interrupted is undone, and dies of the signal', async (t) => {
   const { write, noted, pidFile } = bench(t);
   const script = write(`daemonize({}, () => { note('begins'); return never(); });`);
   const { child, done } = start(process.execPath, [main, 'start', '-w', 'ready', '-p', pidFile, script]);
@@ -375,7 +375,7 @@ test('logs prints the last lines, and follows through rotation and truncation', 
 
 const escape = '\u001B';
 
-test('colours are for terminals, and NO_COLOR takes them away', async (t) => {
+testOnLinux('colours are for terminals, and NO_COLOR takes them away', async (t) => {
   const name = named(t);
   await ok(t, 'start', '-n', name, 'sleep', '100');
   t.false((await ok(t, 'status', name)).includes(escape));

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import anyTest from 'ava';
 import { isDaemonError, paths, sendSignal, status, stop, type StopOptions, type Target } from '../dist/index.js';
 import { locksOn } from './helpers/files.js';
-import { nobody, noOtherUser, noOwnPids, ownPids, testUnless } from './helpers/privileges.js';
+import { nobody, noLinux, noOtherUser, noOwnPids, ownPids, testUnless } from './helpers/privileges.js';
 import { hasEnded, statusField } from './helpers/processes.js';
 import { fixture, start } from './helpers/run.js';
 import { heard, killOwn, runScript, startDaemon, startScript } from './helpers/script.js';
@@ -61,7 +61,7 @@ test('status tells of a killed daemon that it is dead, and its last pid', async 
   t.is(readFileSync(pidFile, 'utf8'), `${pid}\n`);
 });
 
-test('status sees a lock however many others come and go meanwhile', async (t) => {
+testUnless(noLinux)('status sees a lock however many others come and go meanwhile', async (t) => {
   const { path, at } = workspace(t);
   const pidFile = at('a.pid');
   writeFileSync(pidFile, '');

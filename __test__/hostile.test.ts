@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { status, stop } from '../dist/index.js';
-import { nobody, noOtherUser, noOwnMounts, ownMounts, testUnless } from './helpers/privileges.js';
+import { nobody, noOtherUser, noOwnMounts, ownMounts, testOnLinux, testUnless } from './helpers/privileges.js';
 import { processes } from './helpers/processes.js';
 import { read } from './helpers/program.js';
 import { run, start, type RunOptions } from './helpers/run.js';
@@ -109,14 +109,14 @@ for (const [what, ...injections] of [
   ],
   ['what a container forbids', 'close_range:error=EPERM', 'pidfd_open:error=EPERM'],
 ] as const) {
-  test(`it starts without ${what}`, async (t) => {
+  testOnLinux(`it starts without ${what}`, async (t) => {
     const { started, stderr } = await startWithout(t, ...injections);
     t.true(started, stderr);
   });
 }
 
 for (const errno of ['ENOLCK', 'EOPNOTSUPP', 'ENOSYS']) {
-  test(`a file system that refuses flock(2) with ${errno} is told`, async (t) => {
+  testOnLinux(`a file system that refuses flock(2) with ${errno} is told`, async (t) => {
     const { started, stderr } = await startWithout(t, `flock:error=${errno}`);
     t.false(started);
     t.regex(stderr, new RegExp(`cannot lock the pidfile .* \\(${errno}\\)$`, 'm'));
@@ -135,7 +135,7 @@ testUnless(noOwnMounts)('it starts, is found and stopped without /proc', async (
   t.is(stdout, 'running stopped\n');
 });
 
-test('few descriptors are enough, or it is told', async (t) => {
+testOnLinux('few descriptors are enough, or it is told', async (t) => {
   let most = 0;
   // Below that Node.js itself does not come up.
   for (let limit = 24; limit <= 48; limit += 2) {
@@ -160,7 +160,7 @@ testUnless(noOtherUser)('a user whose processes are at their limit is told', asy
   t.true(told > 0, 'at one of the limits it is for us to tell');
 });
 
-test('a limit of nothing for the length of files is told', async (t) => {
+testOnLinux('a limit of nothing for the length of files is told', async (t) => {
   const { started, stderr } = await startBy(t, ['prlimit', '--fsize=0']);
   t.false(started);
   t.regex(stderr, /\(EFBIG\)$/m);

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { spawnDaemon, stop } from '../dist/index.js';
 import { binding } from './helpers/binding.js';
-import { noOtherUser, testUnless } from './helpers/privileges.js';
+import { noOtherUser, testOnLinux, testUnless } from './helpers/privileges.js';
 import { descriptors, hasEnded, statusField } from './helpers/processes.js';
 import { project } from './helpers/project.js';
 import { run } from './helpers/run.js';
@@ -51,7 +51,7 @@ const rows: Readonly<Record<string, string>> = {
   stack: 'Max stack size',
 };
 
-test('every resource of the platform can be limited', async (t) => {
+testOnLinux('every resource of the platform can be limited', async (t) => {
   t.deepEqual(binding.resources().toSorted(), Object.keys(rows).toSorted());
   // Each another value, and below what this machine allows.
   const limits = Object.fromEntries(
@@ -67,7 +67,7 @@ test('every resource of the platform can be limited', async (t) => {
   }
 });
 
-test('the soft and the hard limit, each by itself', async (t) => {
+testOnLinux('the soft and the hard limit, each by itself', async (t) => {
   const pid = await sleeper(t, {
     limits: { nofile: { soft: 100 }, core: { soft: 0, hard: 4096 }, stack: { hard: 2 ** 20 } },
   });
@@ -95,7 +95,7 @@ test('a file size limit of nothing does not keep the start from writing its pidf
   t.false(hasEnded(pid));
 });
 
-test('niceness, OOM score and the flag against new privileges', async (t) => {
+testOnLinux('niceness, OOM score and the flag against new privileges', async (t) => {
   const pid = await sleeper(t, { nice: 7, oomScoreAdjust: 500, noNewPrivileges: true });
   t.is(niceness(pid), 7);
   t.is(readFileSync(`/proc/${pid}/oom_score_adj`, 'utf8'), '500\n');
@@ -147,7 +147,7 @@ test('variables that mean another process do not come through, unless they are g
   t.is(env['PWD'], undefined);
 });
 
-test('signals that the shell ignores are back to their default in the daemon', async (t) => {
+testOnLinux('signals that the shell ignores are back to their default in the daemon', async (t) => {
   const { at } = workspace(t);
   t.teardown(() => stop({ pidFile: at('a.pid') }));
   const script = `
@@ -162,24 +162,27 @@ test('signals that the shell ignores are back to their default in the daemon', a
   t.is(statusField(pid, 'SigBlk'), '0000000000000000');
 });
 
-test("a shell's descriptor 200 is not in the daemon, and the lock on it is free when the shell has gone", async (t) => {
-  const app = project(t);
-  const service = JSON.stringify({ pidFile: app.at('a.pid') });
-  const fixture = new URL('fixtures/service.mjs', import.meta.url).pathname;
-  const script = `
+testOnLinux(
+  "a shell's descriptor 200 is not in the daemon, and the lock on it is free when the shell has gone",
+  async (t) => {
+    const app = project(t);
+    const service = JSON.stringify({ pidFile: app.at('a.pid') });
+    const fixture = new URL('fixtures/service.mjs', import.meta.url).pathname;
+    const script = `
     exec 200>lock
     flock 200
     '${process.execPath}' '${fixture}' '${service}' run
   `;
-  const { code, stdout, stderr } = await run('bash', ['-c', script], { cwd: app.path });
-  t.is(code, 0, stderr);
-  const pid = Number(/started (\d+)/.exec(stdout)?.[1]);
-  t.false(hasEnded(pid));
-  t.false([...descriptors(pid).values()].includes(app.at('lock')));
-  t.is((await app.shell('flock --nonblock lock true')).code, 0, 'somebody still holds the lock');
-});
+    const { code, stdout, stderr } = await run('bash', ['-c', script], { cwd: app.path });
+    t.is(code, 0, stderr);
+    const pid = Number(/started (\d+)/.exec(stdout)?.[1]);
+    t.false(hasEnded(pid));
+    t.false([...descriptors(pid).values()].includes(app.at('lock')));
+    t.is((await app.shell('flock --nonblock lock true')).code, 0, 'somebody still holds the lock');
+  },
+);
 
-test('an inspector stays with the launcher', async (t) => {
+testOnLinux('an inspector stays with the launcher', async (t) => {
   const { at } = workspace(t);
   const pid = await startService(t, { pidFile: at('a.pid') }, 'run', {
     env: { ...process.env, NODE_OPTIONS: '--inspect=0 --no-warnings' },

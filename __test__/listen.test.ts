@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import test, { type ExecutionContext } from 'ava';
 import { paths, spawnDaemon, status, stop } from '../dist/index.js';
 import { named } from './helpers/named.js';
-import { nobody, noOtherUser, testUnless } from './helpers/privileges.js';
+import { nobody, noOtherUser, testOnLinux, testUnless } from './helpers/privileges.js';
 import { descriptors, statusField } from './helpers/processes.js';
 import { project } from './helpers/project.js';
 import { run } from './helpers/run.js';
@@ -84,7 +84,7 @@ test('the daemon serves on ports and paths that its launcher has bound, and the 
   t.false(existsSync(app.at('ctl.sock')), 'its socket stays behind');
 });
 
-test('no variable about the sockets is left for what the daemon starts, nor are the sockets', async (t) => {
+testOnLinux('no variable about the sockets is left for what the daemon starts, nor are the sockets', async (t) => {
   const app = project(t, {
     'app.mjs': `
       import { spawnSync } from 'node:child_process';
@@ -177,7 +177,7 @@ test('a failed start takes its socket with it', async (t) => {
   t.false(existsSync(app.at('a.pid')));
 });
 
-test('any other program gets them as from systemd', async (t) => {
+testOnLinux('any other program gets them as from systemd', async (t) => {
   const { at } = workspace(t);
   t.teardown(() => stop({ pidFile: at('a.pid') }));
   const listen = { http: { port: 0, host: '127.0.0.1' }, 'c.t-l': { path: at('ctl.sock') } };

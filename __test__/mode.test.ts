@@ -2,6 +2,7 @@
 import { copyFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { status } from '../dist/index.js';
+import { testOnLinux } from './helpers/privileges.js';
 import { bench, read, type Bench } from './helpers/program.js';
 import { descriptors } from './helpers/processes.js';
 import { run, start, type RunOptions } from './helpers/run.js';
@@ -127,7 +128,7 @@ test("mode: 'daemon' makes one also of a service of systemd", async (t) => {
   t.deepEqual(space.notes(), ['daemon']);
 });
 
-test('in the foreground it is starting until main has settled, and says then that it is up', async (t) => {
+testOnLinux('in the foreground it is starting until main has settled, and says then that it is up', async (t) => {
   const { write, at, path, pidFile } = bench(t);
   const PROGRAM = write(`daemonize(options, async () => { await exists('go'); forever(); });`);
   const script = 'exec 7>up; exec "$NODE" "$PROGRAM"';

@@ -3,6 +3,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, readlinkSync, writeFile
 import test, { type ExecutionContext } from 'ava';
 import { isDaemonError, paths, status, type DaemonizeOptions } from '../dist/index.js';
 import { binding } from './helpers/binding.js';
+import { testOnLinux } from './helpers/privileges.js';
 import { hasEnded, statusField } from './helpers/processes.js';
 import { project } from './helpers/project.js';
 import { launchService, startService } from './helpers/service.js';
@@ -280,7 +281,7 @@ test('a working directory that goes away during the start is told with its path'
   t.false(existsSync(app.at('a.pid')));
 });
 
-test('the daemon runs in the working directory that was asked for', async (t) => {
+testOnLinux('the daemon runs in the working directory that was asked for', async (t) => {
   const { at, path } = workspace(t);
   const pid = await startService(t, { pidFile: at('a.pid'), cwd: path });
   t.is(readlinkSync(`/proc/${pid}/cwd`), path);
@@ -291,20 +292,23 @@ for (const [umask, expected] of [
   [0, '0000'],
   [0o077, '0077'],
 ] as const) {
-  test(`with the option umask ${umask} the daemon has the umask ${expected}, whatever the launcher has`, async (t) => {
-    const app = project(t, {
-      'app.mjs': `
+  testOnLinux(
+    `with the option umask ${umask} the daemon has the umask ${expected}, whatever the launcher has`,
+    async (t) => {
+      const app = project(t, {
+        'app.mjs': `
         import { daemonize } from 'daemonry';
         import { tell } from './tell.cjs';
         daemonize({ pidFile: 'a.pid', umask: ${umask} }, () => tell());
       `,
-    });
-    const { code, stderr } = await app.shell('umask 0137; exec "$NODE" app.mjs');
-    t.is(code, 0, stderr);
-    const { pid, umask: told } = app.told()!;
-    t.is(told, Number.parseInt(expected, 8));
-    t.is(statusField(pid, 'Umask'), expected);
-  });
+      });
+      const { code, stderr } = await app.shell('umask 0137; exec "$NODE" app.mjs');
+      t.is(code, 0, stderr);
+      const { pid, umask: told } = app.told()!;
+      t.is(told, Number.parseInt(expected, 8));
+      t.is(statusField(pid, 'Umask'), expected);
+    },
+  );
 }
 
 /** Starts a daemon with this source as its options; what its environment is. */

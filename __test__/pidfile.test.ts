@@ -11,7 +11,7 @@ import {
 import anyTest from 'ava';
 import { PidFile, status, stop } from '../dist/index.js';
 import { locksOn } from './helpers/files.js';
-import { nobody, noOtherUser, testUnless } from './helpers/privileges.js';
+import { nobody, noLinux, noOtherUser, testUnless } from './helpers/privileges.js';
 import { hasEnded } from './helpers/processes.js';
 import { heard, killOwn, runScript, startDaemon, startScript } from './helpers/script.js';
 import { launchService, startService } from './helpers/service.js';
@@ -197,15 +197,18 @@ testUnless(noOtherUser)("root takes over another user's pidfile in a sticky dire
   t.is(content(at('a.pid')), `${pid}\n`);
 });
 
-test('a running daemon holds two locks: the one that its launcher took, and a record lock of its own', async (t) => {
-  const { at } = workspace(t);
-  const pid = await startService(t, { pidFile: at('a.pid') });
-  const locks = locksOn(at('a.pid'));
-  t.deepEqual(locks.map(({ kind }) => kind).sort(), ['FLOCK', 'POSIX']);
-  t.is(locks.find(({ kind }) => kind === 'POSIX')?.pid, pid);
-});
+testUnless(noLinux)(
+  'a running daemon holds two locks: the one that its launcher took, and a record lock of its own',
+  async (t) => {
+    const { at } = workspace(t);
+    const pid = await startService(t, { pidFile: at('a.pid') });
+    const locks = locksOn(at('a.pid'));
+    t.deepEqual(locks.map(({ kind }) => kind).sort(), ['FLOCK', 'POSIX']);
+    t.is(locks.find(({ kind }) => kind === 'POSIX')?.pid, pid);
+  },
+);
 
-test('a daemon that looks at itself, however it spells the path, keeps its record lock', async (t) => {
+testUnless(noLinux)('a daemon that looks at itself, however it spells the path, keeps its record lock', async (t) => {
   const folder = workspace(t);
   const { at } = folder;
   mkdirSync(at('real'));
@@ -234,33 +237,39 @@ test('a daemon that looks at itself, however it spells the path, keeps its recor
   t.true(locksOn(at('real/a.pid')).some(({ kind, pid: owner }) => kind === 'POSIX' && owner === pid));
 });
 
-test('a program that looks at its pidfile above daemonize() has its record lock back below', async (t) => {
-  const folder = workspace(t);
-  const pidFile = folder.at('a.pid');
-  const body = `status({ pidFile: args[0] }); ${daemon}`;
-  const pid = await startDaemon(t, folder, body, [pidFile]);
-  t.true(locksOn(pidFile).some(({ kind, pid: owner }) => kind === 'POSIX' && owner === pid));
-});
+testUnless(noLinux)(
+  'a program that looks at its pidfile above daemonize() has its record lock back below',
+  async (t) => {
+    const folder = workspace(t);
+    const pidFile = folder.at('a.pid');
+    const body = `status({ pidFile: args[0] }); ${daemon}`;
+    const pid = await startDaemon(t, folder, body, [pidFile]);
+    t.true(locksOn(pidFile).some(({ kind, pid: owner }) => kind === 'POSIX' && owner === pid));
+  },
+);
 
-test('a daemon that read its own pidfile has lost its record lock and is proven all the same', async (t) => {
-  const folder = workspace(t);
-  const pidFile = folder.at('a.pid');
-  const body = `
+testUnless(noLinux)(
+  'a daemon that read its own pidfile has lost its record lock and is proven all the same',
+  async (t) => {
+    const folder = workspace(t);
+    const pidFile = folder.at('a.pid');
+    const body = `
     daemonize({ pidFile: args[0], onStarted: started });
     fs.readFileSync(args[0]);
     tell(args[1], 0);
     forever();`;
-  const pid = await startDaemon(t, folder, body, [pidFile, folder.at('told')]);
-  await heard(folder.at('told'));
-  t.deepEqual(
-    locksOn(pidFile).map(({ kind }) => kind),
-    ['FLOCK'],
-  );
-  t.like(status({ pidFile }), { state: 'running', pid });
-  const second = await launchService({ pidFile });
-  t.true(second.stderr.includes(`already running with pid ${pid}`), second.stderr);
-  t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
-});
+    const pid = await startDaemon(t, folder, body, [pidFile, folder.at('told')]);
+    await heard(folder.at('told'));
+    t.deepEqual(
+      locksOn(pidFile).map(({ kind }) => kind),
+      ['FLOCK'],
+    );
+    t.like(status({ pidFile }), { state: 'running', pid });
+    const second = await launchService({ pidFile });
+    t.true(second.stderr.includes(`already running with pid ${pid}`), second.stderr);
+    t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
+  },
+);
 
 test('a pidfile that was removed under its daemon says stopped, and another daemon may start', async (t) => {
   const folder = workspace(t);

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { status } from '../dist/index.js';
+import { testOnLinux } from './helpers/privileges.js';
 import { descriptors } from './helpers/processes.js';
 import { project, type Project, type Told } from './helpers/project.js';
 import type { Outcome, RunOptions } from './helpers/run.js';
@@ -184,7 +185,7 @@ test('a daemon can start another program that becomes a daemon', async (t) => {
   t.like(status({ pidFile: app.at('b.pid') }), { state: 'running', pid: Number(inner) });
 });
 
-test('a program with an IPC channel becomes a daemon that does not keep the channel open', async (t) => {
+testOnLinux('a program with an IPC channel becomes a daemon that does not keep the channel open', async (t) => {
   const app = project(t, {
     'app.mjs': `
       import { daemonize } from 'daemonry';

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { status, stop } from '../dist/index.js';
+import { testOnLinux } from './helpers/privileges.js';
 import { hasEnded, statusField } from './helpers/processes.js';
 import { project, type Project } from './helpers/project.js';
 import { start, type Outcome } from './helpers/run.js';
@@ -227,9 +228,11 @@ test('a cluster worker of a plain program gets a foreground handle without a pid
   nothingStarted(t, app);
 });
 
-test('DAEMONRY_MODE=foreground locks the pidfile and leaves stdio, working directory and umask alone', async (t) => {
-  const app = project(t, {
-    'app.mjs': `
+testOnLinux(
+  'DAEMONRY_MODE=foreground locks the pidfile and leaves stdio, working directory and umask alone',
+  async (t) => {
+    const app = project(t, {
+      'app.mjs': `
       import { daemonize } from 'daemonry';
       import { tell } from './tell.cjs';
       daemonize({ pidFile: 'a.pid', log: 'a.log', umask: 0, cwd: '/' }, ({ mode, pidFile }) => {
@@ -237,25 +240,26 @@ test('DAEMONRY_MODE=foreground locks the pidfile and leaves stdio, working direc
         tell({ mode, pidFile });
       });
     `,
-  });
-  const { child, done } = start('sh', ['-c', 'umask 027; exec "$NODE" app.mjs'], {
-    cwd: app.path,
-    env: { ...process.env, NODE: process.execPath, DAEMONRY_MODE: 'foreground' },
-  });
-  const told = await until('it runs', app.told);
-  const pid = child.pid!;
-  t.like(told, { pid, mode: 'foreground', pidFile: app.at('a.pid'), cwd: app.path });
-  await until('it is up', () => status({ pidFile: app.at('a.pid') }).state === 'running');
-  t.like(status({ pidFile: app.at('a.pid') }), { pid });
-  t.is(readlinkSync(`/proc/${pid}/cwd`), app.path);
-  t.is(statusField(pid, 'Umask'), '0027');
-  t.deepEqual(await stop({ pidFile: app.at('a.pid') }), { outcome: 'stopped', pid });
-  const { signal, stdout } = await done;
-  t.is(signal, 'SIGTERM');
-  t.is(stdout, 'on stdout\n');
-  t.false(existsSync(app.at('a.pid')));
-  t.false(existsSync(app.at('a.log')));
-});
+    });
+    const { child, done } = start('sh', ['-c', 'umask 027; exec "$NODE" app.mjs'], {
+      cwd: app.path,
+      env: { ...process.env, NODE: process.execPath, DAEMONRY_MODE: 'foreground' },
+    });
+    const told = await until('it runs', app.told);
+    const pid = child.pid!;
+    t.like(told, { pid, mode: 'foreground', pidFile: app.at('a.pid'), cwd: app.path });
+    await until('it is up', () => status({ pidFile: app.at('a.pid') }).state === 'running');
+    t.like(status({ pidFile: app.at('a.pid') }), { pid });
+    t.is(readlinkSync(`/proc/${pid}/cwd`), app.path);
+    t.is(statusField(pid, 'Umask'), '0027');
+    t.deepEqual(await stop({ pidFile: app.at('a.pid') }), { outcome: 'stopped', pid });
+    const { signal, stdout } = await done;
+    t.is(signal, 'SIGTERM');
+    t.is(stdout, 'on stdout\n');
+    t.false(existsSync(app.at('a.pid')));
+    t.false(existsSync(app.at('a.log')));
+  },
+);
 
 test('in the foreground a rejecting main prints the error, exits with 1 and removes the pidfile', async (t) => {
   const app = project(t, {

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import test from 'ava';
 import { status } from '../dist/index.js';
+import { testOnLinux } from './helpers/privileges.js';
 import { descriptors } from './helpers/processes.js';
 import { bench, read } from './helpers/program.js';
 import { run } from './helpers/run.js';
@@ -77,7 +78,7 @@ test('signals during a reload reopen the logs at once, and cause one more reload
   t.deepEqual(notes(), ['begins 1', 'ends 1', 'begins 2', 'ends 2', 'begins 3', 'ends 3']);
 });
 
-test('a daemon with a log and no reload handler reopens it on SIGHUP and lives on', async (t) => {
+testOnLinux('a daemon with a log and no reload handler reopens it on SIGHUP and lives on', async (t) => {
   const { daemon, at, pidFile } = bench(t);
   const pid = await daemon("daemonize({ ...options, log: at('daemon.log') }); forever();");
   rmSync(at('daemon.log'));
@@ -229,7 +230,7 @@ test('in a foreground without a terminal, SIGHUP reloads', async (t) => {
   t.like(await done, { code: 0, signal: null });
 });
 
-test('in a foreground with a terminal, SIGHUP ends the program, and its pidfile says so', async (t) => {
+testOnLinux('in a foreground with a terminal, SIGHUP ends the program, and its pidfile says so', async (t) => {
   const { write, notes, pidFile } = bench(t);
   const path = write(`
     daemonize(options).onReload(() => note('reloaded'));

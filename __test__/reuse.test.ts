@@ -4,6 +4,7 @@ import test, { type ExecutionContext } from 'ava';
 import { status, stop } from '../dist/index.js';
 import { count, countedRace, type Counts } from './helpers/counts.js';
 import { named } from './helpers/named.js';
+import { noLinux, testUnless } from './helpers/privileges.js';
 import { statusField } from './helpers/processes.js';
 import { bench, type Bench } from './helpers/program.js';
 import { start } from './helpers/run.js';
@@ -130,7 +131,7 @@ test.serial(
   },
 );
 
-test.serial(
+testUnless(noLinux)(
   `a first starter that is killed in the middle leaves ${size - 1} callers with one daemon, ${rounds} times`,
   async (t) => {
     t.timeout(60_000 + rounds * 30_000);
@@ -248,7 +249,7 @@ test.serial(
   },
 );
 
-test.serial('a caller that is interrupted while it waits leaves the other start alone', async (t) => {
+testUnless(noLinux)('a caller that is interrupted while it waits leaves the other start alone', async (t) => {
   const { gather, write, remove, name } = herd(t);
   write('', 'hold');
   const [first] = await gather(1, '-');

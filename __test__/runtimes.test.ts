@@ -3,7 +3,7 @@ import { chmodSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { status, stop } from '../dist/index.js';
-import { testUnless } from './helpers/privileges.js';
+import { noLinux, testUnless } from './helpers/privileges.js';
 import { hasEnded } from './helpers/processes.js';
 import { project, type Project, type Told } from './helpers/project.js';
 import { run, type Outcome } from './helpers/run.js';
@@ -54,7 +54,7 @@ function daemonOf(t: ExecutionContext, { at, told }: Project, { code, stdout, st
 }
 
 for (const [name, { command, flags, inspector, watch }] of Object.entries(runtimes)) {
-  const onIt = testUnless(missing(name as 'bun' | 'deno'));
+  const onIt = testUnless(noLinux ?? missing(name as 'bun' | 'deno'));
   const start = (files: Project, ...args: string[]) =>
     run(runtime(name as 'bun' | 'deno')!, [...command, ...args], {
       cwd: files.path,

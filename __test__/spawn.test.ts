@@ -12,6 +12,7 @@ import {
   type StartError,
 } from '../dist/index.js';
 import { named } from './helpers/named.js';
+import { noLinux, testOnLinux, testUnless } from './helpers/privileges.js';
 import { stat } from './helpers/processes.js';
 import { bench, read } from './helpers/program.js';
 import { runScript } from './helpers/script.js';
@@ -48,19 +49,22 @@ function script({ at }: Workspace, name: string, lines: string): string {
   return at(name);
 }
 
-test.serial('a program on PATH becomes a daemon in /, away from its caller, and the caller has no child', async (t) => {
-  const { at } = workspace(t);
-  const pidFile = at('a.pid');
-  const { pid, outcome, pidFile: told } = await spawned(t, 'sleep', ['100'], { pidFile, env: { PLACE: at() } });
-  t.is(outcome, 'started');
-  t.is(told, pidFile);
-  t.like(status({ pidFile }), { state: 'running', pid });
-  const { ppid, session, pgrp } = stat(pid)!;
-  t.not(ppid, process.pid);
-  t.not(session, pid);
-  t.is(session, pgrp);
-  t.is(readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8'), '');
-});
+testUnless(noLinux)(
+  'a program on PATH becomes a daemon in /, away from its caller, and the caller has no child',
+  async (t) => {
+    const { at } = workspace(t);
+    const pidFile = at('a.pid');
+    const { pid, outcome, pidFile: told } = await spawned(t, 'sleep', ['100'], { pidFile, env: { PLACE: at() } });
+    t.is(outcome, 'started');
+    t.is(told, pidFile);
+    t.like(status({ pidFile }), { state: 'running', pid });
+    const { ppid, session, pgrp } = stat(pid)!;
+    t.not(ppid, process.pid);
+    t.not(session, pid);
+    t.is(session, pgrp);
+    t.is(readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8'), '');
+  },
+);
 
 test('the PATH of the daemon counts, a path in the command is the caller’s, and a shell runs what names no interpreter', async (t) => {
   const folder = workspace(t);
@@ -218,10 +222,12 @@ test('a wrapper that leaves the work to a child, as npx does, is told so', async
   t.false(existsSync(pidFile));
 });
 
-test(`${launches} launches, and aborted ones, leave no descriptor, no zombie and no memory in the caller`, async (t) => {
-  const { path } = workspace(t);
-  const { returned } = await runScript(
-    `
+testOnLinux(
+  `${launches} launches, and aborted ones, leave no descriptor, no zombie and no memory in the caller`,
+  async (t) => {
+    const { path } = workspace(t);
+    const { returned } = await runScript(
+      `
       const [count, place] = args;
       const children = () => fs.readFileSync('/proc/self/task/' + process.pid + '/children', 'utf8');
       const look = () => ({ descriptors: fs.readdirSync('/proc/self/fd').length, rss: process.memoryUsage.rss() });
@@ -238,18 +244,19 @@ test(`${launches} launches, and aborted ones, leave no descriptor, no zombie and
       for (let i = 0; i < count; i += 4) await Promise.all([launch(), launch(), launch(), launch()]);
       return { aborted, before, afterAborts, after: look(), children: children() };
     `,
-    [String(launches), path],
-    // V8 lets its young generation grow with the work that is done, which hides whatever else grows.
-    { deadline: 300_000, env: { ...process.env, NODE_OPTIONS: '--max-semi-space-size=1' } },
-  );
-  t.log(returned);
-  t.is(returned.afterAborts.descriptors, returned.before.descriptors);
-  t.is(returned.after.descriptors, returned.before.descriptors);
-  t.deepEqual(returned.aborted, Array(3).fill('ERR_START_INTERRUPTED'));
-  t.is(returned.children, '');
-  t.true(returned.after.rss - returned.before.rss < 8 * 2 ** 20, 'resident memory stays flat');
-  await until('the last of them have ended', () => !anyMentions(path));
-});
+      [String(launches), path],
+      // V8 lets its young generation grow with the work that is done, which hides whatever else grows.
+      { deadline: 300_000, env: { ...process.env, NODE_OPTIONS: '--max-semi-space-size=1' } },
+    );
+    t.log(returned);
+    t.is(returned.afterAborts.descriptors, returned.before.descriptors);
+    t.is(returned.after.descriptors, returned.before.descriptors);
+    t.deepEqual(returned.aborted, Array(3).fill('ERR_START_INTERRUPTED'));
+    t.is(returned.children, '');
+    t.true(returned.after.rss - returned.before.rss < 8 * 2 ** 20, 'resident memory stays flat');
+    await until('the last of them have ended', () => !anyMentions(path));
+  },
+);
 
 function anyMentions(path: string): boolean {
   return readdirSync('/proc')

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import test from 'ava';
 import { status } from '../dist/index.js';
+import { testOnLinux } from './helpers/privileges.js';
 import { descriptors, stat, statusField } from './helpers/processes.js';
 import { launchService, startService } from './helpers/service.js';
 import { workspace } from './helpers/workspace.js';
@@ -13,7 +14,7 @@ test('the launcher exits with 0 when the daemon is up, and the pidfile names the
   t.like(status({ pidFile }), { state: 'running', pid });
 });
 
-test('a daemon is adopted by another process, is no session leader and has no terminal', async (t) => {
+testOnLinux('a daemon is adopted by another process, is no session leader and has no terminal', async (t) => {
   const { at } = workspace(t);
   const pid = await startService(t, { pidFile: at('a.pid') });
   const { ppid, pgrp, session, tty } = stat(pid)!;

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import test from 'ava';
 import { sendSignal, status, stop } from '../dist/index.js';
+import { testOnLinux } from './helpers/privileges.js';
 import { hasEnded, processes, stat } from './helpers/processes.js';
 import { bench, read } from './helpers/program.js';
 import { start } from './helpers/run.js';
@@ -46,7 +47,7 @@ for (const [what, options, body] of [
   ['has no pidfile', '{}', ''],
   ['does not stop in time', '{ ...options, stopTimeout: 100 }', 'daemon.onStop(never);'],
 ] as const) {
-  test(`as PID 1, a program that ${what} exits with 143 on SIGTERM`, async (t) => {
+  testOnLinux(`as PID 1, a program that ${what} exits with 143 on SIGTERM`, async (t) => {
     if (process.getuid?.() !== 0) {
       t.log('skipped: only root can make a PID namespace');
       return t.pass();

@@ -18,6 +18,7 @@ import {
 } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { status, type DaemonizeOptions } from '../dist/index.js';
+import { testOnLinux } from './helpers/privileges.js';
 import { descriptors, hasEnded, stat } from './helpers/processes.js';
 import { project } from './helpers/project.js';
 import { fixture, run, type RunOptions } from './helpers/run.js';
@@ -58,7 +59,7 @@ function speaking(t: ExecutionContext) {
 
 const isRoot = process.geteuid?.() === 0;
 
-test('the log has both streams in the order in which they were written', async (t) => {
+testOnLinux('the log has both streams in the order in which they were written', async (t) => {
   const { speaks, read, at } = speaking(t);
   const { pid, stdout, stderr } = await speaks({ log: 'a.log' });
   t.is(read('a.log'), 'out 1\nerr 1\nout 2\nerr 2\n');
@@ -96,7 +97,7 @@ test('stdout and stderr can go to different files, and either can override the l
   t.is(read('err.log'), 'err 1\nerr 2\n');
 });
 
-test("with stdout: 'ignore' only stderr goes to the log", async (t) => {
+testOnLinux("with stdout: 'ignore' only stderr goes to the log", async (t) => {
   const { speaks, read } = speaking(t);
   const { pid } = await speaks({ log: 'a.log', stdout: 'ignore' });
   t.is(read('a.log'), 'err 1\nerr 2\n');
@@ -119,7 +120,7 @@ test('append: false does not empty the log of a daemon that is running', async (
   t.is(read('a.log'), 'out 1\nerr 1\nout 2\nerr 2\n');
 });
 
-test("'inherit' passes the launcher's own streams on", async (t) => {
+testOnLinux("'inherit' passes the launcher's own streams on", async (t) => {
   const { speaks, read, at } = speaking(t);
   writeFileSync(at('in'), 'from the launcher');
   const stdio = [openSync(at('in'), 'r'), openSync(at('out'), 'w'), openSync(at('err'), 'a')];
@@ -130,19 +131,22 @@ test("'inherit' passes the launcher's own streams on", async (t) => {
   t.deepEqual([descriptors(pid).get(1), descriptors(pid).get(2)], [at('out'), at('err')]);
 });
 
-test('an open descriptor of the launcher can be passed on, also one that lies where another stream goes', async (t) => {
-  const { speaks, read, at } = speaking(t);
-  const [three, four] = [openSync(at('three'), 'a'), openSync(at('four'), 'a')];
-  t.teardown(() => [three, four].forEach((fd) => closeSync(fd)));
-  // The launcher's 1 becomes the daemon's 2, and its 3 the daemon's 1.
-  const { pid } = await speaks({ stdout: 3, stderr: 1 }, { stdio: ['ignore', four, 'pipe', three] });
-  t.is(read('three'), 'out 1\nout 2\n');
-  t.is(read('four'), 'err 1\nerr 2\n');
-  t.deepEqual(
-    [1, 2].map((fd) => descriptors(pid).get(fd)),
-    [at('three'), at('four')],
-  );
-});
+testOnLinux(
+  'an open descriptor of the launcher can be passed on, also one that lies where another stream goes',
+  async (t) => {
+    const { speaks, read, at } = speaking(t);
+    const [three, four] = [openSync(at('three'), 'a'), openSync(at('four'), 'a')];
+    t.teardown(() => [three, four].forEach((fd) => closeSync(fd)));
+    // The launcher's 1 becomes the daemon's 2, and its 3 the daemon's 1.
+    const { pid } = await speaks({ stdout: 3, stderr: 1 }, { stdio: ['ignore', four, 'pipe', three] });
+    t.is(read('three'), 'out 1\nout 2\n');
+    t.is(read('four'), 'err 1\nerr 2\n');
+    t.deepEqual(
+      [1, 2].map((fd) => descriptors(pid).get(fd)),
+      [at('three'), at('four')],
+    );
+  },
+);
 
 test('a descriptor that is not open is told', async (t) => {
   const { speak } = speaking(t);
@@ -294,12 +298,15 @@ test('with a log the sentence about a failed start has the last words of a daemo
   t.is(stderr, `app.mjs did not start: ${exit}: its last words were "cannot do it" (see ${at('a.log')})\n`);
 });
 
-test('without a log the launcher shows what the daemon says on stderr while it starts; then it is /dev/null', async (t) => {
-  const { speaks } = speaking(t);
-  const { pid, stdout, stderr } = await speaks({});
-  t.deepEqual([stdout, stderr], ['', 'err 1\nerr 2\n']);
-  t.is(descriptors(pid).get(2), '/dev/null');
-});
+testOnLinux(
+  'without a log the launcher shows what the daemon says on stderr while it starts; then it is /dev/null',
+  async (t) => {
+    const { speaks } = speaking(t);
+    const { pid, stdout, stderr } = await speaks({});
+    t.deepEqual([stdout, stderr], ['', 'err 1\nerr 2\n']);
+    t.is(descriptors(pid).get(2), '/dev/null');
+  },
+);
 
 test('without a log the launcher of a failed start shows what the daemon said, above its sentence', async (t) => {
   const { speak } = speaking(t);
@@ -342,24 +349,27 @@ for (const command of ['$("$NODE" app.mjs)', '$("$NODE" app.mjs 2>&1)', '"$("$NO
   });
 }
 
-test('a helper that keeps writing to the stderr that it got during the start does not fill the memory', async (t) => {
-  const writer = "setInterval(() => require('fs').writeSync(2, Buffer.alloc(100_000)), 10)";
-  const app = project(t, { 'app.mjs': helping(process.execPath, '-e', writer) });
-  const { code } = await app.node(['app.mjs']);
-  const helper = endHelper(t, app.told()?.['helper']);
-  t.is(code, 0);
-  let [before, shrunk] = [0, 0];
-  await until('its stderr has been emptied again and again', () => {
-    const { size } = statSync(`/proc/${helper}/fd/2`);
-    if (size < before) shrunk += 1;
-    before = size;
-    return shrunk >= 3;
-  });
-  t.true(descriptors(helper).get(2)!.startsWith('/memfd:'));
-});
+testOnLinux(
+  'a helper that keeps writing to the stderr that it got during the start does not fill the memory',
+  async (t) => {
+    const writer = "setInterval(() => require('fs').writeSync(2, Buffer.alloc(100_000)), 10)";
+    const app = project(t, { 'app.mjs': helping(process.execPath, '-e', writer) });
+    const { code } = await app.node(['app.mjs']);
+    const helper = endHelper(t, app.told()?.['helper']);
+    t.is(code, 0);
+    let [before, shrunk] = [0, 0];
+    await until('its stderr has been emptied again and again', () => {
+      const { size } = statSync(`/proc/${helper}/fd/2`);
+      if (size < before) shrunk += 1;
+      before = size;
+      return shrunk >= 3;
+    });
+    t.true(descriptors(helper).get(2)!.startsWith('/memfd:'));
+  },
+);
 
 for (const closed of [[0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]]) {
-  test(`a launcher whose descriptors ${closed.join(', ')} are closed starts a sound daemon`, async (t) => {
+  testOnLinux(`a launcher whose descriptors ${closed.join(', ')} are closed starts a sound daemon`, async (t) => {
     const { at } = workspace(t);
     const options = JSON.stringify({ pidFile: at('a.pid'), log: at('a.log') });
     const script = `exec "$0" "$1" "$2" run ${closed.map((fd) => `${fd}>&-`).join(' ')}`;
@@ -380,7 +390,7 @@ for (const closed of [[0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]]) {
   });
 }
 
-test('the daemon has no descriptor of the launcher but what it was given', async (t) => {
+testOnLinux('the daemon has no descriptor of the launcher but what it was given', async (t) => {
   const { at, path } = workspace(t);
   writeFileSync(at('open'), '');
   const fd = openSync(at('open'), 'r');
@@ -406,7 +416,7 @@ test('the daemon has no descriptor of the launcher but what it was given', async
   t.deepEqual([...files].sort(), [path, at('a.log'), at('a.pid')]);
 });
 
-test('a daemon outlives the terminal that it was started from, and has none', async (t) => {
+testOnLinux('a daemon outlives the terminal that it was started from, and has none', async (t) => {
   const { at } = workspace(t);
   const options = JSON.stringify({ pidFile: at('a.pid') });
   const command = `'${process.execPath}' '${fixture('service.mjs')}' '${options}' run; tty >'${at('tty')}'`;

@@ -2,7 +2,7 @@
 import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import test from 'ava';
 import { status } from '../dist/index.js';
-import { nobody, noOtherUser, testUnless } from './helpers/privileges.js';
+import { nobody, noOtherUser, testOnLinux, testUnless } from './helpers/privileges.js';
 import { hasEnded } from './helpers/processes.js';
 import { bench } from './helpers/program.js';
 import { project, type Project } from './helpers/project.js';
@@ -133,7 +133,7 @@ for (const [how, main] of [
   });
 }
 
-test('Ctrl-C in the terminal of a launcher that waits undoes the start', async (t) => {
+testOnLinux('Ctrl-C in the terminal of a launcher that waits undoes the start', async (t) => {
   const app = project(t, { 'app.mjs': waiting() });
   // The pseudo-terminal of script(1) turns the byte into SIGINT for its foreground processes.
   const launcher = start('script', ['-qec', `'${process.execPath}' app.mjs`, '/dev/null'], {

@@ -46,3 +46,12 @@ export function testUnless(obstacle: string | undefined) {
     else anyTest.skip(`${title} (skipped: ${obstacle})`, implementation);
   };
 }
+
+/** Why a test cannot run that looks into /proc, or has strace(1), setpriv(1), prlimit(1) or util-linux's script(1) run something. */
+export const noLinux = process.platform === 'linux' ? undefined : 'it looks with what only Linux has';
+
+/** `test`, or a skipped test that says why it needs Linux. */
+export function testOnLinux(title: string, implementation: Implementation<[]>) {
+  if (noLinux === undefined) anyTest(title, implementation);
+  else testUnless(noLinux)(title, implementation);
+}

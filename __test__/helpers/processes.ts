@@ -1,5 +1,8 @@
-/** Looking at real processes through /proc. */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+/** Looking at real processes through /proc; where there is none, ps(1) tells which live and what they mention. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+
+const hasProc = existsSync('/proc/self/stat');
 
 /** A field of `/proc/PID/status`, such as `'Umask'`. */
 export function statusField(pid: number, field: string): string | undefined {
@@ -31,32 +34,59 @@ export function stat(pid: number) {
 
 /** Whether a process is gone or a zombie: PID 1 here may reap late. */
 export function hasEnded(pid: number): boolean {
-  const state = stat(pid)?.state;
-  return state === undefined || state === 'Z' || state === 'X';
+  return isOver(hasProc ? stat(pid)?.state : ps('-p', String(pid))[0]?.state);
+}
+
+function isOver(state: string | undefined): boolean {
+  return state === undefined || /^[ZX]/.test(state);
+}
+
+/** The variables that a process was executed with; `undefined` when there is no such process. */
+export function environmentOf(pid: number): string[] | undefined {
+  if (!hasProc) return ps('-p', String(pid))[0]?.words;
+  try {
+    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+  } catch {
+    return undefined;
+  }
 }
 
 /** Every living process but this one. */
 export function processes() {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
-    .map(Number)
-    .filter((pid) => !hasEnded(pid))
-    .map((pid) => {
-      const [commandLine, environment] = [read(pid, 'cmdline'), read(pid, 'environ')];
-      return {
-        pid,
-        mentions: (text: string) => commandLine.includes(text) || environment.includes(text),
-        hasEnded: () => hasEnded(pid),
-        kill: () => process.kill(pid, 'SIGKILL'),
-        toString: () => `${pid}: ${commandLine.replaceAll('\0', ' ')}`,
-      };
-    });
+  const all = hasProc
+    ? readdirSync('/proc')
+        .filter((name) => /^\d+$/.test(name))
+        .map(Number)
+        .filter((pid) => !hasEnded(pid))
+        .map((pid) => ({ pid, words: [...read(pid, 'cmdline'), ...read(pid, 'environ')] }))
+    : ps('-ax').filter(({ state }) => !isOver(state));
+  return all
+    .filter(({ pid }) => pid !== process.pid)
+    .map(({ pid, words }) => ({
+      pid,
+      mentions: (text: string) => words.some((word) => word.includes(text)),
+      hasEnded: () => hasEnded(pid),
+      kill: () => process.kill(pid, 'SIGKILL'),
+      // Not its whole environment.
+      toString: () => `${pid}: ${words.filter((word) => !/^\w+=/.test(word)).join(' ')}`,
+    }));
 }
 
-function read(pid: number, file: string): string {
+function read(pid: number, file: string): string[] {
   try {
-    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8').split('\0');
   } catch {
-    return '';
+    return [];
   }
+}
+
+/** Processes by ps(1) of macOS: state, and the words of the command line and the environment. */
+function ps(...which: readonly string[]) {
+  const args = ['-Eww', '-o', 'pid=,state=,command=', ...which];
+  const { stdout } = spawnSync('ps', args, { encoding: 'utf8', maxBuffer: 2 ** 26 });
+  const lines = stdout.split('\n').filter((line) => line.trim() !== '');
+  return lines.map((line) => {
+    const [pid, state, ...words] = line.trim().split(/\s+/);
+    return { pid: Number(pid), state: state!, words };
+  });
 }

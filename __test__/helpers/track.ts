@@ -1,9 +1,9 @@
 /** What races are about: a pidfile, its daemons, and whether what was told about them is true. */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import type { ExecutionContext } from 'ava';
 import { spawnDaemon, status, stop, type SpawnDaemonOptions } from '../../dist/index.js';
 import { count, type Counts } from './counts.js';
-import { hasEnded } from './processes.js';
+import { environmentOf, hasEnded } from './processes.js';
 import type { Move, Outcome } from './racers.js';
 import { until } from './until.js';
 import { workspace } from './workspace.js';
@@ -39,12 +39,8 @@ export function track(t: ExecutionContext): Track {
 }
 
 function placeOf(pid: number): string {
-  try {
-    const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
-    return environment.find((variable) => variable.startsWith('PLACE=')) ?? environment.join();
-  } catch {
-    return 'gone';
-  }
+  const environment = environmentOf(pid);
+  return environment?.find((variable) => variable.startsWith('PLACE=')) ?? environment?.join() ?? 'gone';
 }
 
 /** How often each move came to what. */

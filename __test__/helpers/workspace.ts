@@ -1,5 +1,5 @@
 /** A temporary folder for one test, and the certainty that the test leaves no process behind in it. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
@@ -18,7 +18,7 @@ export interface Workspace {
  * environment then is killed; unless `expectLeftovers`, its presence fails the test.
  */
 export function workspace(t: ExecutionContext, options: { expectLeftovers?: boolean } = {}): Workspace {
-  const path = mkdtempSync(join(tmpdir(), 'daemonry-test-'));
+  const path = mkdtempSync(join(realpathSync(tmpdir()), 'daemonry-test-'));
   t.teardown(async () => {
     const left = processes().filter((process) => process.mentions(path));
     for (const process of left) process.kill();
