@@ -331,8 +331,9 @@ const helping = (command: string, ...args: string[]) => `
 
 /** Ends the helper when the test ends. */
 function endHelper(t: ExecutionContext, pid: unknown): number {
-  t.teardown(() => {
+  t.teardown(async () => {
     if (!hasEnded(pid as number)) process.kill(pid as number, 'SIGKILL');
+    await until('the helper has ended', () => hasEnded(pid as number));
   });
   return pid as number;
 }
