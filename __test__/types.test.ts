@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
@@ -31,6 +31,18 @@ test('the types allow and refuse what they should, and compile without skipLibCh
   const { code, stdout } = await run(process.execPath, [tsc, '-p', at('tsconfig.json')]);
   t.is(stdout, '');
   t.is(code, 0);
+});
+
+test('nothing is exported that no test of the types has looked at', (t) => {
+  const exported = /\bexport \{([^]*?)\}/g;
+  const index = readFileSync(`${root}/dist/index.d.ts`, 'utf8');
+  const names = [...index.matchAll(exported)].flatMap(([, list]) => list!.match(/\b(?!type\b)\w+/g)!);
+  t.true(names.includes('daemonize') && names.includes('Daemon'), names.join());
+  const seen = new Set(readFileSync(fixture('types.ts'), 'utf8').match(/\w+/g));
+  t.deepEqual(
+    names.filter((name) => !seen.has(name)),
+    [],
+  );
 });
 
 test('every type that a public type mentions can be imported', (t) => {
