@@ -1,6 +1,6 @@
 /**
  * Runs the tests under each runtime, counts, and prints a table; a test that fails is named. `--only PATTERN` takes the runtimes whose name
- * matches it (a regular expression); `--docs` puts the table into docs/compatibility.md.
+ * matches it (a regular expression); `--docs` puts them into the table of docs/compatibility.md.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -62,23 +62,29 @@ const results = rows
   .filter(({ name }) => new RegExp(values.only).test(name))
   .map((row) => ({ ...row, ...counted(row) }));
 if (values.docs) {
-  const line = (cells) => `| ${cells.join(' | ')} |`;
-  const table = [
-    line(['runtime', 'what was run', 'passed', 'failed', 'skipped']),
-    line(['---', '---', '--:', '--:', '--:']),
-    ...results.map(({ name, what, passed, failed, skipped }) => line([name, what, passed, failed.length, skipped])),
-  ].join('\n');
-  const failures = results
-    .flatMap(({ name, failed }) => failed.map((title) => `- ${name}: fails “${title}”`))
-    .join('\n');
-  const date = new Date().toISOString().slice(0, 10);
   const page = join(root, 'docs/compatibility.md');
-  const [before, , after] = readFileSync(page, 'utf8').split(
+  const [before, made, after] = readFileSync(page, 'utf8').split(
     /(?<=<!-- generated: runtimes -->)([\s\S]*?)(?=<!-- end -->)/,
   );
-  const made = `${before}\n\n${date}, ${process.platform} ${process.arch}; \`npm run test:runtimes\`:\n\n${table}\n\n${failures}\n\n${after}`;
-  writeFileSync(
-    page,
-    await format(made, { ...JSON.parse(readFileSync(join(root, '.prettierrc.json'), 'utf8')), parser: 'markdown' }),
-  );
+  const date = new Date().toISOString().slice(0, 10);
+  const line = (cells) => `| ${cells.join(' | ')} |`;
+  const lines = (name) => {
+    const result = results.find((result) => result.name === name);
+    // What was not run this time stays as it was told.
+    if (result === undefined)
+      return made.split('\n').filter((line) => line.startsWith(`| ${name} `) || line.startsWith(`- ${name}: `));
+    const { what, passed, failed, skipped } = result;
+    const row = line([name, date, what, passed, failed.length, skipped]);
+    return [row, ...failed.map((title) => `- ${name}: fails “${title}”`)];
+  };
+  const told = rows.flatMap(({ name }) => lines(name));
+  const table = [
+    line(['runtime', 'date', 'what was run', 'passed', 'failed', 'skipped']),
+    line(['---', '---', '---', '--:', '--:', '--:']),
+    ...told.filter((line) => line.startsWith('|')),
+  ].join('\n');
+  const failures = told.filter((line) => line.startsWith('-')).join('\n');
+  const text = `${before}\n\nBy \`npm run test:runtimes\` on ${process.platform} ${process.arch}:\n\n${table}\n\n${failures}\n\n${after}`;
+  const style = JSON.parse(readFileSync(join(root, '.prettierrc.json'), 'utf8'));
+  writeFileSync(page, await format(text, { ...style, parser: 'markdown' }));
 }
