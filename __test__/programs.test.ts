@@ -2,11 +2,12 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { status } from '../dist/index.js';
+import { status, stop } from '../dist/index.js';
 import { testOnLinux } from './helpers/privileges.js';
-import { descriptors } from './helpers/processes.js';
+import { descriptors, processes } from './helpers/processes.js';
 import { project, type Project, type Told } from './helpers/project.js';
 import type { Outcome, RunOptions } from './helpers/run.js';
+import { until } from './helpers/until.js';
 
 const esm = `
   import { daemonize } from 'daemonry';
@@ -112,6 +113,10 @@ for (const [
     t.is(basename(daemon.argv[0]!), script);
     t.deepEqual(daemon.argv.slice(1), args);
     check?.(t, daemon);
+    if (!name.includes('tsx')) return;
+    // Its compiler is a process of its own, which ends when it sees that the daemon has.
+    await stop({ pidFile: app.at('a.pid') });
+    await until('the compiler has ended', () => processes().every((process) => !process.mentions(app.path)));
   });
 }
 
