@@ -5,6 +5,8 @@ import { isNewer } from './binary.mjs';
 const mostBytes = 500_000;
 /** As old as Rust supports; Node.js 20 needs 2.28 itself. */
 const newestGlibc = '2.17';
+/** The oldest macOS that Node.js 20 runs on. */
+const oldestMac = '11.0';
 
 /** The libraries that are on every machine that Node.js runs on. */
 const systemLibraries = {
@@ -24,6 +26,8 @@ export function faults({ os, arch, libc }, binary) {
     [libc === 'gnu' && isNewer(binary.versions.GLIBC ?? '0', newestGlibc), `needs glibc ${binary.versions.GLIBC}`],
     [libc === 'musl' && binary.versions.GLIBC !== undefined, 'needs glibc'],
     [libc === 'gnu' && !binary.staysLoaded, 'can be unloaded while thread-local destructors point into it'],
+    [os === 'darwin' && !binary.isSigned, 'is not signed'],
+    [os === 'darwin' && isNewer(binary.minimum, oldestMac), `needs macOS ${binary.minimum}`],
     [strangers.length > 0, `needs ${strangers.join(', ')}`],
     [binary.size > mostBytes, `has ${binary.size} bytes, more than ${mostBytes}`],
   ]

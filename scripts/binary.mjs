@@ -1,4 +1,5 @@
 // Reads what an addon's file says about itself, without tools of its platform: ELF and Mach-O, 64 bits, little-endian.
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
 /**
@@ -10,6 +11,7 @@ import { readFileSync } from 'node:fs';
  * @property {string[]} exports
  * @property {Record<string, string>} versions the highest version of each family of symbols that it asks for, say GLIBC
  * @property {string} [minimum] the oldest macOS
+ * @property {boolean} [isSigned] whether its signature is that of its content, without which macOS on arm64 kills who loads it
  * @property {boolean} staysLoaded whether closing it leaves it mapped
  * @property {number} size
  */
@@ -89,19 +91,20 @@ export function isNewer(version, than = '0') {
 /** The header and load commands of <mach-o/loader.h>. */
 function machO(file) {
   const [needs, exports] = [[], []];
-  let minimum;
+  let [minimum, isSigned] = [undefined, false];
   let at = 32;
   for (let left = file.readUInt32LE(16); left > 0; left--) {
     const [command, length] = [file.readUInt32LE(at), file.readUInt32LE(at + 4)];
-    // LC_LOAD_DYLIB, LC_BUILD_VERSION, LC_SYMTAB.
+    // LC_LOAD_DYLIB, LC_CODE_SIGNATURE, LC_BUILD_VERSION, LC_SYMTAB.
     if (command === 0xc) needs.push(text(file, at + file.readUInt32LE(at + 8)));
+    if (command === 0x1d) isSigned = isSignatureOf(file, file.readUInt32LE(at + 8));
     if (command === 0x32) minimum = `${file.readUInt16LE(at + 14)}.${file.readUInt8(at + 13)}`;
     if (command === 0x2) {
       const [symbols, count, strings] = [8, 12, 16].map((offset) => file.readUInt32LE(at + offset));
       for (let index = 0; index < count; index++) {
         const symbol = symbols + index * 16;
         // Defined in a section, for others to see.
-        const isExport = (file.readUInt8(symbol + 4) & 0xf) === 0xf;
+        const isExport = (file.readUInt8(symbol + 4) & 0x1f) === 0xf;
         if (isExport) exports.push(text(file, strings + file.readUInt32LE(symbol)).replace(/^_/, ''));
       }
     }
@@ -116,7 +119,23 @@ function machO(file) {
     exports,
     versions: {},
     minimum,
+    isSigned,
     // Thread-local destructors keep an image mapped there.
     staysLoaded: true,
   };
+}
+
+/** The hashes of all pages in the code directory of <Kernel/kern/cs_blobs.h>, which has them by SHA-256. */
+function isSignatureOf(file, blob) {
+  const directory = blob + file.readUInt32BE(blob + 16);
+  const [hashes, count, end] = [16, 28, 32].map((offset) => file.readUInt32BE(directory + offset));
+  const [length, page] = [file.readUInt8(directory + 36), 2 ** file.readUInt8(directory + 39)];
+  return Array.from({ length: count }, (_, index) => {
+    const content = file.subarray(index * page, Math.min((index + 1) * page, end));
+    const at = directory + hashes + index * length;
+    return createHash('sha256')
+      .update(content)
+      .digest()
+      .equals(file.subarray(at, at + length));
+  }).every(Boolean);
 }
