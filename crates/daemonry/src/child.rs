@@ -127,10 +127,13 @@ unsafe fn copy(prepared: &Prepared) -> ! {
         // SAFETY: this is the child, with every signal still blocked.
         Ok(0) => unsafe { daemon(prepared) },
         Ok(pid) => {
-            send(prepared.exec_pipe, Frame::Forked { pid, sibling });
+            let [exec_pipe, hold_pipe] = keep_only([prepared.exec_pipe, prepared.hold_pipe]);
+            send(exec_pipe, Frame::Forked { pid, sibling });
             if !sibling {
+                // SAFETY: closing descriptors touches no memory.
+                unsafe { libc::close(exec_pipe) };
                 // As long as its parent lives, a daemon that dies stays a zombie and its pid its own.
-                wait_for_eof(keep_only(prepared.hold_pipe));
+                wait_for_eof(hold_pipe);
             }
             exit(0)
         }
@@ -297,15 +300,15 @@ fn unblock_signals() {
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut()) };
 }
 
-/// Closes everything else: a copy of the pipes of another start, on another thread of the launcher, would keep that one
-/// waiting, and its copy of this one's pipe this one.
-fn keep_only(pipe: RawFd) -> RawFd {
-    if dup2(pipe, 0).is_err() {
-        return pipe;
+/// Closes everything else, before the launcher hears of the daemon: a copy of the lock would outlast a daemon that is ended at
+/// once, and a copy of the pipes of another start, on another thread of the launcher, would keep that one waiting.
+fn keep_only(pipes: [RawFd; 2]) -> [RawFd; 2] {
+    if pipes.iter().zip(0..).any(|(&pipe, place)| dup2(pipe, place).is_err()) {
+        return pipes;
     }
     // What stays open ends with the leader.
-    let _closed = sys::close_from(1);
-    0
+    let _closed = sys::close_from(2);
+    [0, 1]
 }
 
 fn wait_for_eof(pipe: RawFd) {

@@ -310,16 +310,14 @@ pub(crate) fn remove_after_exit(path: &Path, pid: i32) -> Result<()> {
         Err(errno) => return Err(Error::at(Step::RemovePidFile, path)(errno)),
     };
     let begun = Instant::now();
-    let mut is_launched_still = true;
     while !try_lock(&file).map_err(Error::at(Step::LockPidFile, path))? {
-        // A launcher that has just told of its start lets go in a moment. A helper of the daemon, or the next start, does not.
-        if !is_launched_still || begun.elapsed() > UNPROVEN_PATIENCE {
+        // A launcher that has just told of its start lets go in a moment, and a look that tries the lock at once. A helper of the
+        // daemon does not, nor does the next start.
+        let patience = if sys::is_launched_still(file.as_fd(), pid) { UNPROVEN_PATIENCE } else { RETRY_PAUSE };
+        if begun.elapsed() > patience {
             return Ok(());
         }
-        is_launched_still = sys::is_launched_still(file.as_fd(), pid);
-        if is_launched_still {
-            std::thread::sleep(LET_GO_PAUSE);
-        }
+        std::thread::sleep(LET_GO_PAUSE);
     }
     let removal = Removal { directory: Some(directory.as_raw_fd()), name: &name, file: file.as_raw_fd() };
     removal.run(Some(pid)).map_err(Error::at(Step::RemovePidFile, path))
