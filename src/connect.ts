@@ -56,8 +56,10 @@ export async function connectDaemon(
     if (typeof answer === 'object') return answer;
     if (signal?.aborted) throw aborted(label, signal);
     if (Date.now() > deadline) throw nobodyListens(path, resolved);
-    if (answer === 'nobody') {
-      if (starts === mostStarts && !isRunning(pidFile)) throw endedEarly(path, label);
+    if (answer === 'nobody' && starts === mostStarts) {
+      // Not started once more: the last one may end between a look and a start.
+      if (!isRunning(pidFile)) throw endedEarly(path, label);
+    } else if (answer === 'nobody') {
       const again: ResolvedStart = { ...resolved, ifRunning: mustReplace ? resolved.ifRunning : 'reuse' };
       const { outcome } = await spawnResolved(command, args, start, again, false);
       mustReplace = false;
