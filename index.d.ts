@@ -107,7 +107,7 @@ export declare function isMainThread(): boolean
 export declare function launch(request: LaunchRequest): Started | Failure
 
 /** Launches a daemon; a thread of its own waits for the outcome. */
-export declare function launchAside(request: LaunchRequest, abort?: Abort | undefined | null): Promise<Started | Failure> | Failure
+export declare function launchAside(request: LaunchRequest, abort?: Abort | undefined | null): Promise<Started | Failure>
 
 /** What to launch and how; times in ms. */
 export interface LaunchRequest {
@@ -312,7 +312,7 @@ export declare function startVariable(): string
 export declare function steps(): Array<string>
 
 /** Stops the daemon of a pidfile; `timeout` in ms. A thread of its own waits for the end. */
-export declare function stopDaemon(path: string, signal: number, timeout: number, force: boolean): Promise<StopOutcome | Failure> | Failure
+export declare function stopDaemon(path: string, signal: number, timeout: number, force: boolean): Promise<StopOutcome | Failure>
 
 /** How a daemon was stopped. */
 export interface StopOutcome {

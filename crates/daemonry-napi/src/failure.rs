@@ -111,11 +111,11 @@ impl From<LaunchFailure> for Failure {
                 | Error::StartInterrupted { .. }
                 | Error::StartAborted
         );
-        let LaunchFailure { error, pid, stderr } = failure;
-        let plain = Self::from(error);
-        if !is_start {
-            return plain;
+        let mut told = Self::from(failure.error);
+        if is_start {
+            told.pid = told.pid.or(failure.pid);
+            told.stderr = Some(String::from_utf8_lossy(&failure.stderr).into_owned());
         }
-        Self { pid: plain.pid.or(pid), stderr: Some(String::from_utf8_lossy(&stderr).into_owned()), ..plain }
+        told
     }
 }

@@ -7,15 +7,14 @@ mod plan;
 use std::ffi::OsStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use daemonry::{
     AbortHandle, Account, Adoption, BoundSocket, Endpoint, Errno, LaunchPlan, Listener, LogFile, Outcome, PidFile,
     Record, Report, Resource, Source, Status, Step, StopOptions, Stopped, WaitFor, Who,
 };
-use napi::JsDeferred;
-use napi::bindgen_prelude::{Either, Env, Object, ToNapiValue, panic_to_error};
+use napi::bindgen_prelude::{Either, Either3, Env, Object, panic_to_error};
 use napi_derive::napi;
 
 use failure::{Failure, outcome};
@@ -203,14 +202,16 @@ pub fn launch(request: LaunchRequest) -> Either<Started, Failure> {
 }
 
 /// Launches a daemon; a thread of its own waits for the outcome.
-#[napi(ts_return_type = "Promise<Started | Failure> | Failure", catch_unwind)]
-pub fn launch_aside<'env>(
-    env: &'env Env,
-    request: LaunchRequest,
-    abort: Option<&Abort>,
-) -> napi::Result<Either<Object<'env>, Failure>> {
+#[napi(ts_return_type = "Promise<Started | Failure>", catch_unwind)]
+pub fn launch_aside<'env>(env: &'env Env, request: LaunchRequest, abort: Option<&Abort>) -> napi::Result<Object<'env>> {
     let plan = LaunchPlan { abort: abort.and_then(|abort| abort.handle.clone()), ..request.into() };
-    aside(env, move || launched(&plan))
+    aside(
+        env,
+        Box::new(move || match launched(&plan) {
+            Either::A(started) => Either3::A(started),
+            Either::B(failure) => Either3::C(failure),
+        }),
+    )
 }
 
 /// Undoes a launch that is under way.
@@ -242,28 +243,31 @@ impl Abort {
     }
 }
 
-/// A promise of what `work` returns on a thread of its own, or why there can be no such thread.
-fn aside<T: ToNapiValue + Send + 'static>(
-    env: &Env,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> napi::Result<Either<Object<'_>, Failure>> {
-    // A promise that nobody is going to settle would keep the event loop alive, so the thread comes first.
-    let (hand_over, deferred) = mpsc::channel::<JsDeferred<T, _>>();
+/// What a thread of its own has waited for.
+type Settled = Either3<Started, StopOutcome, Failure>;
+
+/// A promise of what `work` returns on a thread of its own.
+fn aside(env: &Env, work: Box<dyn FnOnce() -> Settled + Send>) -> napi::Result<Object<'_>> {
+    let (deferred, promise) = env.create_deferred::<Settled, Box<dyn FnOnce(Env) -> napi::Result<Settled>>>()?;
+    // Whoever takes it out settles it: one that nobody settles would keep the event loop alive.
+    let shared = Arc::new(Mutex::new(Some(deferred)));
+    let taken = Arc::clone(&shared);
     let thread = std::thread::Builder::new().name("daemonry".into()).spawn(move || {
-        let Ok(deferred) = deferred.recv() else { return };
-        match catch_unwind(AssertUnwindSafe(work)) {
-            Ok(outcome) => deferred.resolve(move |_| Ok(outcome)),
+        let outcome = catch_unwind(AssertUnwindSafe(work));
+        let Some(deferred) = taken.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        match outcome {
+            Ok(outcome) => deferred.resolve(Box::new(move |_| Ok(outcome))),
             Err(panic) => deferred.reject(panic_to_error(panic)),
         }
     });
-    if let Err(error) = thread {
+    if let Err(error) = thread
+        && let Some(deferred) = shared.lock().unwrap_or_else(PoisonError::into_inner).take()
+    {
         let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
-        return Ok(Either::B(daemonry::Error::System { step: Step::Wait, errno, path: None }.into()));
+        let failure = daemonry::Error::System { step: Step::Wait, errno, path: None }.into();
+        deferred.resolve(Box::new(move |_| Ok(Either3::C(failure))));
     }
-    let (deferred, promise) = env.create_deferred::<T, _>()?;
-    // The thread waits for it.
-    let _received = hand_over.send(deferred);
-    Ok(Either::A(promise))
+    Ok(promise)
 }
 
 /// Takes over the start that the marker is about; `null` when it is about another process.
@@ -505,17 +509,17 @@ pub struct StopOutcome {
 }
 
 /// Stops the daemon of a pidfile; `timeout` in ms. A thread of its own waits for the end.
-#[napi(ts_return_type = "Promise<StopOutcome | Failure> | Failure", catch_unwind)]
-pub fn stop_daemon(
-    env: &Env,
-    path: String,
-    signal: i32,
-    timeout: f64,
-    force: bool,
-) -> napi::Result<Either<Object<'_>, Failure>> {
+#[napi(ts_return_type = "Promise<StopOutcome | Failure>", catch_unwind)]
+pub fn stop_daemon(env: &Env, path: String, signal: i32, timeout: f64, force: bool) -> napi::Result<Object<'_>> {
     let path = PathBuf::from(path);
     let options = StopOptions { signal, timeout: plan::duration(timeout), force };
-    aside(env, move || outcome(daemonry::stop(&path, options).map(StopOutcome::from)))
+    aside(
+        env,
+        Box::new(move || match daemonry::stop(&path, options) {
+            Ok(stopped) => Either3::B(stopped.into()),
+            Err(error) => Either3::C(error.into()),
+        }),
+    )
 }
 
 impl From<Stopped> for StopOutcome {

@@ -219,31 +219,30 @@ impl From<LaunchRequest> for LaunchPlan {
             let (name, value) = variable.split_once('=').unwrap_or((&variable, ""));
             (name.into(), value.into())
         };
-        Self {
-            arguments: request.arguments.into_iter().map(Into::into).collect(),
-            environment: request.environment.into_iter().map(variable).collect(),
-            stdin: request.stdin.into(),
-            stdout: request.stdout.into(),
-            stderr: request.stderr.into(),
-            working_directory: request.working_directory.map(Into::into),
-            umask: request.umask,
-            listeners: request.listeners.into_iter().map(Into::into).collect(),
-            ids: request.ids.map(Into::into),
-            limits: request.limits.into_iter().filter_map(limit).collect(),
-            nice: request.nice,
-            oom_score: request.oom_score,
-            no_new_privileges: request.no_new_privileges,
-            must_read: request.must_read.map(Into::into),
-            fork: if request.copies { Fork::Copy } else { Fork::Automatic },
-            pid_file: request.pid_file.map(Into::into),
-            record: request.record.map(Into::into),
-            if_running: if_running(&request.if_running),
-            wait_for: wait_for(&request.wait_for),
-            alive_for: duration(request.alive_for),
-            start_timeout: duration(request.start_timeout),
-            launcher_leaves: request.launcher_leaves,
-            note: request.note.into(),
-            ..Self::new(request.program)
-        }
+        let mut plan = Self::new(request.program);
+        plan.arguments = request.arguments.into_iter().map(Into::into).collect();
+        plan.environment = request.environment.into_iter().map(variable).collect();
+        plan.stdin = request.stdin.into();
+        plan.stdout = request.stdout.into();
+        plan.stderr = request.stderr.into();
+        plan.working_directory = request.working_directory.map(Into::into);
+        plan.umask = request.umask;
+        plan.listeners = request.listeners.into_iter().map(Into::into).collect();
+        plan.ids = request.ids.map(Into::into);
+        plan.limits = request.limits.into_iter().filter_map(limit).collect();
+        plan.nice = request.nice;
+        plan.oom_score = request.oom_score;
+        plan.no_new_privileges = request.no_new_privileges;
+        plan.must_read = request.must_read.map(Into::into);
+        plan.fork = if request.copies { Fork::Copy } else { Fork::Automatic };
+        plan.pid_file = request.pid_file.map(Into::into);
+        plan.record = request.record.map(Into::into);
+        plan.if_running = if_running(&request.if_running);
+        plan.wait_for = wait_for(&request.wait_for);
+        plan.alive_for = duration(request.alive_for);
+        plan.start_timeout = duration(request.start_timeout);
+        plan.launcher_leaves = request.launcher_leaves;
+        plan.note = request.note.into();
+        plan
     }
 }
