@@ -64,7 +64,8 @@ export interface Daemon<Sockets extends string = string> extends AsyncDisposable
   /**
    * Ties a server to the daemon's life. Every open connection is a {@link Daemon.hold}; when the daemon stops, the server takes
    * no new connections (a Unix socket loses its name first, so that nobody is cut off who has connected already), and the open
-   * ones have `stopTimeout` to end. Opts in, as {@link Daemon.onStop} does. `status` of a named daemon tells its Unix socket.
+   * ones have `stopTimeout` to end. That is a handler of {@link Daemon.onStop}, in the order of the calls: what the open
+   * connections still need is to be closed by one that is added later. `status` of a named daemon tells its Unix socket.
    * @param server listening or not yet
    */
   serve(server: Server): void;
