@@ -23,18 +23,25 @@ const documented = (() => {
 /** A call of `strace -f`, finished or not. */
 const callPattern = /^(\d+)\s+(\w+)\((.*)$/;
 
+/** Calls that do the same: which of them is made is up to the C library. */
+const alike: Record<string, string> = { dup3: 'dup2', open: 'openat' };
+
 /** The calls of leader and daemon up to the exec, from a trace. */
 function callsIn(trace: string): string[] {
   const lines = trace.split('\n').flatMap((line) => {
     const [, pid, call, rest] = callPattern.exec(line) ?? [];
-    return pid === undefined ? [] : [{ pid, call: call === 'dup3' ? 'dup2' : call!, rest: rest! }];
+    return pid === undefined ? [] : [{ pid, call: alike[call!] ?? call!, rest: rest! }];
   });
   const leader = lines.find(({ call }) => call === 'setsid')!.pid;
   const daemon = lines.find(({ call, rest, pid }) => call === 'umask' && pid !== leader && rest !== '')!.pid;
   // Forked by copying, it then waits, and both run at the same time.
   const calls = ['setsid', 'clone', 'dup2', 'close_range', 'write'];
   const ofLeader = lines.filter(({ pid, call }) => pid === leader && calls.includes(call));
-  const ofDaemon = lines.filter(({ pid }) => pid === daemon);
+  const allOfDaemon = lines.filter(({ pid }) => pid === daemon);
+  // What musl adds to each open, for kernels that do not know O_CLOEXEC.
+  const isAdded = ({ rest }: (typeof lines)[0], index: number) =>
+    allOfDaemon[index - 1]?.call === 'openat' && rest.includes('F_SETFD, FD_CLOEXEC');
+  const ofDaemon = allOfDaemon.filter((line, index) => !isAdded(line, index));
   const untilExec = ofDaemon.slice(0, ofDaemon.findIndex(({ call }) => call === 'execve') + 1);
   const once = (made: typeof lines) => made.filter(({ call }, index) => made[index - 1]?.call !== call);
   return [
