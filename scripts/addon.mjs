@@ -12,7 +12,7 @@ const oldestMac = '11.0';
 const systemLibraries = {
   gnu: /^(lib(c|dl|pthread|rt|m|util|gcc_s)|ld-linux-(x86-64|aarch64))\.so\.\d$/,
   musl: /^libc(\.musl-\w+)?\.so(\.1)?$/,
-  darwin: /^\/usr\/lib\/lib(System\.B|iconv\.2|objc\.A)\.dylib$/,
+  darwin: /^\/usr\/lib\/lib(System\.B|iconv\.2|charset\.1|objc\.A)\.dylib$/,
 };
 
 /** What is wrong with a file, if anything. */
@@ -26,7 +26,7 @@ export function faults({ os, arch, libc }, binary) {
     [libc === 'gnu' && isNewer(binary.versions.GLIBC ?? '0', newestGlibc), `needs glibc ${binary.versions.GLIBC}`],
     [libc === 'musl' && binary.versions.GLIBC !== undefined, 'needs glibc'],
     [libc === 'gnu' && !binary.staysLoaded, 'can be unloaded while thread-local destructors point into it'],
-    [os === 'darwin' && !binary.isSigned, 'is not signed'],
+    [os === 'darwin' && arch === 'arm64' && !binary.isSigned, 'is not signed'],
     [os === 'darwin' && isNewer(binary.minimum, oldestMac), `needs macOS ${binary.minimum}`],
     [strangers.length > 0, `needs ${strangers.join(', ')}`],
     [binary.size > mostBytes, `has ${binary.size} bytes, more than ${mostBytes}`],
