@@ -35,8 +35,8 @@ function callsIn(trace: string): string[] {
   const leader = lines.find(({ call }) => call === 'setsid')!.pid;
   const daemon = lines.find(({ call, rest, pid }) => call === 'umask' && pid !== leader && rest !== '')!.pid;
   // Forked by copying, it then waits, and both run at the same time.
-  const calls = ['setsid', 'clone', 'dup2', 'close_range', 'write'];
-  const ofLeader = lines.filter(({ pid, call }) => pid === leader && calls.includes(call));
+  const calls = new Set(['setsid', 'clone', 'dup2', 'close_range', 'write']);
+  const ofLeader = lines.filter(({ pid, call }) => pid === leader && calls.has(call));
   const allOfDaemon = lines.filter(({ pid }) => pid === daemon);
   // What musl adds to each open, for kernels that do not know O_CLOEXEC.
   const isAdded = ({ rest }: (typeof lines)[0], index: number) =>

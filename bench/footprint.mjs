@@ -79,28 +79,30 @@ try {
   rmSync(folder, { recursive: true });
 }
 
-const median = (key) =>
-  samples.map((sample) => sample[key]).toSorted((one, other) => one - other)[Math.floor(rounds / 2)];
+/** The median of something about a round, so that a cost is over what it was without in the same second. */
+const median = (about) => samples.map(about).toSorted((one, other) => one - other)[Math.floor(rounds / 2)];
+const ms = (about) => `${median(about).toFixed(1)} ms`;
+const mb = (about) => `${median(about).toFixed(1)} MB`;
 const rows = [
   [
     'import',
-    `${median('library').toFixed(1)} ms`,
-    `${median('nothing').toFixed(1)} ms, an empty module`,
-    `${(median('library') - median('nothing')).toFixed(1)} ms`,
+    ms(({ library }) => library),
+    `${ms(({ nothing }) => nothing)}, an empty module`,
+    ms(({ library, nothing }) => library - nothing),
     '5 ms',
   ],
   [
     'a start that waits',
-    `${median('start').toFixed(1)} ms`,
-    `${median('boots').toFixed(1)} ms, two bare boots of Node.js`,
-    `× ${(median('start') / median('boots')).toFixed(2)}`,
+    ms(({ start }) => start),
+    `${ms(({ boots }) => boots)}, two bare boots of Node.js`,
+    `× ${median(({ start, boots }) => start / boots).toFixed(2)}`,
     '× 1.05',
   ],
   [
     'memory of the daemon',
-    `${median('daemonMemory').toFixed(1)} MB`,
-    `${median('plainMemory').toFixed(1)} MB, the same script run plainly`,
-    `${(median('daemonMemory') - median('plainMemory')).toFixed(1)} MB`,
+    mb(({ daemonMemory }) => daemonMemory),
+    `${mb(({ plainMemory }) => plainMemory)}, the same script run plainly`,
+    mb(({ daemonMemory, plainMemory }) => daemonMemory - plainMemory),
     '2 MB',
   ],
 ];

@@ -28,6 +28,9 @@ await build({
   format: 'esm',
   platform: 'node',
   target: 'node20.19',
+  // What is not there need not be read: a third of the time to import it. Names stay, and lines that a stack trace can point to.
+  minifyWhitespace: true,
+  lineLimit: 160,
   logLevel: 'warning',
   plugins: [builtins],
 });

@@ -1,4 +1,5 @@
 /** The native core's binary for this platform: beside the package in a checkout, else in the platform's own package. */
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type * as Binding from '../index.js';
 
@@ -15,17 +16,33 @@ export function binaryPackage(): string {
 
 /** Loads it; throws an {@link AggregateError} of all that was tried. */
 export function loadBinary(): Native {
-  const require = createRequire(import.meta.url);
   const platform = `${process.platform}-${process.arch}`;
   // Of the two C libraries only one can load its binary, and asking which one it is takes longer than trying.
   const names = process.platform === 'linux' ? [`${platform}-gnu`, `${platform}-musl`] : [platform];
   const failures: unknown[] = [];
-  for (const file of names.flatMap((name) => [`../daemonry.${name}.node`, `daemonry-${name}`])) {
+  for (const path of names.flatMap(usualPlaces).filter((path) => existsSync(path))) {
+    const module = { exports: {} };
     try {
-      return require(file) as Native;
+      process.dlopen(module, path);
+      return module.exports as Native;
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  // Wherever it may be, which takes several times longer.
+  const require = createRequire(import.meta.url);
+  for (const name of names) {
+    try {
+      return require(`daemonry-${name}`) as Native;
     } catch (error) {
       failures.push(error);
     }
   }
   throw new AggregateError(failures, `there is no binary for ${platform}`);
+}
+
+/** In a checkout; in the first two places where Node.js looks for the platform's package, one of which npm and pnpm take. */
+function usualPlaces(name: string): string[] {
+  const folders = ['..', `../node_modules/daemonry-${name}`, `../../daemonry-${name}`];
+  return folders.map((folder) => `${import.meta.dirname}/${folder}/daemonry.${name}.node`);
 }
