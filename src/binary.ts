@@ -21,10 +21,10 @@ export function loadBinary(): Native {
   const names = process.platform === 'linux' ? [`${platform}-gnu`, `${platform}-musl`] : [platform];
   const failures: unknown[] = [];
   for (const path of names.flatMap(usualPlaces).filter((path) => existsSync(path))) {
-    const module = { exports: {} };
+    const addon = { exports: {} };
     try {
-      process.dlopen(module, path);
-      return module.exports as Native;
+      process.dlopen(addon, path);
+      return addon.exports as Native;
     } catch (error) {
       failures.push(error);
     }
