@@ -313,8 +313,8 @@ pub(crate) fn remove_after_exit(path: &Path, pid: i32) -> Result<()> {
     while !try_lock(&file).map_err(Error::at(Step::LockPidFile, path))? {
         // A launcher that has just told of its start lets go in a moment, and a look that tries the lock at once. A helper of the
         // daemon does not, nor does the next start.
-        let patience = if sys::is_launched_still(file.as_fd(), pid) { UNPROVEN_PATIENCE } else { RETRY_PAUSE };
-        if begun.elapsed() > patience {
+        let waited = begun.elapsed();
+        if waited > UNPROVEN_PATIENCE || (waited > RETRY_PAUSE && !sys::is_launched_still(file.as_fd(), pid)) {
             return Ok(());
         }
         std::thread::sleep(LET_GO_PAUSE);
