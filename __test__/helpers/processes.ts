@@ -43,12 +43,7 @@ function isOver(state: string | undefined): boolean {
 
 /** The variables that a process was executed with; `undefined` when there is no such process. */
 export function environmentOf(pid: number): string[] | undefined {
-  if (!hasProc) return ps('-p', String(pid))[0]?.words;
-  try {
-    return readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
-  } catch {
-    return undefined;
-  }
+  return hasProc ? read(pid, 'environ') : ps('-p', String(pid))[0]?.words;
 }
 
 /** Every living process but this one. */
@@ -58,7 +53,7 @@ export function processes() {
         .filter((name) => /^\d+$/.test(name))
         .map(Number)
         .filter((pid) => !hasEnded(pid))
-        .map((pid) => ({ pid, words: [...read(pid, 'cmdline'), ...read(pid, 'environ')] }))
+        .map((pid) => ({ pid, words: ['cmdline', 'environ'].flatMap((file) => read(pid, file) ?? []) }))
     : ps('-ax').filter(({ state }) => !isOver(state));
   return all
     .filter(({ pid }) => pid !== process.pid)
@@ -72,11 +67,11 @@ export function processes() {
     }));
 }
 
-function read(pid: number, file: string): string[] {
+function read(pid: number, file: string): string[] | undefined {
   try {
     return readFileSync(`/proc/${pid}/${file}`, 'utf8').split('\0');
   } catch {
-    return [];
+    return undefined;
   }
 }
 

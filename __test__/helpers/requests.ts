@@ -9,11 +9,12 @@ export async function freePort(): Promise<number> {
     // Below the ports that the system gives to the ends of connections: one of those may be taken again by the time it is used.
     const port = 10_000 + Math.floor(Math.random() * 20_000);
     const server = createServer().listen(port, '127.0.0.1');
-    const isFree = await once(server, 'listening').then(
-      () => true,
-      () => false,
-    );
-    if (!isFree) continue;
+    try {
+      await once(server, 'listening');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') continue;
+      throw error;
+    }
     server.close();
     await once(server, 'close');
     return port;
