@@ -1,6 +1,6 @@
 //! Errors as plain data.
 
-use daemonry::{Errno, Error, Exit, LaunchFailure, ListenAddress, Step, signal_name};
+use daemonry::{Advice, Errno, Error, Exit, LaunchFailure, ListenAddress, Step, signal_name};
 use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 
@@ -34,6 +34,18 @@ pub struct Failure {
     pub signal: Option<String>,
     /// The end of what the daemon wrote to stderr.
     pub stderr: Option<String>,
+    /// Whether a daemon was stopped for this start, so that none runs now.
+    pub is_down: Option<bool>,
+    /// The command, and the directory, of the daemon that runs as another program.
+    pub running_command: Option<String>,
+    /// The same of the start.
+    pub command: Option<String>,
+    /// How many other processes that a daemon had started were ended with its failed start, if any.
+    pub others_ended: Option<u32>,
+    /// How many of them run on, if any.
+    pub others_left: Option<u32>,
+    /// What to do about a program that ends and leaves others running; not in `message`.
+    pub advice: Option<&'static str>,
 }
 
 /// Either the value or the failure.
@@ -41,6 +53,20 @@ pub(crate) fn outcome<T>(result: daemonry::Result<T>) -> Either<T, Failure> {
     match result {
         Ok(value) => Either::A(value),
         Err(error) => Either::B(error.into()),
+    }
+}
+
+/// A count of processes; `None` for none.
+pub(crate) fn if_any(count: u32) -> Option<u32> {
+    Some(count).filter(|&count| count > 0)
+}
+
+/// The exit code, or the name of the signal.
+pub(crate) fn fields_of(exit: Exit) -> (Option<i32>, Option<String>) {
+    match exit {
+        Exit::Code(code) => (Some(code), None),
+        Exit::Signal(number) => (None, Some(signal_name(number))),
+        _ => (None, None),
     }
 }
 
@@ -57,6 +83,9 @@ impl From<Error> for Failure {
         };
         match error {
             Error::System { step, errno, path: file } => Self { path: file.and_then(path), ..failed(step, errno) },
+            Error::Directory { step, errno, path: file, .. } | Error::Explained { step, errno, path: file, .. } => {
+                Self { path: path(file), ..failed(step, errno) }
+            }
             Error::Listen { address, errno } => {
                 let (address, port, file) = match address {
                     ListenAddress::Tcp { host, port, .. } => (host, Some(port), None),
@@ -64,27 +93,40 @@ impl From<Error> for Failure {
                 };
                 Self { address, port, path: file.and_then(path), ..failed(Step::Listen, errno) }
             }
+            Error::Distrusted { step, path: file, .. } => Self { path: path(file), ..failed(step, Errno::EPERM) },
             Error::SetLimit { resource, errno, .. } => {
                 Self { resource: Some(resource.name()), ..failed(Step::SetLimit, errno) }
             }
             Error::UnknownUser { .. } => own("ERR_UNKNOWN_USER"),
-            Error::AlreadyRunning { pid, path: file } => {
+            Error::AlreadyRunning { pid, path: file } | Error::NotForgotten { pid, path: file, .. } => {
                 Self { pid: Some(pid), path: path(file), ..own("ERR_ALREADY_RUNNING") }
             }
+            Error::OtherProgram { pid, path: file, running, wanted } => Self {
+                pid: Some(pid),
+                path: path(file),
+                running_command: Some(running.into()),
+                command: Some(wanted.into()),
+                ..own("ERR_OTHER_PROGRAM")
+            },
             Error::PidFileHeld { holder, path: file } => {
                 Self { pid: holder, path: path(file), ..own("ERR_PIDFILE_HELD") }
             }
+            Error::Unseen { pid, path: file } => Self { pid: Some(pid), path: path(file), ..own("ERR_PIDFILE_HELD") },
             Error::NotAPidFile { path: file, .. } => Self { path: path(file), ..own("ERR_NOT_A_PIDFILE") },
+            Error::NotOwn { path: file, .. } => Self { path: path(file), ..failed(Step::OpenLock, Errno::EPERM) },
             Error::NotRunning { path: file } => Self { path: path(file), ..own("ERR_NOT_RUNNING") },
             Error::StartFailed { exit, .. } => {
-                let (exit_code, signal) = match exit {
-                    Some(Exit::Code(code)) => (Some(code), None),
-                    Some(Exit::Signal(number)) => (None, Some(signal_name(number))),
-                    _ => (None, None),
-                };
+                let (exit_code, signal) = fields_of(exit.unwrap_or(Exit::Unknown));
                 Self { exit_code, signal, ..own("ERR_START_FAILED") }
             }
             Error::StartTimeout { .. } => own("ERR_START_TIMEOUT"),
+            Error::ResolveTimeout { address, .. } => {
+                let (address, port) = match address {
+                    ListenAddress::Tcp { host, port, .. } => (host, Some(port)),
+                    ListenAddress::Unix { .. } => (None, None),
+                };
+                Self { address, port, ..own("ERR_START_TIMEOUT") }
+            }
             Error::StartInterrupted { signal } => {
                 Self { signal: Some(signal_name(signal)), ..own("ERR_START_INTERRUPTED") }
             }
@@ -93,6 +135,8 @@ impl From<Error> for Failure {
                 Self { pid: Some(pid), path: path(file), ..own("ERR_START_TIMEOUT") }
             }
             Error::StopTimeout { pid, .. } => Self { pid: Some(pid), ..own("ERR_STOP_TIMEOUT") },
+            Error::ReloadFailed { pid, .. } => Self { pid: Some(pid), ..own("ERR_RELOAD_FAILED") },
+            Error::ReloadTimeout { pid, .. } => Self { pid: Some(pid), ..own("ERR_RELOAD_TIMEOUT") },
             Error::SignalRefused { pid, signal, .. } => {
                 Self { pid: Some(pid), signal: Some(signal_name(signal)), ..own("ERR_SIGNAL_REFUSED") }
             }
@@ -102,20 +146,26 @@ impl From<Error> for Failure {
 }
 
 impl From<LaunchFailure> for Failure {
-    fn from(failure: LaunchFailure) -> Self {
+    fn from(mut failure: LaunchFailure) -> Self {
         let is_start = matches!(
             failure.error,
             Error::StartFailed { .. }
                 | Error::StartTimeout { .. }
                 | Error::WaitTimeout { .. }
+                | Error::ResolveTimeout { .. }
                 | Error::StartInterrupted { .. }
                 | Error::StartAborted
         );
-        let mut told = Self::from(failure.error);
+        let advice = failure.advice.take().map(Advice::text);
+        let message = failure.to_string();
+        let mut converted = Self { message, advice, ..Self::from(failure.error) };
         if is_start {
-            told.pid = told.pid.or(failure.pid);
-            told.stderr = Some(String::from_utf8_lossy(&failure.stderr).into_owned());
+            (converted.others_ended, converted.others_left) =
+                (if_any(failure.others_ended), if_any(failure.others_left));
+            converted.pid = converted.pid.or(failure.pid);
+            converted.stderr = Some(String::from_utf8_lossy(&failure.stderr).into_owned());
         }
-        told
+        converted.is_down = failure.is_down.then_some(true);
+        converted
     }
 }

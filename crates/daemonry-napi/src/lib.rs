@@ -3,22 +3,26 @@
 
 mod failure;
 mod plan;
+pub mod store;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use daemonry::{
-    AbortHandle, Account, Adoption, BoundSocket, Endpoint, Errno, LaunchPlan, Listener, LogFile, Outcome, PidFile,
-    Record, Report, Resource, Source, Status, Step, StopOptions, Stopped, WaitFor, Who,
+    AbortHandle, Account, Adoption, BoundSocket, End, Endpoint, Errno, Exit, FailedReload, Handlers, Kept,
+    LaunchFailure, LaunchPlan, Listener, LogFile, Outcome, PidFile, PinnedPlan, Record, ReloadEvent, Reloaded, Remains,
+    Report, Resource, Source, Status, Step, StopOptions, Stopped, WaitFor, Who,
 };
-use napi::bindgen_prelude::{Either, Either3, Env, Object, panic_to_error};
+use napi::bindgen_prelude::{Either, Either5, Env, Object, panic_to_error};
 use napi_derive::napi;
 
-use failure::{Failure, outcome};
-use plan::{LaunchRequest, NativeIds, NativeListener, NativeRecord};
+use failure::{Failure, fields_of, if_any, outcome};
+use plan::{LaunchRequest, NativeIds, NativeListener};
+use store::NativeRecord;
 
 /// The names of every step, in the order of a start.
 #[napi(catch_unwind)]
@@ -44,6 +48,8 @@ pub struct Started {
     pub stderr: String,
     /// Where its sockets listen.
     pub listeners: Vec<NativeEndpoint>,
+    /// Why its journal could not be written, in words.
+    pub unwritten: Option<String>,
 }
 
 /// Where a socket listens: an address and a port, a path, or none of both.
@@ -84,6 +90,7 @@ impl From<daemonry::Started> for Started {
             pid: started.pid,
             stderr: String::from_utf8_lossy(&started.stderr).into_owned(),
             listeners: started.listeners.into_iter().map(Into::into).collect(),
+            unwritten: started.unwritten.map(|error| error.to_string()),
         }
     }
 }
@@ -92,6 +99,18 @@ impl From<daemonry::Started> for Started {
 #[napi(catch_unwind)]
 pub fn command_line() -> Vec<String> {
     daemonry::command_line().into_iter().map(|argument| argument.to_string_lossy().into_owned()).collect()
+}
+
+/// The first argument of this process that is not UTF-8, as a sentence shows it: JavaScript gets it with other bytes.
+#[napi(catch_unwind)]
+pub fn foreign_argument() -> Option<String> {
+    daemonry::command_line().into_iter().find(|argument| argument.to_str().is_none()).map(|argument| quoted(&argument))
+}
+
+/// In quotes, its bytes as escapes.
+#[expect(clippy::unnecessary_debug_formatting, reason = "only that shows the bytes")]
+fn quoted(argument: &std::ffi::OsStr) -> String {
+    format!("{argument:?}")
 }
 
 /// The names of every resource that the platform limits.
@@ -105,12 +124,10 @@ pub fn resources() -> Vec<&'static str> {
 pub struct NativeAccount {
     /// Its ids.
     pub ids: NativeIds,
-    /// Its name.
-    pub name: Option<String>,
     /// Its home directory.
     pub home: String,
-    /// Its shell.
-    pub shell: String,
+    /// What changes in the environment of a daemon that runs as this user: `NAME=value` sets a variable, `NAME` removes it.
+    pub variables: Vec<String>,
 }
 
 fn who(who: Either<String, u32>) -> Who {
@@ -129,11 +146,17 @@ pub fn look_up_user(
 ) -> Either<NativeAccount, Failure> {
     let groups: Option<Vec<Who>> = groups.map(|groups| groups.into_iter().map(who).collect());
     let account = Account::look_up(user.map(who).as_ref(), group.map(who).as_ref(), groups.as_deref());
+    let variable = |(mut variable, value): (OsString, Option<OsString>)| {
+        if let Some(value) = value {
+            variable.push("=");
+            variable.push(value);
+        }
+        variable.to_string_lossy().into_owned()
+    };
     outcome(account.map(|account| NativeAccount {
-        ids: account.ids.into(),
-        name: account.name,
+        variables: account.variables().into_iter().map(variable).collect(),
         home: account.home.to_string_lossy().into_owned(),
-        shell: account.shell.to_string_lossy().into_owned(),
+        ids: account.ids.into(),
     }))
 }
 
@@ -176,6 +199,12 @@ pub fn is_main_thread() -> bool {
     daemonry::is_main_thread()
 }
 
+/// Whether a process has a handler for a signal; `null` where that cannot be seen.
+#[napi(catch_unwind)]
+pub fn catches_signal(pid: i32, signal: i32) -> Option<bool> {
+    daemonry::catches_signal(pid, signal)
+}
+
 /// Whether this process is in its parent's process group; `null` where that cannot be seen.
 #[napi(catch_unwind)]
 pub fn shares_group_of_parent() -> Option<bool> {
@@ -188,30 +217,64 @@ pub fn take_sockets(first: i32, count: u32) -> bool {
     daemonry::take_sockets(first, count)
 }
 
-fn launched(plan: &LaunchPlan) -> Either<Started, Failure> {
-    match daemonry::launch(plan) {
+fn launched(plan: daemonry::Result<PinnedPlan>) -> Either<Started, Failure> {
+    match plan.map_err(LaunchFailure::from).and_then(PinnedPlan::launch) {
         Ok(started) => Either::A(started.into()),
         Err(failure) => Either::B(failure.into()),
     }
 }
 
+/// Goes through a start as far as that can be done while the daemon runs that it would replace.
+#[napi(catch_unwind)]
+pub fn rehearse(request: LaunchRequest) -> Option<Failure> {
+    LaunchPlan::from(request).rehearse().err().map(Failure::from)
+}
+
 /// Launches a daemon and blocks until the outcome is known.
 #[napi(catch_unwind)]
 pub fn launch(request: LaunchRequest) -> Either<Started, Failure> {
-    launched(&request.into())
+    launched(LaunchPlan::from(request).pin())
 }
 
-/// Launches a daemon; a thread of its own waits for the outcome.
+/// Launches a daemon; a thread of its own waits for the outcome. What the caller changes after the call, such as a descriptor or
+/// the working directory, is no part of the start any more.
 #[napi(ts_return_type = "Promise<Started | Failure>", catch_unwind)]
 pub fn launch_aside<'env>(env: &'env Env, request: LaunchRequest, abort: Option<&Abort>) -> napi::Result<Object<'env>> {
-    let plan = LaunchPlan { abort: abort.and_then(|abort| abort.handle.clone()), ..request.into() };
+    let plan = LaunchPlan { abort: abort.and_then(|abort| abort.handle.clone()), ..request.into() }.pin();
     aside(
         env,
-        Box::new(move || match launched(&plan) {
-            Either::A(started) => Either3::A(started),
-            Either::B(failure) => Either3::C(failure),
+        Box::new(move || match launched(plan) {
+            Either::A(started) => Either5::A(started),
+            Either::B(failure) => Either5::E(failure),
         }),
     )
+}
+
+/// Duplicates of descriptors, for a launch that may come later.
+#[napi]
+pub struct HeldDescriptors {
+    held: Vec<Option<OwnedFd>>,
+}
+
+/// Duplicates descriptors.
+#[napi(catch_unwind)]
+pub fn hold_descriptors(descriptors: Vec<i32>) -> HeldDescriptors {
+    HeldDescriptors { held: descriptors.into_iter().map(|number| daemonry::duplicate(number).ok()).collect() }
+}
+
+#[napi]
+impl HeldDescriptors {
+    /// The duplicates in the order of the descriptors; -1, which is never open, for one that was not open.
+    #[napi(getter, catch_unwind)]
+    pub fn numbers(&self) -> Vec<i32> {
+        self.held.iter().map(|held| held.as_ref().map_or(-1, AsRawFd::as_raw_fd)).collect()
+    }
+
+    /// Closes them.
+    #[napi(catch_unwind)]
+    pub fn close(&mut self) {
+        self.held.clear();
+    }
 }
 
 /// Undoes a launch that is under way.
@@ -244,7 +307,7 @@ impl Abort {
 }
 
 /// What a thread of its own has waited for.
-type Settled = Either3<Started, StopOutcome, Failure>;
+type Settled = Either5<Started, StopOutcome, ReloadOutcome, i32, Failure>;
 
 /// A promise of what `work` returns on a thread of its own.
 fn aside(env: &Env, work: Box<dyn FnOnce() -> Settled + Send>) -> napi::Result<Object<'_>> {
@@ -265,7 +328,7 @@ fn aside(env: &Env, work: Box<dyn FnOnce() -> Settled + Send>) -> napi::Result<O
     {
         let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
         let failure = daemonry::Error::System { step: Step::Wait, errno, path: None }.into();
-        deferred.resolve(Box::new(move |_| Ok(Either3::C(failure))));
+        deferred.resolve(Box::new(move |_| Ok(Either5::E(failure))));
     }
     Ok(promise)
 }
@@ -343,10 +406,10 @@ impl DaemonStart {
     }
 }
 
-/// Writes the record of this process, which holds the pidfile.
+/// Writes the record of a daemon whose lock this process holds.
 #[napi(catch_unwind)]
 pub fn write_record(record: NativeRecord) -> Option<Failure> {
-    Record::from(record).write(own_pid()).err().map(Failure::from)
+    Record::from(record).write().err().map(Failure::from)
 }
 
 /// Locks a pidfile for this process, which stays in the foreground and is "starting" until it says more. With
@@ -356,27 +419,23 @@ pub fn acquire_pid_file(
     path: String,
     mode: u32,
     replace_within: Option<f64>,
+    name: Option<String>,
+    version: Option<String>,
     record: Option<NativeRecord>,
 ) -> Either<NativePidFile, Failure> {
-    let path = Path::new(&path);
-    let acquired = match replace_within {
-        None => PidFile::acquire(path, mode),
-        Some(patience) => PidFile::acquire_replacing(path, mode, plan::duration(patience)),
-    };
+    let replace_within = replace_within.map(plan::duration);
+    let (path, name, version) = (Path::new(&path), name.as_deref(), version.as_deref());
+    let record = record.map(Record::from);
+    let acquired = PidFile::acquire_named(path, mode, name, version, record.as_ref(), replace_within);
     let claimed = acquired.and_then(|mut file| {
-        let recorded = record.map_or(Ok(()), |record| Record::from(record).write(own_pid()));
-        if let Err(error) = recorded.and_then(|()| file.claim()) {
+        if let Err(error) = file.claim() {
             // Nothing of a claim that failed stays; the claim's error says more than one of the removal.
-            let _left = file.remove(None);
+            let _left = file.release();
             return Err(error);
         }
         Ok(NativePidFile { file: Some(Arc::new(file)) })
     });
     outcome(claimed)
-}
-
-fn own_pid() -> i32 {
-    std::process::id().cast_signed()
 }
 
 /// A pidfile that this process holds.
@@ -393,6 +452,12 @@ impl NativePidFile {
         self.file.as_ref().map_or_else(String::new, |file| file.path().to_string_lossy().into_owned())
     }
 
+    /// Why the start of this process could not be written down in its journal, in words.
+    #[napi(getter, catch_unwind)]
+    pub fn unwritten(&self) -> Option<String> {
+        self.file.as_ref()?.unwritten().map(ToString::to_string)
+    }
+
     /// Makes it go with the process: a signal that ends it removes it first, an exit last.
     #[napi(catch_unwind)]
     pub fn guard(&self) {
@@ -407,17 +472,99 @@ impl NativePidFile {
         self.file.as_ref().and_then(|file| file.mark_up().err()).map(Failure::from)
     }
 
-    /// Says that the process has begun to stop.
+    /// Says how long the process takes to stop, in ms.
     #[napi(catch_unwind)]
-    pub fn mark_stopping(&self) -> Option<Failure> {
-        self.file.as_ref().and_then(|file| file.mark_stopping().err()).map(Failure::from)
+    pub fn mark_stop_timeout(&self, timeout: f64) -> Option<Failure> {
+        let timeout = plan::duration(timeout);
+        self.file.as_ref().and_then(|file| file.mark_stop_timeout(timeout).err()).map(Failure::from)
+    }
+
+    /// Says that the process has begun to stop, or what became of its handlers then.
+    #[napi(catch_unwind)]
+    pub fn mark_stopping(
+        &self,
+        #[napi(ts_arg_type = "'failed' | 'timed-out' | undefined | null")] handlers: Option<String>,
+    ) -> Option<Failure> {
+        let file = self.file.as_ref()?;
+        let marked = match handlers.as_deref() {
+            None => file.mark_stopping(),
+            Some("failed") => file.mark_handlers(Handlers::Failed),
+            Some(_) => file.mark_handlers(Handlers::CutOff),
+        };
+        marked.err().map(Failure::from)
+    }
+
+    /// Says what becomes of a reload of this process; `failed` with the reason.
+    #[napi(catch_unwind)]
+    pub fn mark_reload(
+        &self,
+        #[napi(ts_arg_type = "'possible' | 'begins' | 'done' | 'failed'")] event: String,
+        reason: Option<String>,
+    ) -> Option<Failure> {
+        let event = match event.as_str() {
+            "possible" => ReloadEvent::Possible,
+            "begins" => ReloadEvent::Begins,
+            "failed" => ReloadEvent::Failed(reason.as_deref().unwrap_or_default()),
+            _ => ReloadEvent::Done,
+        };
+        self.file.as_ref()?.mark_reload(event).err().map(Failure::from)
+    }
+
+    /// Says how the process ends: with an exit code, or of a signal.
+    #[napi(catch_unwind)]
+    pub fn mark_end(&self, exit_code: Option<i32>, signal: Option<i32>) -> Option<Failure> {
+        let exit = exit_code.map(Exit::Code).or(signal.map(Exit::Signal))?;
+        self.file.as_ref()?.mark_exit(exit).err().map(Failure::from)
+    }
+
+    /// Writes down in its journal how the process ends, as `markEnd` has said.
+    #[napi(catch_unwind)]
+    pub fn note_end(&self) {
+        // The next look tries again.
+        let _unwritten = self.file.as_ref().map(|file| file.note_end());
+    }
+
+    /// Says why the process will end: what it has thrown, or `null` when nothing has used it.
+    #[napi(catch_unwind)]
+    pub fn mark_reason(&self, last_words: Option<String>) -> Option<Failure> {
+        let file = self.file.as_ref()?;
+        let marked = last_words.map_or_else(|| file.mark_idle(), |words| file.mark_last_words(&words));
+        marked.err().map(Failure::from)
+    }
+
+    /// Checks that the file can be found, and makes it again if it was removed.
+    #[napi(catch_unwind)]
+    pub fn keep(&self) -> Either<KeptPidFile, Failure> {
+        outcome(self.file.as_ref().map_or(Ok(Kept::InPlace), |file| file.keep()).map(Into::into))
     }
 
     /// Removes the file if it is still this process's, and lets go of the lock.
     #[napi(catch_unwind)]
     pub fn release(&mut self) -> Option<Failure> {
         let file = self.file.take()?;
-        file.remove(Some(own_pid())).err().map(Failure::from)
+        file.release().err().map(Failure::from)
+    }
+}
+
+/// What a check of a pidfile has found.
+#[napi(object, object_from_js = false)]
+pub struct KeptPidFile {
+    /// `superseded`: another process holds the lock.
+    #[napi(ts_type = "'in-place' | 'made-again' | 'replaced' | 'superseded'")]
+    pub state: &'static str,
+    /// That process.
+    pub by: Option<i32>,
+}
+
+impl From<Kept> for KeptPidFile {
+    fn from(kept: Kept) -> Self {
+        let (state, by) = match kept {
+            Kept::InPlace => ("in-place", None),
+            Kept::MadeAgain => ("made-again", None),
+            Kept::Replaced => ("replaced", None),
+            Kept::Superseded { pid } => ("superseded", Some(pid)),
+        };
+        Self { state, by }
     }
 }
 
@@ -464,39 +611,132 @@ pub struct PidFileStatus {
     pub last_pid: Option<i32>,
     /// Who holds the lock instead.
     pub held_by: Option<i32>,
+    /// Its last reload, if that failed.
+    pub failed_reload: Option<NativeFailedReload>,
+    /// How it has ended.
+    pub ended: Option<NativeEnd>,
 }
 
-/// Tells the state of the daemon that belongs to a pidfile.
+/// A reload that failed.
+#[napi(object, object_from_js = false)]
+pub struct NativeFailedReload {
+    /// When.
+    pub at: Option<f64>,
+    /// Why.
+    pub reason: String,
+}
+
+impl From<FailedReload> for NativeFailedReload {
+    fn from(FailedReload { at, reason }: FailedReload) -> Self {
+        Self { at: millis(at), reason }
+    }
+}
+
+/// How a daemon has ended.
+#[napi(object, object_from_js = false)]
+pub struct NativeEnd {
+    /// `stopped`, `replaced`, `finished`, `idle`, `crashed`, `killed`, `vanished` or `lost`.
+    pub reason: &'static str,
+    /// When.
+    pub at: Option<f64>,
+    /// Its exit code.
+    pub exit_code: Option<i32>,
+    /// The signal that it died of.
+    pub signal: Option<String>,
+    /// Who asked it to stop, as JSON.
+    pub by: Option<String>,
+    /// What it has thrown.
+    pub last_words: Option<String>,
+}
+
+/// Milliseconds since the epoch.
+fn millis(time: SystemTime) -> Option<f64> {
+    time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since_epoch| since_epoch.as_secs_f64() * 1000.0)
+}
+
+impl From<End> for NativeEnd {
+    fn from(End { reason, at, exit, by, last_words }: End) -> Self {
+        let (exit_code, signal) = fields_of(exit);
+        let by = by.map(|by| by.to_json());
+        Self { reason: reason.name(), at: at.and_then(millis), exit_code, signal, by, last_words }
+    }
+}
+
+/// Returns the state of the daemon that belongs to a pidfile. For a named daemon, its journal is read as well.
 #[napi(catch_unwind)]
-pub fn pid_file_status(path: String) -> Either<PidFileStatus, Failure> {
-    outcome(daemonry::status(Path::new(&path)).map(PidFileStatus::from))
+pub fn pid_file_status(path: String, journal: Option<String>) -> Either<PidFileStatus, Failure> {
+    let path = Path::new(&path);
+    let status = match &journal {
+        Some(journal) => daemonry::status_of_named(path, Path::new(journal)),
+        None => daemonry::status(path),
+    };
+    outcome(status.map(PidFileStatus::from))
 }
 
 impl From<Status> for PidFileStatus {
     fn from(status: Status) -> Self {
-        let millis = |time: SystemTime| {
-            time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since_epoch| since_epoch.as_secs_f64() * 1000.0)
+        let plain = |state| Self {
+            state,
+            pid: None,
+            since: None,
+            last_pid: None,
+            held_by: None,
+            failed_reload: None,
+            ended: None,
         };
-        let plain = |state| Self { state, pid: None, since: None, last_pid: None, held_by: None };
+        let live = |state, pid, since: Option<SystemTime>, failed: Option<FailedReload>| Self {
+            pid: Some(pid),
+            since: since.and_then(millis),
+            failed_reload: failed.map(Into::into),
+            ..plain(state)
+        };
         match status {
-            Status::Running { pid, since } => {
-                Self { pid: Some(pid), since: since.and_then(millis), ..plain("running") }
-            }
-            Status::Stopping { pid, since } => {
-                Self { pid: Some(pid), since: since.and_then(millis), ..plain("stopping") }
-            }
+            Status::Running { pid, since, failed_reload } => live("running", pid, since, failed_reload),
+            Status::Stopping { pid, since, failed_reload } => live("stopping", pid, since, failed_reload),
             Status::Starting { pid } => Self { pid, ..plain("starting") },
-            Status::Dead { last_pid } => Self { last_pid, ..plain("dead") },
+            Status::Dead { last_pid, ended } => Self { last_pid, ended: ended.map(Into::into), ..plain("dead") },
             Status::Unknown { held_by } => Self { held_by, ..plain("unknown") },
+            Status::Stopped { ended } => Self { ended: ended.map(Into::into), ..plain("stopped") },
             _ => plain("stopped"),
         }
     }
 }
 
-/// Sends a signal to the daemon of a pidfile and returns the pid that got it.
-#[napi(catch_unwind)]
-pub fn signal_daemon(path: String, signal: i32) -> Either<i32, Failure> {
-    outcome(daemonry::send_signal(Path::new(&path), signal))
+/// Sends a signal to the daemon of a pidfile; the promise is of the pid that got it. A thread of its own waits for the proof.
+#[napi(ts_return_type = "Promise<number | Failure>", catch_unwind)]
+pub fn signal_daemon(env: &Env, path: String, signal: i32) -> napi::Result<Object<'_>> {
+    let path = PathBuf::from(path);
+    aside(
+        env,
+        Box::new(move || match daemonry::send_signal(&path, signal) {
+            Ok(pid) => Either5::D(pid),
+            Err(error) => Either5::E(error.into()),
+        }),
+    )
+}
+
+/// What became of a reload.
+#[napi(object, object_from_js = false)]
+pub struct ReloadOutcome {
+    /// `reloaded`, or `signalled` where the daemon does not report it.
+    pub outcome: &'static str,
+    /// The daemon's pid.
+    pub pid: i32,
+}
+
+/// Sends SIGHUP to the daemon of a pidfile; a thread of its own waits, at most `timeout` ms, until it has reloaded.
+#[napi(ts_return_type = "Promise<ReloadOutcome | Failure>", catch_unwind)]
+pub fn reload_daemon(env: &Env, path: String, timeout: f64) -> napi::Result<Object<'_>> {
+    let path = PathBuf::from(path);
+    let timeout = plan::duration(timeout);
+    aside(
+        env,
+        Box::new(move || match daemonry::reload(&path, timeout) {
+            Ok(Reloaded::Done { pid }) => Either5::C(ReloadOutcome { outcome: "reloaded", pid }),
+            Ok(Reloaded::Unreported { pid }) => Either5::C(ReloadOutcome { outcome: "signalled", pid }),
+            Err(error) => Either5::E(error.into()),
+        }),
+    )
 }
 
 /// How a daemon was stopped.
@@ -506,29 +746,55 @@ pub struct StopOutcome {
     pub outcome: &'static str,
     /// The pid that it had.
     pub pid: Option<i32>,
+    /// What went wrong with its stop handlers: `failed` or `timed-out`.
+    pub handlers: Option<&'static str>,
+    /// How many other processes of its session were ended after it, if any.
+    pub others_ended: Option<u32>,
+    /// How many of them run on, if any.
+    pub others_left: Option<u32>,
+    /// Why its journal could not be written, in words.
+    pub unwritten: Option<String>,
 }
 
-/// Stops the daemon of a pidfile; `timeout` in ms. A thread of its own waits for the end.
+/// Stops the daemon of a pidfile, which another instance may replace; `timeout` in ms, or as long as the daemon has said. A
+/// thread of its own waits for the end.
 #[napi(ts_return_type = "Promise<StopOutcome | Failure>", catch_unwind)]
-pub fn stop_daemon(env: &Env, path: String, signal: i32, timeout: f64, force: bool) -> napi::Result<Object<'_>> {
+pub fn stop_daemon(
+    env: &Env,
+    path: String,
+    signal: i32,
+    timeout: Option<f64>,
+    force: bool,
+    replaces: bool,
+) -> napi::Result<Object<'_>> {
     let path = PathBuf::from(path);
-    let options = StopOptions { signal, timeout: plan::duration(timeout), force };
+    let options = StopOptions { signal, timeout: timeout.map(plan::duration), force, replaces };
     aside(
         env,
         Box::new(move || match daemonry::stop(&path, options) {
-            Ok(stopped) => Either3::B(stopped.into()),
-            Err(error) => Either3::C(error.into()),
+            Ok(stopped) => Either5::B(stopped.into()),
+            Err(error) => Either5::E(error.into()),
         }),
     )
 }
 
 impl From<Stopped> for StopOutcome {
     fn from(stopped: Stopped) -> Self {
-        match stopped {
-            Stopped::Ended { pid } => Self { outcome: "stopped", pid: Some(pid) },
-            Stopped::Killed { pid } => Self { outcome: "killed", pid: Some(pid) },
-            Stopped::NotRunning => Self { outcome: "not-running", pid: None },
-        }
+        let (outcome, remains) = match stopped {
+            Stopped::Ended(remains) => ("stopped", Some(remains)),
+            Stopped::Killed(remains) => ("killed", Some(remains)),
+            Stopped::NotRunning => ("not-running", None),
+        };
+        let Some(Remains { pid, handlers, others_ended, others_left, unwritten }) = remains else {
+            return Self { outcome, pid: None, handlers: None, others_ended: None, others_left: None, unwritten: None };
+        };
+        let handlers = match handlers {
+            Handlers::Done => None,
+            Handlers::Failed => Some("failed"),
+            Handlers::CutOff => Some("timed-out"),
+        };
+        let (others_ended, others_left) = (if_any(others_ended), if_any(others_left));
+        Self { outcome, pid: Some(pid), handlers, others_ended, others_left, unwritten }
     }
 }
 

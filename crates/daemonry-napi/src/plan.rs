@@ -1,12 +1,15 @@
 //! The launch plan as JavaScript spells it.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use daemonry::{
-    Bound, Fork, Ids, IfRunning, LaunchPlan, Limit, ListenAddress, Listener, LogFile, Record, Resource, Source, Stream,
+    Bound, Fork, Ids, IfRunning, KillMode, LaunchPlan, Limit, ListenAddress, Listener, LogFile, Resource, Source,
+    Stream,
 };
 use napi_derive::napi;
 
+use crate::store::NativeRecord;
 use crate::wait_for;
 
 /// One standard stream.
@@ -23,17 +26,6 @@ pub struct NativeStream {
     pub mode: Option<u32>,
     /// For `file`.
     pub append: Option<bool>,
-}
-
-/// What a start leaves on record.
-#[napi(object, object_to_js = false)]
-pub struct NativeRecord {
-    /// Where it is.
-    pub path: String,
-    /// The daemon's version.
-    pub version: Option<String>,
-    /// More members of the JSON object, without its braces.
-    pub members: String,
 }
 
 /// Who a daemon is to be.
@@ -95,6 +87,8 @@ pub struct LaunchRequest {
     pub stdout: NativeStream,
     /// Standard error.
     pub stderr: NativeStream,
+    /// Where relative paths start, unless it is this process's working directory.
+    pub directory: Option<String>,
     /// The directory to execute it in, unless it is the launcher's.
     pub working_directory: Option<String>,
     /// File mode creation mask.
@@ -117,6 +111,15 @@ pub struct LaunchRequest {
     pub copies: bool,
     /// The pidfile to hold.
     pub pid_file: Option<String>,
+    /// How long it takes to stop.
+    pub stop_timeout: Option<f64>,
+    /// What is ended besides the program itself when it is stopped.
+    #[napi(ts_type = "'session' | 'process'")]
+    pub kill_mode: String,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
     /// What to leave on record.
     pub record: Option<NativeRecord>,
     /// What to do when the daemon runs already.
@@ -207,24 +210,22 @@ fn limit(limit: NativeLimit) -> Option<Limit> {
     Some(Limit { resource, soft: limit.soft.map(bound), hard: limit.hard.map(bound) })
 }
 
-impl From<NativeRecord> for Record {
-    fn from(NativeRecord { path, version, members }: NativeRecord) -> Self {
-        Self { path: path.into(), version, members }
-    }
+/// A variable with the bytes that this process has in its environment: JavaScript gets others for what is not UTF-8.
+fn variable(variable: String) -> (OsString, OsString) {
+    let (name, value) = variable.split_once('=').unwrap_or((&variable, ""));
+    let own = value.contains(char::REPLACEMENT_CHARACTER).then(|| std::env::var_os(name)).flatten();
+    (name.into(), own.filter(|own| own.to_string_lossy() == value).unwrap_or_else(|| value.into()))
 }
 
 impl From<LaunchRequest> for LaunchPlan {
     fn from(request: LaunchRequest) -> Self {
-        let variable = |variable: String| {
-            let (name, value) = variable.split_once('=').unwrap_or((&variable, ""));
-            (name.into(), value.into())
-        };
         let mut plan = Self::new(request.program);
         plan.arguments = request.arguments.into_iter().map(Into::into).collect();
         plan.environment = request.environment.into_iter().map(variable).collect();
         plan.stdin = request.stdin.into();
         plan.stdout = request.stdout.into();
         plan.stderr = request.stderr.into();
+        plan.directory = request.directory.map(Into::into);
         plan.working_directory = request.working_directory.map(Into::into);
         plan.umask = request.umask;
         plan.listeners = request.listeners.into_iter().map(Into::into).collect();
@@ -236,6 +237,10 @@ impl From<LaunchRequest> for LaunchPlan {
         plan.must_read = request.must_read.map(Into::into);
         plan.fork = if request.copies { Fork::Copy } else { Fork::Automatic };
         plan.pid_file = request.pid_file.map(Into::into);
+        plan.stop_timeout = request.stop_timeout.map(duration);
+        plan.kill_mode = if request.kill_mode == "process" { KillMode::Process } else { KillMode::Session };
+        plan.name = request.name;
+        plan.version = request.version;
         plan.record = request.record.map(Into::into);
         plan.if_running = if_running(&request.if_running);
         plan.wait_for = wait_for(&request.wait_for);

@@ -37,6 +37,7 @@ pub struct Adoption {
     /// The pidfile that the launcher locked for this process.
     pub pid_file: Option<Arc<PidFile>>,
     captures: bool,
+    alive_for: Duration,
     /// Empty once the launcher has let go.
     status: Arc<Mutex<Option<Arc<File>>>>,
     is_up: AtomicBool,
@@ -63,11 +64,8 @@ pub unsafe fn adopt(marker: &OsStr) -> Result<Option<Adoption>> {
     // SAFETY: the launcher made this descriptor for this process, and its identity was checked.
     let status = unsafe { OwnedFd::from_raw_fd(marker.status_fd) };
     let pid_file = match marker.pid_file {
-        Some((fd, path)) => {
-            sys::close_on_exec(fd).map_err(adopt_error)?;
-            // SAFETY: as above; it comes with the status pipe.
-            Some(Arc::new(unsafe { PidFile::adopt(&path, fd) }?))
-        }
+        // SAFETY: as above; they come with the status pipe.
+        Some((handed, path)) => Some(Arc::new(unsafe { PidFile::adopt(&path, handed) }?)),
         None => None,
     };
     Ok(Some(Adoption {
@@ -75,6 +73,7 @@ pub unsafe fn adopt(marker: &OsStr) -> Result<Option<Adoption>> {
         wait_for: marker.wait_for,
         pid_file,
         captures: marker.captures,
+        alive_for: marker.alive_for,
         status: Arc::new(Mutex::new(Some(Arc::new(File::from(status))))),
         is_up: AtomicBool::new(false),
     }))
@@ -97,10 +96,10 @@ impl Adoption {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Tells the launcher, which listens until it lets go. Once the point that it waits for is reached, a thread stays until
-    /// then and completes the pidfile if the launcher could not.
+    /// Reports to the launcher, which listens until it lets go. Once the point that it waits for is reached, the daemon is up by
+    /// its own word, whatever becomes of the launcher; a thread stays until that lets go.
     ///
-    /// A launcher that is gone is no error: there is nobody left to tell.
+    /// A launcher that is gone is no error.
     ///
     /// # Errors
     ///
@@ -119,11 +118,14 @@ impl Adoption {
         if says_up {
             // Whatever can fail comes before the word that cannot be taken back.
             let memory = if self.captures { Some(end_capture()?) } else { None };
-            let (pipe, status, pid_file) = (Arc::clone(pipe), Arc::clone(&self.status), self.pid_file.clone());
+            if let Some(pid_file) = &self.pid_file {
+                pid_file.mark_up_after(self.alive_for)?;
+            }
+            let (pipe, status) = (Arc::clone(pipe), Arc::clone(&self.status));
             std::thread::Builder::new()
                 .name("daemonry".into())
                 .stack_size(WATCH_STACK)
-                .spawn(move || settle(pipe, &status, pid_file.as_deref(), memory))
+                .spawn(move || settle(pipe, &status, memory))
                 .map_err(Error::io(Step::Adopt))?;
             self.is_up.store(true, Ordering::SeqCst);
         }
@@ -142,15 +144,11 @@ fn end_capture() -> Result<OwnedFd> {
     Ok(memory)
 }
 
-/// Waits until the launcher has let go of the pipe, then makes sure that the pidfile is complete.
-fn settle(pipe: Arc<File>, status: &Mutex<Option<Arc<File>>>, pid_file: Option<&PidFile>, memory: Option<OwnedFd>) {
+/// Waits until the launcher has let go of the pipe.
+fn settle(pipe: Arc<File>, status: &Mutex<Option<Arc<File>>>, memory: Option<OwnedFd>) {
     let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
     let _closed = sys::poll(&mut fds, None);
     drop((status.lock().unwrap_or_else(PoisonError::into_inner).take(), pipe));
-    if let Some(pid_file) = pid_file {
-        // On failure the pidfile keeps saying "starting", with the right pid: nothing that this thread could mend.
-        let _kept = pid_file.commit(std::process::id().cast_signed());
-    }
     // Helpers that were started before keep the memory file as their stderr: whoever keeps it empties it.
     let Some(memory) = memory else { return };
     while sys::others_hold(memory.as_fd()) {

@@ -4,16 +4,20 @@
 //! calls on memory prepared by [`Prepared`], no allocation, no lock, no panic, no destructor. Every signal is blocked until
 //! right before exec.
 
-use std::os::fd::RawFd;
+use std::ffi::{CStr, CString};
+use std::iter::repeat;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr;
 
 use nix::errno::Errno;
+use nix::sys::socket::SockaddrLike;
 
+use crate::deferred::{Access, DeferredFile, DeferredPidFile, DeferredSocket, Finding};
 use crate::error::Step;
 use crate::frame::Frame;
-use crate::pidfile::Digits;
-use crate::plan::Prepared;
-use crate::record::PID_END;
+use crate::pidfile::{self, Line};
+use crate::plan::{Prepared, PreparedInstance};
+use crate::state::{self, UpAt};
 use crate::sys::{self, Ground};
 
 /// Status of a child whose frame tells why it failed.
@@ -65,6 +69,8 @@ pub(crate) unsafe fn leader(site: &Site<'_>) -> ! {
     if unsafe { libc::setsid() } < 0 {
         fail(prepared.exec_pipe, Step::Setsid, Errno::last());
     }
+    // Here and in the daemon: no handler of the launcher runs in this memory, and the kernel reaps no daemon that has ended.
+    sys::reset_dispositions();
     match site.way {
         // SAFETY: by the caller's word.
         Way::Share(ground) => unsafe { share(site, ground) },
@@ -132,7 +138,8 @@ unsafe fn copy(prepared: &Prepared) -> ! {
             if !sibling {
                 // SAFETY: closing descriptors touches no memory.
                 unsafe { libc::close(exec_pipe) };
-                // As long as its parent lives, a daemon that dies stays a zombie and its pid its own.
+                // As long as its parent lives, a daemon that has ended stays a zombie: its pid stays its own, and whether it has
+                // executed its program can be seen.
                 wait_for_eof(hold_pipe);
             }
             exit(0)
@@ -152,8 +159,6 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
     let exec_pipe = place_exec_pipe(prepared.exec_pipe, last_target);
     let check = |step, outcome| check(exec_pipe, step, outcome);
 
-    // Whatever arrives from here on, and whoever sends it, no handler of the launcher runs in this memory.
-    sys::reset_dispositions();
     for (&source, target) in sources.iter().zip(0..) {
         check(Step::Dup, dup2(source, target));
     }
@@ -161,33 +166,88 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
     unsafe { libc::umask(prepared.umask) };
     // SAFETY: getpid touches no memory.
     let pid = unsafe { libc::getpid() };
-    if let Some(record) = prepared.record {
-        let digits = Digits::of(pid);
-        let place = PID_END - digits.as_bytes().len();
-        check(Step::WriteRecord, write_at(record, digits.as_bytes(), place));
+    // Before the limits, one of which is for the length of files.
+    if let Some(instance) = &prepared.instance {
+        // SAFETY: getsid touches no memory.
+        let session = unsafe { libc::getsid(0) };
+        // SAFETY: nothing but this child uses the template.
+        let fill = |(start, unique)| unsafe { instance.claim.fill(pid, start, unique, session) };
+        let claim = match (sys::own_start_time(), sys::own_unique()) {
+            (Ok(0), _) if instance.must_have_start => Err(Errno::ENOENT),
+            (start, unique) => start.and_then(|start| Ok((start, unique?))).map(fill),
+        };
+        check(Step::WriteLock, claim.and_then(|claim| write_start(instance.lock, claim)));
+        if let Ok(pid_file) = instance.pid_file {
+            check(Step::WritePid, write_start(pid_file, Line::of(pid).as_bytes()));
+        }
     }
     // Before the record lock: closing any other descriptor of the pidfile would drop it.
     check(Step::CloseDescriptors, sys::close_from(last_target + 1));
-    // Before the limits, one of which is for the length of files.
-    if let Some(pid_file) = prepared.pid_file_target {
-        check(Step::WritePid, write_pid(pid_file, pid, prepared.commits_at_exec));
-        check(Step::LockRecord, sys::lock_record(pid_file));
+    if let Some(instance) = &prepared.instance {
+        // Neither decides anything where `/proc` shows the process.
+        for target in [Some(instance.pid_file_target), instance.lock_target].into_iter().flatten() {
+            let _named = sys::lock_record(target);
+        }
+    }
+    // With a limit on the length of files there is no later moment.
+    if prepared.limits_files() {
+        check(Step::MarkPhase, mark_up_at_exec(prepared));
     }
     // SAFETY: the places were prepared for exactly this; the launcher does not touch them.
     unsafe { prepared.sign(pid) };
     // SAFETY: as for this function.
     unsafe { limit(prepared, exec_pipe) };
     if let Some(ids) = &prepared.ids {
+        if let Some(elevated) = prepared.elevated {
+            check(Step::ResetPriority, elevated.give_up());
+        }
         check(Step::SetGroups, sys::set_groups(&ids.groups));
         check(Step::SetGid, sys::set_gid(ids.gid));
         check(Step::SetUid, sys::set_uid(ids.uid));
-        let are_right = sys::has_ids(ids, prepared.found_groups()) && (ids.uid == 0 || !sys::can_become_root());
+        if ids.uid != 0 {
+            sys::drop_capabilities();
+        }
+        let is_powerless = || !sys::can_become_root() && !sys::has_capabilities();
+        let are_right = sys::has_ids(ids, prepared.found_groups()) && (ids.uid == 0 || is_powerless());
         check(Step::VerifyIds, if are_right { Ok(()) } else { Err(Errno::EPERM) });
+        if prepared.elevated.is_some() {
+            check(Step::JoinKeyring, sys::join_own_keyring());
+        }
     }
     if prepared.no_new_privileges {
         check(Step::NoNewPrivileges, sys::forbid_new_privileges());
     }
-    // With the daemon's own rights, as everything that it does itself later.
+    // With the daemon's own rights from here on, as everything that it does itself later. Paths are the launcher's.
+    for file in &prepared.deferred_files {
+        // SAFETY: as for this function.
+        check(file.step, unsafe { open_file(prepared, file) });
+    }
+    if let Some((instance, file)) = prepared.instance.as_ref().and_then(|it| Some((it, it.pid_file.as_ref().err()?))) {
+        // SAFETY: as for this function.
+        if let Err((step, index, errno)) = unsafe { place_pid_file(prepared, instance, file, pid) } {
+            send(exec_pipe, Frame::Failed { step: step as u8, index, errno: errno as i32 });
+            exit(FAILED);
+        }
+    }
+    for socket in &prepared.deferred_sockets {
+        // SAFETY: as for this function.
+        if let Err(errno) = unsafe { bind_socket(prepared, socket) } {
+            // SAFETY: as for this function.
+            unsafe { remove_sockets(prepared) };
+            send(exec_pipe, Frame::Failed { step: Step::Listen as u8, index: socket.index, errno: errno as i32 });
+            exit(FAILED);
+        }
+    }
+    let check = |step, outcome: Result<(), Errno>| {
+        if let Err(errno) = outcome {
+            // SAFETY: as for this function.
+            unsafe { remove_sockets(prepared) };
+            fail(exec_pipe, step, errno);
+        }
+    };
+    if let Some(directory) = prepared.launchers_directory() {
+        check(Step::Chdir, stay_in(directory));
+    }
     if let Some(directory) = prepared.working_directory() {
         // SAFETY: the path is a C string.
         check(Step::Chdir, Errno::result(unsafe { libc::chdir(directory.as_ptr()) }).map(drop));
@@ -195,10 +255,249 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
     if let Some(script) = prepared.must_read() {
         check(Step::ReadScript, sys::may_read(script));
     }
+    if let Some(interpreters) = &prepared.rehearsal {
+        if let Err((index, errno)) = rehearse(prepared.programs(), interpreters) {
+            send(exec_pipe, Frame::Failed { step: Step::Exec as u8, index, errno: errno as i32 });
+        }
+        exit(0);
+    }
+    if !prepared.limits_files() {
+        check(Step::MarkPhase, mark_up_at_exec(prepared));
+    }
     unblock_signals();
     // SAFETY: this is the child.
     let errno = unsafe { execute(prepared) };
-    fail(exec_pipe, Step::Exec, errno)
+    check(Step::Exec, Err(errno));
+    exit(FAILED)
+}
+
+/// Opens a file for a standard stream, whose place is taken by another descriptor until then.
+///
+/// # Safety
+///
+/// As for [`leader`].
+unsafe fn open_file(prepared: &Prepared, file: &DeferredFile) -> Result<(), Errno> {
+    let [target, others @ ..] = file.targets else { return Ok(()) };
+    // A limit on descriptors counts already, so that the file has to come into this very place.
+    // SAFETY: closing descriptors touches no memory.
+    unsafe { libc::close(*target) };
+    let no_follow = if file.is_exposed { libc::O_NOFOLLOW } else { 0 };
+    let flags = libc::O_NOCTTY | libc::O_NONBLOCK | no_follow;
+    let (access, mode) = match file.access {
+        Access::Input => (libc::O_RDONLY, None),
+        Access::Output { mode, .. } => (libc::O_WRONLY | libc::O_APPEND, Some(mode)),
+    };
+    let (fd, is_new) = open_or_make(&file.path, access | flags, mode)?;
+    if fd != *target {
+        dup2(fd, *target)?;
+        // SAFETY: as above.
+        unsafe { libc::close(fd) };
+    }
+    if let Some(mode) = mode.filter(|_| is_new) {
+        // SAFETY: changing a mode touches no memory.
+        Errno::result(unsafe { libc::fchmod(*target, mode) })?;
+    }
+    // SAFETY: all-zero is a valid structure.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure outlives the call.
+    Errno::result(unsafe { libc::fstat(*target, &raw mut stat) })?;
+    let is_own = prepared.ids.as_ref().is_none_or(|ids| stat.st_uid == 0 || stat.st_uid == ids.uid);
+    if file.is_exposed && !(is_own && stat.st_nlink == 1) {
+        return Err(Errno::EACCES);
+    }
+    let is_emptied = matches!(file.access, Access::Output { truncates: true, .. })
+        && stat.st_mode & libc::S_IFMT == libc::S_IFREG
+        && stat.st_size > 0;
+    if is_emptied {
+        // SAFETY: emptying a file touches no memory.
+        Errno::result(unsafe { libc::ftruncate(*target, 0) })?;
+    }
+    let length = if is_emptied { 0 } else { u64::try_from(stat.st_size).unwrap_or(0) };
+    prepared.findings.set(*target, Finding { identity: sys::identity_of(&stat), length, is_new });
+    // Only the open was not to block.
+    // SAFETY: setting flags touches no memory.
+    Errno::result(unsafe { libc::fcntl(*target, libc::F_SETFL, access & libc::O_APPEND) })?;
+    others.iter().try_for_each(|&other| dup2(*target, other))
+}
+
+/// Makes the pidfile of a user in a directory of that user's, and locks it for outsiders.
+///
+/// # Safety
+///
+/// As for [`leader`].
+unsafe fn place_pid_file(
+    prepared: &Prepared,
+    instance: &PreparedInstance,
+    file: &DeferredPidFile,
+    pid: libc::pid_t,
+) -> Result<(), (Step, u8, Errno)> {
+    const FLAGS: libc::c_int = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let at = |step| move |errno| (step, 0, errno);
+    let target = instance.pid_file_target;
+    let user = prepared.ids.as_ref().map_or(0, |ids| ids.uid);
+    let (write, is_new) =
+        open_or_make(&file.path, libc::O_RDWR | FLAGS, Some(file.mode)).map_err(at(Step::OpenPidFile))?;
+    if is_new {
+        // SAFETY: changing a mode touches no memory.
+        Errno::result(unsafe { libc::fchmod(write, file.mode) }).map_err(at(Step::OpenPidFile))?;
+    }
+    // SAFETY: it was just opened.
+    let open = unsafe { BorrowedFd::borrow_raw(write) };
+    let stat = nix::sys::stat::fstat(open).map_err(|errno| {
+        if is_new {
+            // Without knowing what it is the launcher could not remove it.
+            // SAFETY: the path is a C string.
+            unsafe { libc::unlink(file.path.as_ptr()) };
+        }
+        at(Step::ReadPidFile)(errno)
+    })?;
+    let found = Finding { identity: sys::identity_of(&stat), length: 0, is_new };
+    // From here on the launcher removes what was made, if the start fails.
+    if is_new {
+        prepared.findings.set(target, found);
+    }
+    if let Some(fault) = pidfile::fault_of(open, &stat, user).map_err(at(Step::ReadPidFile))? {
+        return Err((Step::ReadPidFile, fault, Errno::EINVAL));
+    }
+    let read = self::open(&file.path, libc::O_RDONLY | FLAGS, 0).map_err(at(Step::OpenPidFile))?;
+    // SAFETY: as above.
+    let identity = sys::identity(unsafe { BorrowedFd::borrow_raw(read) }).map_err(at(Step::ReadPidFile))?;
+    if identity != sys::identity_of(&stat) {
+        return Err((Step::OpenPidFile, 0, Errno::EAGAIN));
+    }
+    prepared.findings.set(target, found);
+    // SAFETY: emptying a file touches no memory.
+    Errno::result(unsafe { libc::ftruncate(write, 0) }).map_err(at(Step::ClearPidFile))?;
+    write_start(write, Line::of(pid).as_bytes()).map_err(at(Step::WritePid))?;
+    // SAFETY: locking touches no memory.
+    let _outsiders_only = unsafe { libc::flock(read, libc::LOCK_EX | libc::LOCK_NB) };
+    dup2(read, target).map_err(at(Step::Dup))?;
+    for fd in [read, write] {
+        // SAFETY: closing descriptors touches no memory.
+        unsafe { libc::close(fd) };
+    }
+    // After the last descriptor is closed that would take the lock away again.
+    let _outsiders_only = sys::lock_record(target);
+    Ok(())
+}
+
+/// Opens a file, or makes it if there is a mode for it; and whether it has made it.
+fn open_or_make(path: &CStr, flags: libc::c_int, mode: Option<libc::mode_t>) -> Result<(RawFd, bool), Errno> {
+    const MOST: usize = 10;
+    for _ in 0..MOST {
+        match (open(path, flags, 0), mode) {
+            (Err(Errno::ENOENT), Some(mode)) => match open(path, flags | libc::O_CREAT | libc::O_EXCL, mode) {
+                // Another process has made it in between, or it is a link that leads nowhere.
+                Err(Errno::EEXIST) => {}
+                new => return new.map(|fd| (fd, true)),
+            },
+            (opened, _) => return opened.map(|fd| (fd, false)),
+        }
+    }
+    Err(Errno::ENOENT)
+}
+
+fn open(path: &CStr, flags: libc::c_int, mode: libc::mode_t) -> Result<RawFd, Errno> {
+    loop {
+        // SAFETY: the path is a C string.
+        match Errno::result(unsafe { libc::open(path.as_ptr(), flags, libc::c_uint::from(mode)) }) {
+            Err(Errno::EINTR) => {}
+            opened => return opened,
+        }
+    }
+}
+
+/// Binds a socket with the rights of the daemon's user, and listens on it.
+///
+/// # Safety
+///
+/// As for [`leader`].
+unsafe fn bind_socket(prepared: &Prepared, socket: &DeferredSocket) -> Result<(), Errno> {
+    // The kernel gives the file what the mask leaves of all permissions: so it has the right mode from the start.
+    // SAFETY: umask touches no memory.
+    unsafe { libc::umask(!socket.mode & 0o777) };
+    let bound = match bind(socket) {
+        Err(Errno::EADDRINUSE) => remove_abandoned(socket).and_then(|()| bind(socket)),
+        bound => bound,
+    };
+    // SAFETY: as above.
+    unsafe { libc::umask(prepared.umask) };
+    bound?;
+    let stat = lstat(&socket.path)?;
+    prepared.findings.set(socket.target, Finding { identity: sys::identity_of(&stat), length: 0, is_new: true });
+    // SAFETY: listening touches no memory.
+    Errno::result(unsafe { libc::listen(socket.target, socket.backlog) }).map(drop)
+}
+
+fn bind(socket: &DeferredSocket) -> Result<(), Errno> {
+    let (address, length) = (socket.address.as_ptr(), socket.address.len());
+    // SAFETY: the address is as long.
+    Errno::result(unsafe { libc::bind(socket.target, address.cast(), length) }).map(drop)
+}
+
+/// Removes a socket on which no process listens any more; `EADDRINUSE` if it is anything else.
+fn remove_abandoned(socket: &DeferredSocket) -> Result<(), Errno> {
+    let found = match lstat(&socket.path) {
+        Err(Errno::ENOENT) => return Ok(()),
+        Ok(stat) if stat.st_mode & libc::S_IFMT == libc::S_IFSOCK => sys::identity_of(&stat),
+        found => return found.and(Err(Errno::EADDRINUSE)),
+    };
+    // Of another type: a process that listens there does not get a connection, and EPROTOTYPE says that it is there.
+    // SAFETY: making a socket touches no memory.
+    let probe = Errno::result(unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM, 0) })?;
+    let (address, length) = (socket.address.as_ptr(), socket.address.len());
+    // SAFETY: the address is as long.
+    let answer = Errno::result(unsafe { libc::connect(probe, address.cast(), length) });
+    // SAFETY: closing descriptors touches no memory.
+    unsafe { libc::close(probe) };
+    if answer != Err(Errno::ECONNREFUSED) {
+        return Err(Errno::EADDRINUSE);
+    }
+    unlink(&socket.path, found)
+}
+
+/// Removes a name that still leads to the file with this identity.
+fn unlink(path: &CStr, identity: (u64, u64)) -> Result<(), Errno> {
+    if lstat(path).map(|stat| sys::identity_of(&stat)) != Ok(identity) {
+        return Ok(());
+    }
+    // SAFETY: the path is a C string.
+    match Errno::result(unsafe { libc::unlink(path.as_ptr()) }) {
+        Err(Errno::ENOENT) => Ok(()),
+        removed => removed.map(drop),
+    }
+}
+
+/// Removes the sockets that this child has made, before it ends for another reason.
+///
+/// # Safety
+///
+/// As for [`leader`].
+unsafe fn remove_sockets(prepared: &Prepared) {
+    for socket in &prepared.deferred_sockets {
+        if let Some(made) = prepared.findings.get(socket.target) {
+            let _left = unlink(&socket.path, made.identity);
+        }
+    }
+}
+
+fn lstat(path: &CStr) -> Result<libc::stat, Errno> {
+    // SAFETY: all-zero is a valid structure.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a C string, and the structure outlives the call.
+    Errno::result(unsafe { libc::lstat(path.as_ptr(), &raw mut stat) }).map(|_| stat)
+}
+
+/// Enters the launcher's directory by its path, or leaves it: without this the daemon's user could use it even if no path leads
+/// that user there.
+fn stay_in(directory: &CStr) -> Result<(), Errno> {
+    // SAFETY: the path is a C string.
+    let mut changed = Errno::result(unsafe { libc::chdir(directory.as_ptr()) });
+    if matches!(changed, Err(Errno::EACCES | Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP)) {
+        // SAFETY: as above.
+        changed = Errno::result(unsafe { libc::chdir(c"/".as_ptr()) });
+    }
+    changed.map(drop)
 }
 
 /// How much it may use, and how it is scheduled: what only a privileged process may raise, so before the ids change.
@@ -249,6 +548,37 @@ unsafe fn execute(prepared: &Prepared) -> Errno {
     refused
 }
 
+/// Whether [`execute`] could execute a program, and what `execve(2)` would say otherwise: about the program itself, or, with the
+/// number of the candidate, from 1, about its interpreter.
+fn rehearse(programs: &[CString], interpreters: &[Vec<CString>]) -> Result<(), (u8, Errno)> {
+    let mut refused = (0, Errno::ENOENT);
+    for ((program, places), number) in programs.iter().zip(interpreters).zip((1..=u8::MAX).chain(repeat(u8::MAX))) {
+        match sys::may_execute(program) {
+            Ok(()) => match first_executable(places) {
+                Ok(()) => return Ok(()),
+                Err(errno) => refused = (number, errno),
+            },
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(errno) => refused = (0, errno),
+        }
+    }
+    Err(refused)
+}
+
+/// Whether one of these can be executed, if there are any.
+fn first_executable(places: &[CString]) -> Result<(), Errno> {
+    let mut outcome = Ok(());
+    for place in places {
+        match sys::may_execute(place) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EACCES) => outcome = Err(Errno::EACCES),
+            Err(_) if outcome.is_err() => {}
+            Err(errno) => outcome = Err(errno),
+        }
+    }
+    outcome
+}
+
 /// Puts the exec pipe behind the handed-over descriptors, closed on exec.
 fn place_exec_pipe(exec_pipe: RawFd, target: RawFd) -> RawFd {
     check(exec_pipe, Step::Dup, dup2(exec_pipe, target));
@@ -267,30 +597,22 @@ fn dup2(source: RawFd, target: RawFd) -> Result<(), Errno> {
     }
 }
 
-fn write_pid(pid_file: RawFd, pid: libc::pid_t, commit: bool) -> Result<(), Errno> {
-    let digits = Digits::of(pid);
-    let digits = digits.as_bytes();
-    let mut line = [b'\n'; 12];
-    for (slot, digit) in line.iter_mut().zip(digits) {
-        *slot = *digit;
-    }
-    let length = digits.len() + usize::from(commit);
-    write_at(pid_file, line.get(..length).unwrap_or(&[]), 0)
+fn write_start(file: RawFd, bytes: &[u8]) -> Result<(), Errno> {
+    // SAFETY: the descriptor was prepared for this.
+    sys::write_start(unsafe { BorrowedFd::borrow_raw(file) }, bytes)
 }
 
-fn write_at(file: RawFd, bytes: &[u8], place: usize) -> Result<(), Errno> {
-    #[expect(clippy::cast_possible_wrap, reason = "places are a few bytes from the start")]
-    let place = place as libc::off_t;
-    loop {
-        // SAFETY: the bytes outlive the call.
-        match Errno::result(unsafe { libc::pwrite(file, bytes.as_ptr().cast(), bytes.len(), place) }) {
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-            Ok(written) if usize::try_from(written) == Ok(bytes.len()) => return Ok(()),
-            // The kernel writes less than asked only when there is no room for more.
-            Ok(_) => return Err(Errno::ENOSPC),
-        }
+/// Says that the daemon is up, if executing its program means that.
+fn mark_up_at_exec(prepared: &Prepared) -> Result<(), Errno> {
+    match prepared.instance.as_ref().and_then(|instance| Some((instance, instance.up_at_exec?))) {
+        Some((instance, alive_for)) => append(instance.phase, UpAt::after(alive_for).as_bytes()),
+        None => Ok(()),
     }
+}
+
+fn append(file: RawFd, bytes: &[u8]) -> Result<(), Errno> {
+    // SAFETY: as above.
+    state::append(unsafe { BorrowedFd::borrow_raw(file) }, bytes)
 }
 
 fn unblock_signals() {

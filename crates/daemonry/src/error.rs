@@ -4,9 +4,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::unistd::{Uid, User};
 
 use crate::limits::{Resource, shown};
 use crate::listen::ListenAddress;
+use crate::shown::Shown;
 
 macro_rules! steps {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $syscall:literal, $phrase:literal;)*) => {
@@ -54,18 +56,30 @@ macro_rules! steps {
 steps! {
     /// Looking up a user or a group in the database.
     LookUpUser = 31, "look-up-user", "getpwnam_r", "look up the user";
+    /// Opening the private lock of an instance.
+    OpenLock = 50, "open-lock", "open", "open the lock";
+    /// `flock(2)` on it.
+    TakeLock = 51, "take-lock", "flock", "take the lock";
+    /// Reading what the last starter has left in it.
+    ReadLock = 52, "read-lock", "read", "read the lock";
+    /// Writing into it, or making the files beside it; the forked child writes its pid.
+    WriteLock = 53, "write-lock", "write", "write the lock";
     /// Opening the directory that the pidfile lies in.
     OpenDirectory = 1, "open-directory", "open", "open the pidfile's directory";
     /// Opening or creating the pidfile.
     OpenPidFile = 2, "open-pidfile", "open", "open the pidfile";
-    /// `flock(2)` on the pidfile.
-    LockPidFile = 3, "lock-pidfile", "flock", "lock the pidfile";
     /// Reading the pidfile or comparing it with its name.
     ReadPidFile = 4, "read-pidfile", "read", "read the pidfile";
     /// Emptying a stale pidfile, once it is locked.
     ClearPidFile = 5, "clear-pidfile", "ftruncate", "clear the pidfile";
-    /// Writing the record of a named daemon, or the child its pid into it.
+    /// Writing the record of a named daemon, or the daemon what it says about itself.
     WriteRecord = 29, "write-record", "write", "write the record";
+    /// Removing the record of a named daemon, or what the daemon says about itself.
+    RemoveRecord = 60, "remove-record", "unlink", "remove the record";
+    /// Writing an event into the journal of a named daemon.
+    WriteJournal = 54, "write-journal", "write", "write the journal";
+    /// Reading that journal.
+    ReadJournal = 55, "read-journal", "read", "read the journal";
     /// Opening the file for standard input.
     OpenStdin = 6, "open-stdin", "open", "open standard input";
     /// Opening the file for standard output, or the log.
@@ -92,14 +106,14 @@ steps! {
     CloseDescriptors = 16, "close-descriptors", "close_range", "close inherited descriptors";
     /// The child writing its own pid.
     WritePid = 17, "write-pid", "pwrite", "write the pidfile";
-    /// The child's own record lock, which names it as the holder.
-    LockRecord = 18, "lock-record", "fcntl", "take a record lock on the pidfile";
     /// The OOM score adjustment.
     SetOomScore = 32, "set-oom-score", "write", "set the OOM score";
     /// `setpriority(2)`.
     SetPriority = 33, "set-priority", "setpriority", "set the niceness";
     /// `setrlimit(2)`.
     SetLimit = 34, "set-limit", "setrlimit", "set a resource limit";
+    /// Giving up a real-time priority and the like, which the daemon's user could not have.
+    ResetPriority = 42, "reset-priority", "sched_setscheduler", "give up the launcher's priority";
     /// `setgroups(2)`.
     SetGroups = 35, "set-groups", "setgroups", "set the supplementary groups";
     /// `setresgid(2)`.
@@ -108,10 +122,12 @@ steps! {
     SetUid = 37, "set-uid", "setresuid", "change the user";
     /// Looking whether all ids are as they were to be, and stay so.
     VerifyIds = 38, "verify-ids", "getresuid", "give up the launcher's ids";
+    /// Getting a session keyring that is not the launcher's.
+    JoinKeyring = 43, "join-keyring", "keyctl", "get a session keyring of its own";
     /// The flag that keeps what is executed from gaining privileges.
     NoNewPrivileges = 39, "no-new-privileges", "prctl", "forbid new privileges";
     /// Looking whether the daemon's user may read the script.
-    ReadScript = 40, "read-script", "faccessat", "read, as the daemon's user,";
+    ReadScript = 40, "read-script", "faccessat", "read the script";
     /// `execve(2)`.
     Exec = 19, "exec", "execve", "execute";
     /// The new image taking over what it was handed.
@@ -120,8 +136,8 @@ steps! {
     Chdir = 21, "chdir", "chdir", "change the working directory to";
     /// The launcher waiting for the outcome.
     Wait = 22, "wait", "poll", "wait for the daemon";
-    /// The newline that says that the daemon is up.
-    Commit = 23, "commit", "pwrite", "complete the pidfile";
+    /// Writing down that the daemon is up, or that it has begun to stop.
+    MarkPhase = 23, "mark-phase", "write", "write down how far the daemon is, with the pidfile";
     /// Removing the pidfile.
     RemovePidFile = 24, "remove-pidfile", "unlink", "remove the pidfile";
     /// Opening a log again under a running daemon.
@@ -164,6 +180,12 @@ pub fn signal_name(number: i32) -> String {
         .map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
 }
 
+/// The number of a signal as [`signal_name`] calls it.
+pub(crate) fn signal_number(name: &str) -> Option<i32> {
+    let known = name.parse().ok().map(|signal: nix::sys::signal::Signal| signal as i32);
+    known.or_else(|| name.strip_prefix("signal ")?.parse().ok())
+}
+
 /// Why a start, a look-up or a stop failed.
 ///
 /// The text of an error is one sentence that names the step, the path and the reason.
@@ -180,6 +202,33 @@ pub enum Error {
         /// The file that it was about.
         path: Option<PathBuf>,
     },
+    /// A directory of a named daemon cannot be used.
+    #[error("cannot {doing} {}: {reason} ({errno:?})", path.display())]
+    Directory {
+        /// [`Step::MakeDirectory`] or [`Step::OpenDirectory`].
+        step: Step,
+        /// What was being done, to follow "cannot".
+        doing: &'static str,
+        /// The directory.
+        path: PathBuf,
+        /// Why, and what to do about it.
+        reason: String,
+        /// The reason as a number: the kernel's, or `EPERM` for a directory that was refused.
+        errno: Errno,
+    },
+    /// A system call failed on a file for a reason that its errno alone does not tell, such as a program whose interpreter is
+    /// missing.
+    #[error("cannot {} {}: {reason} ({errno:?})", step.phrase(), Shown(path.display()))]
+    Explained {
+        /// What was being done.
+        step: Step,
+        /// The file that it was about.
+        path: PathBuf,
+        /// Why it failed.
+        reason: String,
+        /// The same as a number: the kernel's, or `ENOEXEC` for an interpreter whose name ends with a carriage return.
+        errno: Errno,
+    },
     /// A resource limit could not be set.
     #[error("cannot set the limit of {} to {} (hard {}): {} ({errno:?})", resource.name(), shown(*soft), shown(*hard), reason(Step::SetLimit, *errno))]
     SetLimit {
@@ -193,12 +242,22 @@ pub enum Error {
         errno: Errno,
     },
     /// An address could not be bound.
-    #[error("cannot listen on {address}: {} ({errno:?})", why_not_listen(address, *errno))]
+    #[error("cannot listen on {}: {} ({errno:?})", Shown(address), why_not_listen(address, *errno))]
     Listen {
         /// The address.
         address: ListenAddress,
         /// The reason that the kernel gave.
         errno: Errno,
+    },
+    /// A file or socket that root was to use for a daemon may be another user's. It was left untouched.
+    #[error("cannot {} {}: {reason} (EPERM)", if *step == Step::Listen { "listen on" } else { step.phrase() }, path.display())]
+    Distrusted {
+        /// What was being done.
+        step: Step,
+        /// The file.
+        path: PathBuf,
+        /// Why root does not use it.
+        reason: String,
     },
     /// The database does not have a user or a group.
     #[error("{}", UnknownUser(kind, name, *needs_group))]
@@ -211,31 +270,61 @@ pub enum Error {
         needs_group: bool,
     },
     /// The pidfile is held by a daemon whose pid the kernel confirms.
-    #[error("already running with pid {pid} (pidfile {})", path.display())]
+    #[error("already running with pid {pid} (pidfile {})", Shown(path.display()))]
     AlreadyRunning {
         /// The daemon's pid.
         pid: i32,
         /// The pidfile.
         path: PathBuf,
     },
+    /// The daemon that runs is of another program, or in another directory, than the one to start.
+    #[error(
+        "already running, but as another program: process {pid} runs {running}, and this start asks for {wanted}: choose another name, or replace the daemon that runs"
+    )]
+    OtherProgram {
+        /// The pid of the daemon that runs.
+        pid: i32,
+        /// The pidfile.
+        path: PathBuf,
+        /// Its command and directory.
+        running: Box<str>,
+        /// The command to start, and its directory.
+        wanted: Box<str>,
+    },
     /// The pidfile is locked, but not by the process whose pid is in it.
-    #[error("the pidfile {} is locked by {}, not by the daemon named in it", path.display(), HeldBy(*holder))]
+    #[error("the pidfile {} is locked by {}, not by the daemon named in it", Shown(path.display()), HeldBy(*holder))]
     PidFileHeld {
         /// The process that holds the lock, where it can be found.
         holder: Option<i32>,
         /// The pidfile.
         path: PathBuf,
     },
+    /// A process holds the pidfile whose lock cannot be seen from here. It was not signalled.
+    #[error("process {pid} holds the pidfile {}, but its lock cannot be seen from here: stop it where it was started, such as in its container or by its service manager", Shown(path.display()))]
+    Unseen {
+        /// The process that the pidfile names.
+        pid: i32,
+        /// The pidfile.
+        path: PathBuf,
+    },
     /// The file given as a pidfile is something else. It was left untouched.
-    #[error("{} is not a pidfile: {reason}", path.display())]
+    #[error("{} is not a pidfile: {reason}", Shown(path.display()))]
     NotAPidFile {
         /// What it is instead.
         reason: &'static str,
         /// The file.
         path: PathBuf,
     },
+    /// A private file or directory of the caller's belongs to another user, or others can write there. It was left untouched.
+    #[error("cannot use {}: it belongs to user {owner}, or other users can write to it", Shown(path.display()))]
+    NotOwn {
+        /// The file or directory.
+        path: PathBuf,
+        /// The uid of its owner.
+        owner: u32,
+    },
     /// No daemon holds the pidfile.
-    #[error("no daemon is running (pidfile {})", path.display())]
+    #[error("no daemon is running (pidfile {})", Shown(path.display()))]
     NotRunning {
         /// The pidfile.
         path: PathBuf,
@@ -254,6 +343,14 @@ pub enum Error {
         /// The limit that it missed.
         limit: std::time::Duration,
     },
+    /// A host name to listen on was not resolved in time. Nothing was locked or forked.
+    #[error("cannot listen on {}: the host name was not resolved within {} ms", Shown(address), limit.as_millis())]
+    ResolveTimeout {
+        /// The address with the host name.
+        address: ListenAddress,
+        /// The limit that the resolver missed.
+        limit: std::time::Duration,
+    },
     /// The launcher got a signal while it waited; the start was undone.
     #[error("the start was interrupted by {} and undone", signal_name(*signal))]
     StartInterrupted {
@@ -263,23 +360,33 @@ pub enum Error {
     /// The caller gave the start up; it was undone.
     #[error("the start was aborted and undone")]
     StartAborted,
-    /// Somebody else's start was not done in time. It was left alone.
-    #[error("somebody else starts it with pid {pid}, and it was not up within {} ms (pidfile {})", limit.as_millis(), path.display())]
+    /// The start by another process was not done in time. It was left alone.
+    #[error("another process is starting it with pid {pid}, and it was not up within {} ms (pidfile {})", limit.as_millis(), Shown(path.display()))]
     WaitTimeout {
-        /// The pid that the daemon has.
+        /// The pid of the daemon, or of the process that starts it.
         pid: i32,
         /// The pidfile.
         path: PathBuf,
         /// The limit that it missed.
         limit: std::time::Duration,
     },
-    /// The daemon did not end in time, and was not to be killed.
-    #[error("the daemon with pid {pid} did not end within {} ms", limit.as_millis())]
+    /// The daemon, or a process of its session, did not end in time, and was not to be killed.
+    #[error("process {pid} of the daemon did not end within {} ms", limit.as_millis())]
     StopTimeout {
-        /// The daemon's pid.
+        /// The pid of the process.
         pid: i32,
         /// The limit that it missed.
         limit: std::time::Duration,
+    },
+    /// A process of the daemon runs, so it was not forgotten.
+    #[error("cannot be forgotten, because {reason}")]
+    NotForgotten {
+        /// The process.
+        pid: i32,
+        /// The pidfile.
+        path: PathBuf,
+        /// Which process it is, and what to do about it.
+        reason: String,
     },
     /// The signal would end the daemon instead of telling it something, so it was not sent.
     #[error("{} was not sent to the daemon with pid {pid}: {reason}", signal_name(*signal))]
@@ -291,12 +398,47 @@ pub enum Error {
         /// Why it would do harm.
         reason: &'static str,
     },
+    /// The daemon could not reload, or ended before it had.
+    #[error("the daemon with pid {pid} did not reload: {}", Shown(reason))]
+    ReloadFailed {
+        /// The daemon's pid.
+        pid: i32,
+        /// What its handlers threw.
+        reason: String,
+    },
+    /// The daemon had not reloaded in time. It may do so later.
+    #[error("the daemon with pid {pid} {} {} ms", if *has_begun { "is still reloading after" } else { "has not begun to reload within" }, limit.as_millis())]
+    ReloadTimeout {
+        /// The daemon's pid.
+        pid: i32,
+        /// The limit that it missed.
+        limit: std::time::Duration,
+        /// A reload is under way.
+        has_begun: bool,
+    },
     /// The launch plan itself is impossible.
-    #[error("{0}")]
+    #[error("{}", Shown(_0))]
     InvalidPlan(String),
 }
 
+impl Step {
+    /// Opening the standard streams, in the order of their numbers.
+    pub(crate) const STREAMS: [Self; 3] = [Self::OpenStdin, Self::OpenStdout, Self::OpenStderr];
+}
+
 impl Error {
+    /// Whether it is about an instance that runs, or may.
+    pub(crate) fn names_another_instance(&self) -> bool {
+        matches!(
+            self,
+            Self::AlreadyRunning { .. }
+                | Self::OtherProgram { .. }
+                | Self::WaitTimeout { .. }
+                | Self::StopTimeout { .. }
+                | Self::PidFileHeld { .. }
+        )
+    }
+
     pub(crate) fn system(step: Step, errno: Errno) -> Self {
         Self::System { step, errno, path: None }
     }
@@ -311,14 +453,39 @@ impl Error {
         move |error| Self::at(step, path)(Errno::from_raw(error.raw_os_error().unwrap_or(0)))
     }
 
+    pub(crate) fn distrusted(step: Step, path: &Path, reason: &str) -> Self {
+        Self::Distrusted { step, path: path.to_owned(), reason: reason.to_owned() }
+    }
+
+    /// What is at `path` belongs to another user than it must.
+    pub(crate) fn stranger(step: Step, path: &Path, owner: libc::uid_t) -> Self {
+        let name =
+            User::from_uid(Uid::from_raw(owner)).ok().flatten().map_or_else(String::new, |user| user.name + ", ");
+        let reason =
+            format!("it belongs to {name}user {owner}, and root uses there only what is its own or the daemon user's");
+        Self::distrusted(step, path, &reason)
+    }
+
     pub(crate) fn at(step: Step, path: impl Into<PathBuf>) -> impl FnOnce(Errno) -> Self {
         let path = path.into();
         move |errno| Self::System { step, errno, path: Some(path) }
+    }
+
+    /// The same for a file that is opened: a link that leads nowhere is there, whatever `ENOENT` says.
+    pub(crate) fn opening(step: Step, path: &Path, errno: Errno) -> Self {
+        match path.read_link() {
+            Ok(target) if errno == Errno::ENOENT && !path.exists() => {
+                let reason = format!("it is a symbolic link to {}, which does not exist", Shown(target.display()));
+                Self::Explained { step, path: path.to_owned(), reason, errno }
+            }
+            _ => Self::at(step, path)(errno),
+        }
     }
 }
 
 /// The kernel's reason in words, put more plainly where the step tells more than the errno.
 fn reason(step: Step, errno: Errno) -> &'static str {
+    use Step::{Chdir, ReadScript};
     use Step::{OpenPidFile, OpenStderr, OpenStdin, OpenStdout, ReopenLog};
     use Step::{SetGid, SetGroups, SetLimit, SetOomScore, SetPriority, SetUid, VerifyIds};
     match (step, errno) {
@@ -327,10 +494,12 @@ fn reason(step: Step, errno: Errno) -> &'static str {
         }
         (OpenStdout | OpenStderr | ReopenLog, Errno::ENXIO) => "it is a FIFO that nobody reads",
         (OpenStdin | OpenStdout | OpenStderr, Errno::EBADF) => "it is not an open descriptor",
-        (OpenStdout | OpenStderr | ReopenLog, Errno::EMLINK) => {
+        (OpenStdin | OpenStdout | OpenStderr | ReopenLog, Errno::EMLINK) => {
             "it has hard links in a directory that is not root's alone"
         }
         (SetUid | SetGid | SetGroups, Errno::EPERM) => "it takes root to do that",
+        (ReadScript, Errno::EACCES) => "the daemon's user may not read it, or not enter a directory on the way",
+        (Chdir, Errno::EACCES) => "the daemon's user may not enter it",
         (VerifyIds, Errno::EPERM) => "others are left, or it could become root again",
         (SetPriority | SetLimit | SetOomScore, Errno::EACCES | Errno::EPERM) => "it takes root to raise it so far",
         _ => errno.desc(),
@@ -352,7 +521,7 @@ struct Quoted<'a>(Option<&'a PathBuf>);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |path| write!(f, " {}", path.display()))
+        self.0.map_or(Ok(()), |path| write!(f, " {}", Shown(path.display())))
     }
 }
 
@@ -387,7 +556,7 @@ impl fmt::Display for FailedStart<'_> {
             Some(exit) => write!(f, "{exit} before it was up")?,
             None => write!(f, "failed to start")?,
         }
-        self.1.map_or(Ok(()), |reason| write!(f, ": {reason}"))
+        self.1.map_or(Ok(()), |reason| write!(f, ": {}", Shown(reason)))
     }
 }
 

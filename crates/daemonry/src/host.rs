@@ -94,6 +94,22 @@ impl Host {
         }
     }
 
+    /// Whether the daemon, which is over, has executed its program. False where that cannot be seen.
+    pub(crate) fn has_executed(&self, pid: i32) -> bool {
+        let Some(ground) =
+            self.shared.ground.as_ref().filter(|_| self.shared.copied_leader.load(Ordering::SeqCst) == 0)
+        else {
+            // Its leader is still waiting and has not reaped it.
+            return sys::has_executed(pid) == Ok(Some(true));
+        };
+        // Its leader looks as soon as it runs again.
+        let deadline = Instant::now() + EXIT_GRACE;
+        while ground.has_executed().is_none() && !self.has_ended() && Instant::now() < deadline {
+            std::thread::sleep(EXIT_POLL / 10);
+        }
+        ground.has_executed() == Some(true)
+    }
+
     /// The daemon has executed its program, or has ended: nobody needs the launcher's copies of its descriptors any more, of
     /// which one is the lock's.
     pub(crate) fn close_descriptors(&self) {

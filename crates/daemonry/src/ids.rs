@@ -1,6 +1,7 @@
 //! Who the daemon is to be: users and groups, looked up and checked before anything is forked.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -80,6 +81,75 @@ impl Account {
     }
 }
 
+/// Variables that lead to the files, the agents and the session of one user, by their names.
+const OF_ONE_USER: &[&str] = &[
+    // Which program, and where its files lie.
+    "HOME",
+    "LOGNAME",
+    "MAIL",
+    "MAILDIR",
+    "MAILPATH",
+    "SHELL",
+    "USER",
+    "USERNAME",
+    "GNUPGHOME",
+    "HISTFILE",
+    "KRB5CCNAME",
+    "KRB5_KTNAME",
+    "TEMP",
+    "TEMPDIR",
+    "TMP",
+    "TMPDIR",
+    // Its desktop and terminal.
+    "DISPLAY",
+    "ICEAUTHORITY",
+    "SESSION_MANAGER",
+    "STY",
+    "WINDOWID",
+    "XAUTHORITY",
+    // How it came to its rights.
+    "DOAS_USER",
+];
+
+/// The same by how their names begin.
+const OF_ONE_USER_BEGINNING: &[&str] =
+    &["DBUS_", "GNOME_KEYRING_", "GPG_", "PKEXEC_", "PULSE_", "SSH_", "SUDO_", "TMUX", "WAYLAND_", "XDG_"];
+
+impl Account {
+    /// What changes in the environment of the calling process for a daemon that runs as this user: `None` removes a variable.
+    /// `HOME`, `USER`, `LOGNAME` and `SHELL` become the user's, and whatever leads to the files, the agents or the session of the
+    /// caller is removed. Nothing changes if the caller is that user itself.
+    ///
+    /// # References
+    ///
+    /// [`systemd.exec(5)`](https://man7.org/linux/man-pages/man5/systemd.exec.5.html) ("User="),
+    /// [`su(1)`](https://man7.org/linux/man-pages/man1/su.1.html) ("--login")
+    pub fn variables(&self) -> Vec<(OsString, Option<OsString>)> {
+        if self.ids.uid == nix::unistd::geteuid().as_raw() {
+            return Vec::new();
+        }
+        self.variables_among(std::env::vars_os().map(|(name, _)| name))
+    }
+
+    fn variables_among(&self, present: impl Iterator<Item = OsString>) -> Vec<(OsString, Option<OsString>)> {
+        let own = [
+            ("HOME", Some(self.home.clone().into_os_string())),
+            ("SHELL", Some(self.shell.clone().into_os_string())),
+            ("USER", self.name.as_ref().map(OsString::from)),
+            ("LOGNAME", self.name.as_ref().map(OsString::from)),
+        ];
+        let is_own = |name: &OsStr| own.iter().any(|(own, _)| name == *own);
+        let is_callers = |name: &OsStr| {
+            OF_ONE_USER.iter().any(|one| name == *one)
+                || OF_ONE_USER_BEGINNING.iter().any(|begin| name.as_bytes().starts_with(begin.as_bytes()))
+        };
+        let removed = present.filter(|name| is_callers(name) && !is_own(name)).map(|name| (name, None));
+        let mut variables: Vec<_> = removed.collect();
+        variables.extend(own.into_iter().map(|(name, value)| (name.into(), value)));
+        variables
+    }
+}
+
 impl Ids {
     /// Whether the calling process has exactly these ids.
     pub(crate) fn are_own(&self) -> Result<bool> {
@@ -150,6 +220,49 @@ mod tests {
         assert!(root.ids.groups.contains(&0));
         assert_eq!(Account::look_up(Some(&Who::Id(0)), None, None).expect("root is everywhere"), root);
         assert_eq!(Account::look_up(Some(&Who::Name("0".into())), None, None).expect("root is everywhere"), root);
+    }
+
+    #[test]
+    fn another_user_gets_variables_of_its_own_and_none_of_the_callers_files_and_session() {
+        let account = Account {
+            ids: Ids { uid: 4711, gid: 4711, groups: Vec::new() },
+            name: Some("www".to_owned()),
+            home: "/srv/www".into(),
+            shell: "/bin/sh".into(),
+        };
+        let removed = [
+            "XDG_RUNTIME_DIR",
+            "XDG_SESSION_ID",
+            "MAIL",
+            "TMPDIR",
+            "SSH_AUTH_SOCK",
+            "SSH_CONNECTION",
+            "DBUS_SESSION_BUS_ADDRESS",
+            "DISPLAY",
+            "WAYLAND_DISPLAY",
+            "XAUTHORITY",
+            "KRB5CCNAME",
+            "GNUPGHOME",
+            "GPG_AGENT_INFO",
+            "SUDO_UID",
+            "SUDO_COMMAND",
+            "DOAS_USER",
+            "PKEXEC_UID",
+            "TMUX_PANE",
+        ];
+        let kept = ["PATH", "LANG", "TZ", "NODE_ENV", "HOME", "TMPDIRS", "MAILER"];
+        let found = account.variables_among(removed.into_iter().chain(kept).map(OsString::from));
+        let set = [("HOME", "/srv/www"), ("SHELL", "/bin/sh"), ("USER", "www"), ("LOGNAME", "www")];
+        let expected: Vec<(OsString, Option<OsString>)> = removed
+            .into_iter()
+            .map(|name| (name.into(), None))
+            .chain(set.map(|(name, value)| (name.into(), Some(value.into()))))
+            .collect();
+        assert_eq!(found, expected);
+        let nameless = Account { name: None, ..account };
+        assert!(nameless.variables_among(std::iter::empty()).contains(&("USER".into(), None)));
+        let own = Account::look_up(Some(&Who::Id(nix::unistd::geteuid().as_raw())), Some(&Who::Id(0)), None);
+        assert_eq!(own.expect("the caller has an account").variables(), Vec::new());
     }
 
     #[test]

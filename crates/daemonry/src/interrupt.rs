@@ -63,11 +63,24 @@ impl Interrupts {
         Ok(())
     }
 
+    /// Waits until `event` is readable; false when the deadline passes before. Fails when something arrives meanwhile or has
+    /// arrived before.
+    pub(crate) fn wait_for(&self, event: BorrowedFd<'_>, deadline: Instant) -> Result<bool> {
+        let mut fds: Vec<PollFd<'_>> =
+            [event].into_iter().chain(self.events().into_iter().flatten()).map(readable).collect();
+        sys::poll(&mut fds, Some(deadline)).map_err(|errno| Error::system(Step::Wait, errno))?;
+        self.check()?;
+        Ok(fds.first().is_some_and(|fd| fd.any() != Some(false)))
+    }
+
     /// Sleeps, unless something arrives meanwhile or has arrived before.
     pub(crate) fn sleep(&self, pause: Duration) -> Result<()> {
-        let mut fds: Vec<PollFd<'_>> =
-            self.events().into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let mut fds: Vec<PollFd<'_>> = self.events().into_iter().flatten().map(readable).collect();
         sys::poll(&mut fds, Some(Instant::now() + pause)).map_err(|errno| Error::system(Step::Wait, errno))?;
         self.check()
     }
+}
+
+fn readable(fd: BorrowedFd<'_>) -> PollFd<'_> {
+    PollFd::new(fd, PollFlags::POLLIN)
 }

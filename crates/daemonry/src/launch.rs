@@ -1,28 +1,30 @@
 //! The launcher's side of a start: fork, wait until the outcome is known, undo what failed.
 
+use std::cell::Cell;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
-use nix::unistd::{Pid, getpgid};
 
 use crate::error::{Error, Exit, Result, Step};
 use crate::frame::{FRAME_LENGTH, Frame, Report};
-use crate::herd::{Found, Wish};
-use crate::host::{EXIT_GRACE, EXIT_POLL, Host, reap};
+use crate::host::{EXIT_GRACE, EXIT_POLL, Host};
+use crate::instance::{AcquireRequest, Acquired, IfRunning, Status, status};
 use crate::interrupt::Interrupts;
 use crate::listen::Endpoint;
 use crate::pidfile::{self, PidFile};
+use crate::pinned::PinnedPlan;
 use crate::plan::{Descriptors, LaunchPlan, LauncherEnds, Prepared, WaitFor};
-use crate::record::{PlacedRecord, Record};
 use crate::signals::SignalWatch;
 use crate::stdio::{Stream, read_tail};
+use crate::store::Record;
 use crate::sys::{self, Process, peek_exit, retry};
 
-/// Between the SIGTERM and the SIGKILL of an undone start.
-const UNDO_GRACE: Duration = Duration::from_secs(2);
+mod undo;
+pub use undo::Advice;
 
 /// How there came to be a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,9 +48,11 @@ pub struct Started {
     pub stderr: Vec<u8>,
     /// Where its sockets listen, by name in the plan's order; empty where it ran already.
     pub listeners: Vec<(String, Endpoint)>,
+    /// Why its journal could not be written, if it could not.
+    pub unwritten: Option<Error>,
 }
 
-/// A start that failed and was undone: no process, lock or file of it is left.
+/// A start that failed and was undone: no process of the caller's, lock or file of it is left.
 #[derive(Debug)]
 pub struct LaunchFailure {
     /// Why.
@@ -57,17 +61,31 @@ pub struct LaunchFailure {
     pub pid: Option<i32>,
     /// What it wrote to its stderr, where that is a file or captured; at most the last 8 KiB.
     pub stderr: Vec<u8>,
+    /// Whether another instance was stopped to make room for it, so that none runs now.
+    pub is_down: bool,
+    /// How many other processes that the daemon had started were ended with it, in whatever session.
+    pub others_ended: u32,
+    /// How many of them run on, because they are another user's.
+    pub others_left: u32,
+    /// What to do about it, if it has left others running.
+    pub advice: Option<Advice>,
 }
 
 impl From<Error> for LaunchFailure {
     fn from(error: Error) -> Self {
-        Self { error, pid: None, stderr: Vec::new() }
+        Self { error, pid: None, stderr: Vec::new(), is_down: false, others_ended: 0, others_left: 0, advice: None }
     }
 }
 
 impl fmt::Display for LaunchFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)
+        self.error.fmt(f)?;
+        match self.others_left {
+            0 => {}
+            1 => write!(f, " (1 process of another user that it started still runs)")?,
+            left => write!(f, " ({left} processes of other users that it started still run)")?,
+        }
+        self.advice.map_or(Ok(()), |advice| write!(f, ": {}", advice.text()))
     }
 }
 
@@ -89,72 +107,164 @@ impl std::error::Error for LaunchFailure {
 /// process; [`Error::StartFailed`]; [`Error::StartTimeout`]; [`Error::StartInterrupted`]; [`Error::StartAborted`];
 /// [`Error::WaitTimeout`] and [`Error::StopTimeout`] for what others were waited for; [`Error::InvalidPlan`].
 pub fn launch(plan: &LaunchPlan) -> std::result::Result<Started, LaunchFailure> {
-    plan.check()?;
-    // Before there is anything to undo.
-    let signals = plan.launcher_leaves.then(SignalWatch::install).transpose()?;
-    let interrupts = Interrupts { signals, abort: plan.abort.clone() };
-    interrupts.check()?;
-    let Some(path) = &plan.pid_file else {
-        return launch_locked(plan, None, plan.start_timeout, &interrupts);
-    };
-    let patience = plan.start_timeout.saturating_mul(2);
-    let pause = |pause| interrupts.sleep(pause);
-    let (mode, if_running, record) = (pidfile::DEFAULT_MODE, plan.if_running, plan.record.as_ref());
-    let (pid_file, replaces, waited) =
-        match (Wish { path, mode, if_running, record, patience, pause: &pause }).find()? {
-            Found::Free { pid_file, replaces, waited } => (pid_file, replaces, waited),
-            Found::Running { pid } => {
-                return Ok(Started { outcome: Outcome::Reused, pid, stderr: Vec::new(), listeners: Vec::new() });
+    plan.pin()?.launch()
+}
+
+impl PinnedPlan {
+    /// Does what [`launch`] does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`launch`].
+    pub fn launch(mut self) -> std::result::Result<Started, LaunchFailure> {
+        // Before there is anything to undo.
+        let signals = self.launcher_leaves.then(SignalWatch::install).transpose()?;
+        let interrupts = Interrupts { signals, abort: self.abort.clone() };
+        interrupts.check()?;
+        let mut timeout = self.start_timeout;
+        if self.needs_resolver() {
+            if let Some(pid) = find_running(&self, &interrupts)? {
+                return Ok(reuse(&self, pid)?);
             }
+            // Before anything is locked: a resolver that hangs keeps no other caller out.
+            let begun = Instant::now();
+            self.resolve(timeout, &interrupts)?;
+            timeout = timeout.saturating_sub(begun.elapsed());
+        }
+        let Some(path) = &self.pid_file else {
+            return launch_locked(&self, None, timeout, &interrupts);
         };
-    let left = patience.saturating_sub(waited).min(plan.start_timeout);
-    let outcome = launch_locked(plan, Some(&pid_file), left, &interrupts);
-    if outcome.is_err() {
-        // Why the start failed matters more than a file that stays behind: unlocked, it says "dead".
-        let _left = pid_file.remove(None);
+        let has_stopped = Cell::new(false);
+        self.find_or_launch(path, timeout, &interrupts, &has_stopped).map_err(|failure| {
+            let is_down = has_stopped.get() && !failure.error.names_another_instance();
+            LaunchFailure { is_down, ..failure }
+        })
     }
-    outcome.map(|started| if replaces { Started { outcome: Outcome::Replaced, ..started } } else { started })
+
+    fn find_or_launch(
+        &self,
+        path: &Path,
+        timeout: Duration,
+        interrupts: &Interrupts,
+        has_stopped: &Cell<bool>,
+    ) -> std::result::Result<Started, LaunchFailure> {
+        let plan = self;
+        let (pid_file, replaces, waited) = match find(plan, path, interrupts, has_stopped)? {
+            Acquired::Free { pid_file, replaces, waited } => (pid_file, replaces, waited),
+            Acquired::Running { pid, .. } => return Ok(reuse(plan, pid)?),
+        };
+        let left = patience(plan).saturating_sub(waited).min(timeout);
+        let said = plan.stop_timeout.map_or(Ok(()), |timeout| pid_file.mark_stop_timeout(timeout));
+        let outcome =
+            said.map_err(LaunchFailure::from).and_then(|()| launch_locked(plan, Some(&pid_file), left, interrupts));
+        if outcome.is_err() {
+            // Why the start failed matters more than a file that stays behind and means nothing.
+            let _left = pid_file.remove();
+        }
+        outcome.map(|started| if replaces { Started { outcome: Outcome::Replaced, ..started } } else { started })
+    }
+}
+
+/// How long others are waited for.
+fn patience(plan: &LaunchPlan) -> Duration {
+    plan.start_timeout.saturating_mul(2)
+}
+
+/// Locks the pidfile, or finds the daemon that makes that unnecessary.
+fn find(plan: &PinnedPlan, path: &Path, interrupts: &Interrupts, has_stopped: &Cell<bool>) -> Result<Acquired> {
+    let pause = |pause| interrupts.sleep(pause);
+    let (name, version) = (plan.name.as_deref(), plan.version.as_deref());
+    let (mode, if_running, kill_mode) = (pidfile::DEFAULT_MODE, plan.if_running, plan.kill_mode);
+    let (uids, patience) = (plan.uids()?, patience(plan));
+    let (pause, rehearse) = (&pause, &|| plan.rehearse_beside(interrupts));
+    let journal = plan.record.as_ref().map(Record::journal);
+    AcquireRequest {
+        path,
+        mode,
+        name,
+        version,
+        journal,
+        uids,
+        kill_mode,
+        if_running,
+        patience,
+        pause,
+        rehearse,
+        has_stopped,
+    }
+    .acquire()
+}
+
+/// The daemon that runs already, unless the plan would replace it: to find it, no host name has to be resolved.
+fn find_running(plan: &PinnedPlan, interrupts: &Interrupts) -> Result<Option<i32>> {
+    let replaces =
+        plan.if_running == IfRunning::Replace || plan.if_running == IfRunning::Reuse && plan.version.is_some();
+    let Some(path) = plan.pid_file.as_ref().filter(|_| !replaces) else { return Ok(None) };
+    let is_held = |status| matches!(status, Status::Running { .. } | Status::Starting { .. } | Status::Stopping { .. });
+    if !status(path).is_ok_and(is_held) {
+        return Ok(None);
+    }
+    match find(plan, path, interrupts, &Cell::new(false))? {
+        Acquired::Running { pid, .. } => Ok(Some(pid)),
+        // It has ended since.
+        Acquired::Free { pid_file, .. } => pid_file.remove().map(|()| None),
+    }
+}
+
+/// The daemon that runs already, if it is of the program that the plan is about. A version says that by itself.
+fn reuse(plan: &LaunchPlan, pid: i32) -> Result<Started> {
+    let record = plan.record.as_ref().filter(|_| plan.version.is_none());
+    match record.and_then(|record| record.other_program(pid)) {
+        Some(other) => Err(other),
+        None => {
+            Ok(Started { outcome: Outcome::Reused, pid, stderr: Vec::new(), listeners: Vec::new(), unwritten: None })
+        }
+    }
 }
 
 fn launch_locked(
-    plan: &LaunchPlan,
+    plan: &PinnedPlan,
     pid_file: Option<&PidFile>,
     timeout: Duration,
     interrupts: &Interrupts,
 ) -> std::result::Result<Started, LaunchFailure> {
     let record = plan.record.as_ref().map(Record::place).transpose()?;
-    let outcome = launch_recorded(plan, pid_file, record.as_ref(), timeout, interrupts);
+    let unbegun = pid_file.and_then(|pid_file| pid_file.note_start().err());
+    let outcome = launch_recorded(plan, pid_file, timeout, interrupts);
     if let (Err(_), Some(record)) = (&outcome, record) {
         record.restore();
     }
-    outcome
+    let Some(pid_file) = pid_file else { return outcome };
+    match outcome {
+        Ok(started) => Ok(Started { unwritten: pid_file.note_up().err().or(unbegun), ..started }),
+        Err(failure) => {
+            // Why the start failed matters more.
+            let _unwritten = pid_file.note_failure(failure.pid, &failure.error);
+            Err(failure)
+        }
+    }
 }
 
 fn launch_recorded(
-    plan: &LaunchPlan,
+    plan: &PinnedPlan,
     pid_file: Option<&PidFile>,
-    record: Option<&PlacedRecord>,
     timeout: Duration,
     interrupts: &Interrupts,
 ) -> std::result::Result<Started, LaunchFailure> {
-    let (prepared, descriptors, ends) = Prepared::new(plan, pid_file, record)?;
+    let (prepared, descriptors, ends) = Prepared::new(plan, pid_file)?;
     let mut start = Start::begin(prepared, descriptors, ends, interrupts)?;
-    let outcome = start.wait(plan, pid_file, timeout).and_then(|pid| {
-        pid_file.map_or(Ok(()), |pid_file| pid_file.commit(pid))?;
-        Ok(pid)
-    });
-    match outcome {
+    match start.wait(plan, pid_file, timeout) {
         Ok(pid) => {
+            if let Some(pid_file) = pid_file {
+                pid_file.hand_over();
+            }
             let stderr = start.captured();
             start.let_go();
             start.ends.traces.keep();
             let listeners = std::mem::take(&mut start.ends.endpoints);
-            Ok(Started { outcome: Outcome::Started, pid, stderr, listeners })
+            Ok(Started { outcome: Outcome::Started, pid, stderr, listeners, unwritten: None })
         }
-        Err(error) => {
-            start.undo();
-            Err(LaunchFailure { error, pid: start.daemon_pid(), stderr: start.stderr_tail(plan) })
-        }
+        Err(error) => Err(start.undo(error, plan)),
     }
 }
 
@@ -167,7 +277,7 @@ struct Daemon {
 }
 
 /// A start under way.
-struct Start<'a> {
+pub(crate) struct Start<'a> {
     host: Host,
     daemon: Option<Daemon>,
     ends: LauncherEnds,
@@ -179,11 +289,13 @@ struct Start<'a> {
     /// The farthest point that the daemon has reached.
     reached: Option<WaitFor>,
     failure: Option<Error>,
+    /// What a step that failed says besides.
+    failed_index: u8,
     exit_code: Option<i32>,
 }
 
 impl<'a> Start<'a> {
-    fn begin(
+    pub(crate) fn begin(
         prepared: Prepared,
         descriptors: Descriptors,
         ends: LauncherEnds,
@@ -202,6 +314,7 @@ impl<'a> Start<'a> {
             reports: Vec::new(),
             reached: None,
             failure: None,
+            failed_index: 0,
             exit_code: None,
         })
     }
@@ -215,22 +328,21 @@ impl<'a> Start<'a> {
         let deadline = sys::deadline_after(timeout);
         let mut alive_until = None;
         loop {
-            if let Some(pid) = self.settled(plan, &mut alive_until)? {
+            if let Some(pid) = self.settled(plan, pid_file, &mut alive_until)? {
+                if plan.is_up_at_exec() {
+                    return Ok(pid);
+                }
+                let is_over = sys::is_exiting(pid);
+                let is_stopping = pid_file.is_some_and(PidFile::is_stopping);
+                if !is_over && !is_stopping || was_stopped(pid_file) {
+                    return Ok(pid);
+                }
                 // One that was killed before its exec closed the pipes, too, an instant before it can be seen to have ended.
-                if sys::is_exiting(pid) {
+                if is_over {
                     let _ended = self.await_end();
                     continue;
                 }
-                let Some(pid_file) = pid_file else { return Ok(pid) };
-                // One that is stopping already is not up; how it ends is told when it has.
-                if !pid_file.is_stopping(pid) {
-                    if sys::keeps_lock(pid_file.file().as_fd(), pid) {
-                        return Ok(pid);
-                    }
-                    if !self.is_ending() {
-                        return Err(lock_lost());
-                    }
-                }
+                // One that is stopping already is not up; how it ends is reported when it has.
                 alive_until = None;
             }
             let now = Instant::now();
@@ -242,8 +354,25 @@ impl<'a> Start<'a> {
         }
     }
 
+    /// Waits for the end of a child that executes nothing. A step that failed is returned with its index.
+    pub(crate) fn rehearse(&mut self, plan: &LaunchPlan, timeout: Duration) -> std::result::Result<(), (Error, u8)> {
+        let deadline = sys::deadline_after(timeout);
+        while !self.exec_closed && self.failure.is_none() {
+            if Instant::now() >= deadline {
+                return Err((Error::StartTimeout { limit: timeout }, 0));
+            }
+            self.interrupts.check().and_then(|()| self.turn(plan, deadline)).map_err(|error| (error, 0))?;
+        }
+        self.failure.take().map_or(Ok(()), |error| Err((error, self.failed_index)))
+    }
+
     /// What is known now: up, failed (an error), or not yet.
-    fn settled(&mut self, plan: &LaunchPlan, alive_until: &mut Option<Instant>) -> Result<Option<i32>> {
+    fn settled(
+        &mut self,
+        plan: &LaunchPlan,
+        pid_file: Option<&PidFile>,
+        alive_until: &mut Option<Instant>,
+    ) -> Result<Option<i32>> {
         self.interrupts.check()?;
         if let Some(error) = self.failure.take() {
             return Err(self.with_exit(error));
@@ -252,10 +381,17 @@ impl<'a> Start<'a> {
             return if self.exec_closed { Err(self.leader_lost()) } else { Ok(None) };
         };
         let pid = daemon.pid;
-        if daemon.process.as_ref().is_none_or(Process::has_ended) {
-            // What it said last may still be in the pipes.
-            self.read_frames(plan)?;
-            self.read_reports()?;
+        let has_ended = daemon.process.as_ref().is_none_or(Process::has_ended);
+        if has_ended {
+            self.read_rest(plan)?;
+        }
+        if plan.is_up_at_exec() && self.reached.is_some() {
+            return Ok(Some(pid));
+        }
+        if has_ended {
+            if self.failure.is_none() && was_stopped(pid_file) {
+                return Ok(Some(pid));
+            }
             let said = self.failure.take().unwrap_or(Error::StartFailed { exit: None, reason: None });
             return Err(self.with_exit(said));
         }
@@ -315,20 +451,41 @@ impl<'a> Start<'a> {
                     let process =
                         self.host.open_daemon(pid).map_err(|errno| Error::system(Step::OpenProcess, errno))?;
                     self.daemon = Some(Daemon { pid, sibling, process });
-                    self.ends.hold = None;
                 }
                 Some(Frame::Failed { step, index, errno }) => {
                     let step = Step::from_number(step).unwrap_or(Step::Exec);
+                    self.failed_index = index;
                     self.failure = Some(plan.failure_at(step, index, Errno::from_raw(errno)));
                 }
                 None => {}
             }
         }
-        if self.exec_closed {
+        if self.exec_closed && self.ends.hold.is_some() {
+            if self.has_executed() {
+                self.reached = self.reached.max(Some(WaitFor::Exec));
+            }
+            self.ends.hold = None;
             self.host.close_descriptors();
-            self.reached = self.reached.max(Some(WaitFor::Exec));
         }
         Ok(())
+    }
+
+    /// What a daemon that has ended said last may still be in the pipes, of which its leader may still have one open.
+    fn read_rest(&mut self, plan: &LaunchPlan) -> Result<()> {
+        let deadline = Instant::now() + EXIT_GRACE;
+        while !self.exec_closed && Instant::now() < deadline {
+            let mut event = [PollFd::new(self.ends.exec.as_fd(), PollFlags::POLLIN)];
+            sys::poll(&mut event, Some(deadline)).map_err(|errno| Error::system(Step::Wait, errno))?;
+            self.read_frames(plan)?;
+        }
+        self.read_reports()
+    }
+
+    /// Whether the daemon has executed its program: its end closes the exec pipe, too.
+    fn has_executed(&self) -> bool {
+        let Some(Daemon { pid, process, .. }) = &self.daemon else { return false };
+        let is_over = sys::is_exiting(*pid) || process.as_ref().is_none_or(Process::has_ended);
+        !is_over || self.host.has_executed(*pid)
     }
 
     fn read_reports(&mut self) -> Result<()> {
@@ -370,51 +527,6 @@ impl<'a> Start<'a> {
         Error::StartFailed { exit: None, reason: Some(format!("its session leader {exit} before it had forked")) }
     }
 
-    /// Ends whatever the start has brought into being, and reaps it.
-    fn undo(&mut self) {
-        self.host.give_up();
-        self.ends.hold = None;
-        self.signal(libc::SIGTERM);
-        let deadline = Instant::now() + UNDO_GRACE;
-        while Instant::now() < deadline && self.daemon_lives() && self.no_second_signal() {
-            let process = self.process();
-            let events =
-                [process.and_then(Process::exit_event), self.interrupts.signals.as_ref().map(SignalWatch::event)];
-            let mut fds: Vec<PollFd<'_>> =
-                events.iter().flatten().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
-            let wake = if events[0].is_some() { deadline } else { Instant::now() + EXIT_POLL };
-            if sys::poll(&mut fds, Some(wake)).is_err() {
-                break;
-            }
-        }
-        self.signal(libc::SIGKILL);
-        // Nothing survives SIGKILL; what hangs in the kernel is not waited for, it ends before it runs again.
-        let deadline = Instant::now() + EXIT_GRACE;
-        if let Some(Daemon { pid, sibling, process: Some(process) }) = &self.daemon
-            && process.wait(deadline)
-            && *sibling
-        {
-            reap(Pid::from_raw(*pid), deadline);
-        }
-        // What still forks is killed as soon as it can be; then nobody runs in this memory any more. A child that hangs in the
-        // kernel never comes back to it either.
-        while !self.host.has_ended() && Instant::now() < deadline {
-            std::thread::sleep(EXIT_POLL);
-            self.signal(libc::SIGKILL);
-        }
-        // The leader's zombie kept the group's id until here. A leader killed before it told of its daemon leaves that
-        // daemon as an unknown child in the group.
-        for leader in self.host.leaders() {
-            reap(Pid::from_raw(-leader), deadline);
-        }
-        self.let_go();
-    }
-
-    /// Whether the daemon is about to end, or has: its descriptors go an instant before it does.
-    fn is_ending(&self) -> bool {
-        self.daemon_pid().is_some_and(sys::is_dying) || !self.daemon_lives()
-    }
-
     /// Whether one that is about to end has ended, which may take a moment.
     fn await_end(&self) -> bool {
         self.process().is_none_or(|process| process.wait(Instant::now() + EXIT_GRACE))
@@ -422,29 +534,6 @@ impl<'a> Start<'a> {
 
     fn process(&self) -> Option<&Process> {
         self.daemon.as_ref().and_then(|daemon| daemon.process.as_ref())
-    }
-
-    fn daemon_lives(&self) -> bool {
-        self.process().is_some_and(|process| !process.has_ended())
-    }
-
-    fn no_second_signal(&self) -> bool {
-        self.interrupts.signals.as_ref().is_none_or(|signals| signals.take().is_none())
-    }
-
-    /// To the leader and whoever is in its process group, and to a daemon that has left it. Those that are gone already need
-    /// none, and a daemon that gets SIGTERM twice would not wind down.
-    fn signal(&self, signal: i32) {
-        if let Some(Daemon { pid, process: Some(process), .. }) = &self.daemon
-            && !getpgid(Some(Pid::from_raw(*pid)))
-                .is_ok_and(|group| self.host.leaders().any(|pid| pid == group.as_raw()))
-        {
-            let _gone = process.signal(signal);
-        }
-        for target in self.host.leaders().flat_map(|leader| [leader, -leader]) {
-            // SAFETY: kill touches no memory. The leader is not reaped yet, so both numbers are still its own.
-            unsafe { libc::kill(target, signal) };
-        }
     }
 
     fn let_go(&mut self) {
@@ -464,21 +553,15 @@ impl<'a> Start<'a> {
     }
 }
 
-/// The daemon lives, but the lock that it was handed is gone.
-fn lock_lost() -> Error {
-    not_handed_on("it has closed the pidfile that it was handed, and holds no lock on it")
+/// Whether another caller has stopped the daemon since it was up: the start has succeeded then, however soon that was.
+fn was_stopped(pid_file: Option<&PidFile>) -> bool {
+    pid_file.is_some_and(PidFile::was_stopped_when_up)
 }
 
-/// Nobody is left who could say that the daemon is up.
+/// No process is left that could say that the daemon is up.
 fn pipe_lost() -> Error {
-    not_handed_on("it has closed the pipe on which it was to say that it is up")
-}
-
-fn not_handed_on(what: &str) -> Error {
-    let reason = format!(
-        "{what}, as a wrapper does that closes descriptors (sudo) or leaves the work to a child (npx): start the program itself"
-    );
-    Error::StartFailed { exit: None, reason: Some(reason) }
+    let reason = "it has closed the pipe on which it was to say that it is up, as a wrapper does that closes descriptors (sudo) or leaves the work to a child (npx): start the program itself";
+    Error::StartFailed { exit: None, reason: Some(reason.to_owned()) }
 }
 
 fn is_same(poll: &PollFd<'_>, fd: BorrowedFd<'_>) -> bool {

@@ -2,12 +2,14 @@
 
 mod adopt;
 mod child;
-mod control;
+mod deferred;
+mod digits;
 mod error;
 mod frame;
-mod herd;
 mod host;
 mod ids;
+mod instance;
+mod interpreter;
 mod interrupt;
 mod launch;
 mod limits;
@@ -15,23 +17,30 @@ mod listen;
 mod marker;
 mod notify;
 mod pidfile;
+mod pinned;
 mod plan;
 #[cfg(test)]
 mod property;
-mod record;
+mod rehearse;
+mod shown;
 mod signals;
+mod state;
 mod stdio;
+mod store;
 mod sys;
 mod terminate;
+mod trusted_path;
 
 pub use adopt::{Adoption, adopt};
-pub use control::{StopOptions, Stopped, send_signal, stop};
 pub use error::{Error, Exit, Result, Step, signal_name};
 pub use frame::Report;
-pub use herd::IfRunning;
 pub use ids::{Account, Ids, Who};
+pub use instance::{
+    IfRunning, Reloaded, Remains, Status, StopOptions, Stopped, reload, runs_other_version, send_signal, status,
+    status_of_named, stop,
+};
 pub use interrupt::AbortHandle;
-pub use launch::{LaunchFailure, Outcome, Started, launch};
+pub use launch::{Advice, LaunchFailure, Outcome, Started, launch};
 pub use limits::{Bound, Limit, Resource};
 pub use listen::{
     BoundSocket, DEFAULT_BACKLOG, DEFAULT_SOCKET_MODE, Endpoint, ListenAddress, Listener, Source, endpoint,
@@ -40,16 +49,31 @@ pub use listen::{
 pub use marker::START_VARIABLE;
 pub use nix::errno::Errno;
 pub use notify::{monotonic_clock, notify};
-pub use pidfile::{DEFAULT_MODE, PidFile, Status, status};
+pub use pidfile::{DEFAULT_MODE, Kept, PidFile};
+pub use pinned::PinnedPlan;
 pub use plan::{Fork, LaunchPlan, WaitFor};
-pub use record::Record;
+pub use state::{FailedReload, Handlers, KillMode, ReloadEvent, SESSION_VARIABLE};
 pub use stdio::{DEFAULT_LOG_MODE, LogFile, Stream, reopen_log};
+pub use store::{
+    Caller, End, EndReason, Event, EventKind, Forgotten, JournalReader, Located, Name, Owner, PlaceFile, Places,
+    Record, Recorded, Request, SelfReport, StartMethod, Target, forget, list, list_journals, locate, logical_directory,
+    script_among, stay_in_system_places,
+};
 pub use terminate::{arm, die, disarm, exit_now, guard};
 
 /// The command line of the calling process as the kernel keeps it, for runtimes that do not tell their flags; empty where it
 /// cannot be read.
 pub fn command_line() -> Vec<std::ffi::OsString> {
     sys::command_line()
+}
+
+/// A second descriptor, closed on exec and above the standard streams, of what an open number means.
+///
+/// # Errors
+///
+/// [`Error::System`] for a number that is not open.
+pub fn duplicate(descriptor: std::os::fd::RawFd) -> Result<std::os::fd::OwnedFd> {
+    sys::duplicate_number_above(descriptor, pinned::FIRST).map_err(|errno| Error::system(Step::MoveDescriptor, errno))
 }
 
 /// Whether the calling process shares its parent's process group: as what a script or another program runs does, and what a
@@ -59,6 +83,11 @@ pub fn shares_group_of_parent() -> Option<bool> {
     // A parent in another PID namespace is 0, which getpgid(2) takes for the caller.
     let parent = nix::unistd::getppid();
     if parent.as_raw() == 0 { None } else { Some(group(parent)? == nix::unistd::getpgrp()) }
+}
+
+/// Whether a process has a handler for a signal; `None` where that cannot be seen.
+pub fn catches_signal(pid: i32, signal: i32) -> Option<bool> {
+    sys::catches_signal(pid, signal)
 }
 
 /// Whether the calling thread is the process's first one: nothing else may turn the process into a daemon.

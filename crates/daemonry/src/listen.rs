@@ -1,19 +1,27 @@
 //! Sockets that are bound before the fork and handed to the daemon, as `sd_listen_fds(3)` describes it.
 
+use std::ffi::CString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::socket::{AddressFamily, Backlog, SockaddrIn, SockaddrIn6, SockaddrStorage, UnixAddr};
 use nix::sys::socket::{SockType, bind, connect, getsockname, listen, setsockopt, sockopt};
-use nix::sys::stat::{SFlag, lstat};
+use nix::sys::stat::SFlag;
 
+use crate::deferred::{DeferredSocket, Findings};
 use crate::error::{Error, Result, Step};
 use crate::ids::Ids;
+use crate::interrupt::Interrupts;
+use crate::stdio::Recipient;
 use crate::sys;
+use crate::trusted_path::{Entry, Obstacle, Trust, locate};
 
 /// How many connections wait to be accepted unless told otherwise, as in Node.
 pub const DEFAULT_BACKLOG: i32 = 511;
@@ -92,8 +100,16 @@ pub enum Endpoint {
 pub struct BoundSocket {
     /// The socket, closed on exec.
     pub fd: OwnedFd,
-    /// The file that was made for it, as device and inode.
-    made: Option<(PathBuf, (u64, u64))>,
+    made: Option<Made>,
+}
+
+/// The file of a Unix socket.
+#[derive(Debug)]
+enum Made {
+    /// Made by this process, for a daemon with this user id.
+    Here { entry: Entry, identity: (u64, u64), uid: Option<libc::uid_t> },
+    /// Left to the child, which is to have the socket as this descriptor.
+    ByChild { path: PathBuf, target: RawFd, uid: libc::uid_t, findings: Arc<Findings> },
 }
 
 impl BoundSocket {
@@ -101,17 +117,30 @@ impl BoundSocket {
     ///
     /// # Errors
     ///
-    /// [`Error::Listen`], which names the address.
+    /// [`Error::Listen`], which names the address; [`Error::Distrusted`] where another user could exchange what root binds.
     pub fn bind(address: &ListenAddress, owner: Option<&Ids>) -> Result<Self> {
+        Self::bind_resolved(address, None, owner)
+    }
+
+    /// The same, with what the host name of `address` has been resolved to.
+    fn bind_resolved(address: &ListenAddress, resolved: Option<SocketAddr>, owner: Option<&Ids>) -> Result<Self> {
         let failed = |errno| Error::Listen { address: address.clone(), errno };
         match address {
             ListenAddress::Tcp { host, port, ipv6_only, backlog } => {
-                let fd = bind_tcp(host.as_deref(), *port, *ipv6_only).map_err(failed)?;
+                let fd = bind_tcp(host.as_deref(), resolved, *port, *ipv6_only).map_err(failed)?;
                 start(&fd, *backlog).map_err(failed)?;
                 Ok(Self { fd, made: None })
             }
             ListenAddress::Unix { path, mode, backlog } => {
-                let bound = bind_unix(path, *mode, owner).map_err(failed)?;
+                let recipient = Recipient::with(owner);
+                let entry = match way_to(path, recipient).map_err(failed)? {
+                    Way::Safe(entry) => entry,
+                    Way::Exposed => return Err(Error::distrusted(Step::Listen, path, EXCHANGEABLE)),
+                };
+                let bound = bind_unix(path, entry, *mode, recipient).map_err(|refusal| match refusal {
+                    Refusal::Failed(errno) => failed(errno),
+                    Refusal::Stranger(uid) => Error::stranger(Step::Listen, path, uid),
+                })?;
                 if let Err(errno) = start(&bound.fd, *backlog) {
                     bound.remove();
                     return Err(failed(errno));
@@ -123,15 +152,24 @@ impl BoundSocket {
 
     /// Where it listens.
     pub fn endpoint(&self) -> Endpoint {
-        endpoint(self.fd.as_raw_fd())
+        match &self.made {
+            Some(Made::ByChild { path, .. }) => Endpoint::Unix(path.clone()),
+            _ => endpoint(self.fd.as_raw_fd()),
+        }
     }
 
-    /// Removes the file that was made for it, if it is still there.
+    /// Removes the file that was made for it, if it is still there, unless its directory is neither root's nor the daemon's user's.
     pub fn remove(&self) {
-        if let Some((path, identity)) = &self.made
-            && lstat(path).is_ok_and(|stat| sys::identity_of(&stat) == *identity)
-        {
-            let _left_behind = nix::unistd::unlink(path);
+        match &self.made {
+            None => {}
+            Some(Made::Here { entry, identity, uid }) => {
+                entry.remove(*identity, |owner| owner == 0 || Some(owner) == *uid);
+            }
+            Some(Made::ByChild { path, target, uid, findings }) => {
+                if let (Some(finding), Ok(place)) = (findings.get(*target), locate(path)) {
+                    Entry::from(place).remove(finding.identity, |owner| owner == 0 || owner == *uid);
+                }
+            }
         }
     }
 }
@@ -160,7 +198,30 @@ pub fn take_sockets(first: RawFd, count: u32) -> bool {
     })
 }
 
-fn bind_tcp(host: Option<&str>, port: u16, ipv6_only: bool) -> nix::Result<OwnedFd> {
+/// Whether `listeners` can be bound, as far as that is known while another process may still have them: an address in use is none
+/// of its faults.
+pub(crate) fn rehearse(listeners: &[Listener], addresses: &[Option<SocketAddr>], owner: Option<&Ids>) -> Result<()> {
+    for (listener, resolved) in listeners.iter().zip(addresses) {
+        let Source::Address(address) = &listener.source else { continue };
+        let tried = match address {
+            ListenAddress::Tcp { host, port, ipv6_only, .. } => {
+                bind_tcp(host.as_deref(), *resolved, *port, *ipv6_only).map(drop)
+            }
+            ListenAddress::Unix { path, .. } => {
+                let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let is_there = nix::sys::stat::stat(directory.unwrap_or(Path::new("."))).map(drop);
+                is_there.and_then(|()| way_to(path, Recipient::with(owner)).map(drop))
+            }
+        };
+        match tried {
+            Ok(()) | Err(Errno::EADDRINUSE) => {}
+            Err(errno) => return Err(Error::Listen { address: address.clone(), errno }),
+        }
+    }
+    Ok(())
+}
+
+fn bind_tcp(host: Option<&str>, resolved: Option<SocketAddr>, port: u16, ipv6_only: bool) -> nix::Result<OwnedFd> {
     let Some(host) = host else {
         let every = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
         return match bind_address(every, ipv6_only) {
@@ -171,11 +232,56 @@ fn bind_tcp(host: Option<&str>, port: u16, ipv6_only: bool) -> nix::Result<Owned
             bound => bound,
         };
     };
+    bind_address(resolved.map_or_else(|| look_up(host, port), Ok)?, ipv6_only)
+}
+
+/// The first address of a host name, or the address itself.
+fn look_up(host: &str, port: u16) -> nix::Result<SocketAddr> {
     // The resolver's own errors have no errno.
     let mut addresses = (host, port)
         .to_socket_addrs()
         .map_err(|error| error.raw_os_error().map_or(Errno::EADDRNOTAVAIL, Errno::from_raw))?;
-    bind_address(addresses.next().ok_or(Errno::EADDRNOTAVAIL)?, ipv6_only)
+    addresses.next().ok_or(Errno::EADDRNOTAVAIL)
+}
+
+/// The host and the port, where the resolver has to be asked for the address.
+pub(crate) fn host_name(source: &Source) -> Option<(&str, u16)> {
+    match source {
+        Source::Address(ListenAddress::Tcp { host: Some(host), port, .. }) if host.parse::<IpAddr>().is_err() => {
+            Some((host, *port))
+        }
+        _ => None,
+    }
+}
+
+/// Resolves the host names among `listeners`, in their order. The resolver can hang for minutes, so each name has a thread of
+/// its own, which is left alone when `limit` has passed or the launch is interrupted.
+pub(crate) fn resolve(
+    listeners: &[Listener],
+    limit: Duration,
+    interrupts: &Interrupts,
+) -> Result<Vec<Option<SocketAddr>>> {
+    let deadline = sys::deadline_after(limit);
+    let one = |listener: &Listener| {
+        let (Some((host, port)), Source::Address(address)) = (host_name(&listener.source), &listener.source) else {
+            return Ok(None);
+        };
+        let (end, closed_at_end) = sys::pipe().map_err(|errno| Error::system(Step::OpenPipe, errno))?;
+        let (answer, answered) = mpsc::channel();
+        let host = host.to_owned();
+        let work = move || {
+            // A launcher that has given up does not hear it.
+            let _unheard = answer.send(look_up(&host, port));
+            drop(closed_at_end);
+        };
+        thread::Builder::new().name("daemonry-resolve".into()).spawn(work).map_err(Error::io(Step::Listen))?;
+        if !interrupts.wait_for(end.as_fd(), deadline)? {
+            return Err(Error::ResolveTimeout { address: address.clone(), limit });
+        }
+        let found = answered.try_recv().unwrap_or(Err(Errno::EADDRNOTAVAIL));
+        found.map(Some).map_err(|errno| Error::Listen { address: address.clone(), errno })
+    };
+    listeners.iter().map(one).collect()
 }
 
 fn bind_address(address: SocketAddr, ipv6_only: bool) -> nix::Result<OwnedFd> {
@@ -197,59 +303,137 @@ fn bind_address(address: SocketAddr, ipv6_only: bool) -> nix::Result<OwnedFd> {
     }
 }
 
-fn bind_unix(path: &Path, mode: u32, owner: Option<&Ids>) -> nix::Result<BoundSocket> {
+/// Why root does not bind a socket: `bind(2)` takes a path, and no directory.
+const EXCHANGEABLE: &str = "another user could exchange a directory on the way there while root binds the socket";
+
+/// The way to a Unix socket.
+enum Way {
+    /// Only the daemon's user and root can make it lead elsewhere.
+    Safe(Entry),
+    /// Another user can.
+    Exposed,
+}
+
+fn way_to(path: &Path, recipient: Recipient<'_>) -> nix::Result<Way> {
+    if let Recipient::Equal(_) = recipient {
+        return Ok(Way::Safe(Entry::at(path)));
+    }
+    match locate(path) {
+        Ok(place) if place.directory.trust() == Trust::Others => Ok(Way::Exposed),
+        // The kernel follows no link in the place of a socket, and finds the name taken.
+        Ok(place) if place.is_behind_link => Err(Errno::EADDRINUSE),
+        Ok(place) => Ok(Way::Safe(place.into())),
+        Err(Obstacle { errno: Errno::ELOOP, .. }) => Ok(Way::Exposed),
+        Err(obstacle) => Err(obstacle.errno),
+    }
+}
+
+/// Why a Unix socket could not be bound.
+enum Refusal {
+    Failed(Errno),
+    /// A socket of this user is there.
+    Stranger(libc::uid_t),
+}
+
+impl From<Errno> for Refusal {
+    fn from(errno: Errno) -> Self {
+        Self::Failed(errno)
+    }
+}
+
+fn bind_unix(
+    path: &Path,
+    entry: Entry,
+    mode: u32,
+    recipient: Recipient<'_>,
+) -> std::result::Result<BoundSocket, Refusal> {
     let address = UnixAddr::new(path)?;
     let fd = sys::socket(AddressFamily::Unix, SockType::Stream)?;
     match bind(fd.as_raw_fd(), &address) {
-        Err(Errno::EADDRINUSE) if is_abandoned(path, &address)? => {
-            match nix::unistd::unlink(path) {
-                Ok(()) | Err(Errno::ENOENT) => {}
-                Err(errno) => return Err(errno),
-            }
+        Err(Errno::EADDRINUSE) => {
+            remove_abandoned(&entry, &address, recipient)?;
             bind(fd.as_raw_fd(), &address)?;
         }
         bound => bound?,
     }
-    let file = (path.to_owned(), sys::identity_of(&lstat(path)?));
-    let bound = BoundSocket { fd, made: Some(file) };
-    // Before listen: until then nobody can connect, whatever the umask has left of the mode.
-    if let Err(errno) = sys::arrange_socket(path, sys::file_mode(mode), owner) {
+    let identity = sys::identity_of(&entry.stat()?);
+    let uid = recipient.owner().map(|ids| ids.uid);
+    // Before listen: until then no process can connect, whatever the umask has left of the mode.
+    let arranged = sys::arrange_socket(&entry, sys::file_mode(mode), recipient.owner());
+    let bound = BoundSocket { fd, made: Some(Made::Here { entry, identity, uid }) };
+    if let Err(errno) = arranged {
         bound.remove();
-        return Err(errno);
+        return Err(errno.into());
     }
     Ok(bound)
 }
 
-/// Whether there is a socket at `path` on which nobody listens any more.
-fn is_abandoned(path: &Path, address: &UnixAddr) -> nix::Result<bool> {
-    let stat = match lstat(path) {
-        Err(Errno::ENOENT) => return Ok(true),
+/// Removes a socket on which no process listens any more; `EADDRINUSE` if it is anything else.
+fn remove_abandoned(entry: &Entry, address: &UnixAddr, recipient: Recipient<'_>) -> std::result::Result<(), Refusal> {
+    let stat = match entry.stat() {
+        Err(Errno::ENOENT) => return Ok(()),
         stat => stat?,
     };
     if sys::kind_of(&stat) != SFlag::S_IFSOCK {
-        return Ok(false);
+        return Err(Errno::EADDRINUSE.into());
     }
-    let probe = sys::socket(AddressFamily::Unix, SockType::Stream)?;
-    // A listener with a full queue must not block the launcher.
-    nix::fcntl::fcntl(&probe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    Ok(connect(probe.as_raw_fd(), address) == Err(Errno::ECONNREFUSED))
+    // Where root alone can change anything, it is root's to remove, whichever user it was made for.
+    if entry.trust() != Some(Trust::Alone) && !recipient.may_use(stat.st_uid) {
+        return Err(Refusal::Stranger(stat.st_uid));
+    }
+    // Of another type: a process that listens there does not get a connection, and EPROTOTYPE says that it is there.
+    let probe = sys::socket(AddressFamily::Unix, SockType::Datagram)?;
+    if connect(probe.as_raw_fd(), address) != Err(Errno::ECONNREFUSED) {
+        return Err(Errno::EADDRINUSE.into());
+    }
+    entry.remove(sys::identity_of(&stat), |_| true);
+    Ok(())
 }
 
 fn start(socket: &OwnedFd, backlog: i32) -> nix::Result<()> {
     listen(&socket.as_fd(), Backlog::new(backlog.clamp(0, libc::SOMAXCONN))?)
 }
 
-/// Opens the sockets of a plan, in its order.
-pub(crate) fn open(listeners: &[Listener], owner: Option<&Ids>, sockets: &mut Vec<BoundSocket>) -> Result<()> {
-    for listener in listeners {
-        sockets.push(match &listener.source {
-            Source::Address(address) => BoundSocket::bind(address, owner)?,
-            Source::Descriptor(fd) => sys::duplicate_number(*fd)
-                .map(|fd| BoundSocket { fd, made: None })
-                .map_err(|errno| Error::system(Step::Listen, errno))?,
-        });
+/// Opens the sockets of a plan, in its order; what is returned is left to the child. The first one is to have the descriptor
+/// `first`.
+pub(crate) fn open(
+    listeners: &[Listener],
+    resolved: &[Option<SocketAddr>],
+    owner: Option<&Ids>,
+    first: RawFd,
+    findings: &Arc<Findings>,
+    sockets: &mut Vec<BoundSocket>,
+) -> Result<Vec<DeferredSocket>> {
+    let mut deferred = Vec::new();
+    for ((listener, resolved), target) in listeners.iter().zip(resolved).zip(first..) {
+        let address = match &listener.source {
+            Source::Address(address) => address,
+            Source::Descriptor(fd) => {
+                let fd = sys::duplicate_number(*fd).map_err(|errno| Error::system(Step::Listen, errno))?;
+                sockets.push(BoundSocket { fd, made: None });
+                continue;
+            }
+        };
+        if let (ListenAddress::Unix { path, mode, backlog }, Recipient::User(ids)) = (address, Recipient::with(owner)) {
+            let failed = |errno| Error::Listen { address: address.clone(), errno };
+            if let Way::Exposed = way_to(path, Recipient::User(ids)).map_err(failed)? {
+                deferred.push(DeferredSocket {
+                    path: CString::new(path.as_os_str().as_bytes()).map_err(|_| failed(Errno::EINVAL))?,
+                    address: UnixAddr::new(path).map_err(failed)?,
+                    mode: sys::file_mode(*mode).bits(),
+                    backlog: (*backlog).clamp(0, libc::SOMAXCONN),
+                    target,
+                    index: u8::try_from(sockets.len()).unwrap_or(u8::MAX),
+                });
+                let fd = sys::socket(AddressFamily::Unix, SockType::Stream).map_err(failed)?;
+                let (path, uid, findings) = (path.clone(), ids.uid, Arc::clone(findings));
+                sockets.push(BoundSocket { fd, made: Some(Made::ByChild { path, target, uid, findings }) });
+                continue;
+            }
+        }
+        sockets.push(BoundSocket::bind_resolved(address, *resolved, owner)?);
     }
-    Ok(())
+    Ok(deferred)
 }
 
 /// Names for `LISTEN_FDNAMES`, in which a colon separates.

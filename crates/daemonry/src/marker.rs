@@ -5,15 +5,14 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::RawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::pidfile::Digits;
+use crate::digits::{Digits, PID_WIDTH};
+use crate::pidfile::Handed;
 use crate::plan::WaitFor;
 
 /// The variable's name.
 pub const START_VARIABLE: &str = "DAEMONRY_START";
-
-/// Width of the pid, which only the daemon itself can write.
-const PID_WIDTH: usize = 10;
 
 /// What the launcher tells the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +23,9 @@ pub(crate) struct Marker {
     pub(crate) wait_for: WaitFor,
     /// Stderr is a memory file.
     pub(crate) captures: bool,
-    pub(crate) pid_file: Option<(RawFd, PathBuf)>,
+    /// How long the daemon must live on once it says that it is up.
+    pub(crate) alive_for: Duration,
+    pub(crate) pid_file: Option<(Handed, PathBuf)>,
     /// Whatever the launching program wants its daemon to know.
     pub(crate) note: OsString,
 }
@@ -39,13 +40,16 @@ impl Marker {
             WaitFor::Ready => 'r',
         };
         let captures = if self.captures { 'c' } else { '-' };
-        let (pid_file_fd, path) = self.pid_file.as_ref().map_or((-1, Path::new("")), |(fd, path)| (*fd, path));
+        let nothing = Handed { file: -1, phase: -1, lock: None };
+        let (handed, path) = self.pid_file.as_ref().map_or((nothing, Path::new("")), |(handed, path)| (*handed, path));
+        let Handed { file, phase, lock } = handed;
         let path = path.as_os_str().as_bytes();
-        let pid = Digits::of(self.pid);
-        let pid = std::str::from_utf8(pid.fixed_width()).unwrap_or_default();
         let head = format!(
-            "{START_VARIABLE}={pid}:{}:{dev}:{ino}:{wait_for}{captures}:{pid_file_fd}:{}:",
+            "{START_VARIABLE}={:010}:{}:{dev}:{ino}:{wait_for}{captures}:{}:{file}:{phase}:{}:{}:",
+            self.pid,
             self.status_fd,
+            self.alive_for.as_millis(),
+            lock.unwrap_or(-1),
             path.len()
         );
         let mut bytes = head.into_bytes();
@@ -61,12 +65,12 @@ impl Marker {
     /// `place` points at the pid's digits in that variable, which nobody else uses.
     pub(crate) unsafe fn sign(place: *mut u8, pid: i32) {
         // SAFETY: PID_WIDTH bytes are there, by the caller's word.
-        unsafe { std::ptr::copy_nonoverlapping(Digits::of(pid).fixed_width().as_ptr(), place, PID_WIDTH) };
+        unsafe { std::ptr::copy_nonoverlapping(Digits::of_pid(pid).fixed_width(PID_WIDTH).as_ptr(), place, PID_WIDTH) };
     }
 
     /// `None` for anything that this version did not write.
     pub(crate) fn parse(value: &OsStr) -> Option<Self> {
-        let mut fields = value.as_bytes().splitn(8, |&byte| byte == b':');
+        let mut fields = value.as_bytes().splitn(11, |&byte| byte == b':');
         let mut text = || std::str::from_utf8(fields.next()?).ok();
         let pid = text()?.parse().ok()?;
         let status_fd = text()?.parse().ok()?;
@@ -78,12 +82,16 @@ impl Marker {
             'r' => WaitFor::Ready,
             _ => return None,
         };
-        let pid_file_fd: RawFd = text()?.parse().ok()?;
+        let alive_for = Duration::from_millis(text()?.parse().ok()?);
+        let (file, phase): (RawFd, RawFd) = (text()?.parse().ok()?, text()?.parse().ok()?);
+        let lock: RawFd = text()?.parse().ok()?;
         let path_length: usize = text()?.parse().ok()?;
         let (path, note) = fields.next()?.split_at_checked(path_length)?;
-        let pid_file = (pid_file_fd >= 0).then(|| (pid_file_fd, OsStr::from_bytes(path).into()));
+        let handed = Handed { file, phase, lock: (lock >= 0).then_some(lock) };
+        let pid_file = (file >= 0 && phase >= 0).then(|| (handed, OsStr::from_bytes(path).into()));
         let note = OsString::from_vec(note.to_vec());
-        Some(Self { pid, status_fd, status_identity, wait_for, captures: flags.ends_with('c'), pid_file, note })
+        let captures = flags.ends_with('c');
+        Some(Self { pid, status_fd, status_identity, wait_for, captures, alive_for, pid_file, note })
     }
 }
 
@@ -99,13 +107,15 @@ mod tests {
 
     #[test]
     fn a_marker_comes_back_signed_by_its_process() {
-        for (captures, pid_file) in [(true, None), (false, Some((4, PathBuf::from("/run/a:b ü/x.pid"))))] {
+        let handed = Handed { file: 4, phase: 5, lock: Some(6) };
+        for (captures, pid_file) in [(true, None), (false, Some((handed, PathBuf::from("/run/a:b ü/x.pid"))))] {
             let marker = Marker {
                 pid: 0,
                 status_fd: 3,
                 status_identity: (14, u64::MAX),
                 wait_for: WaitFor::Ready,
                 captures,
+                alive_for: Duration::from_millis(500),
                 pid_file,
                 note: "{\"a\":1}:é".into(),
             };
@@ -121,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_no_launcher_wrote_is_no_marker() {
-        for value in ["", "1", "x:3:1:2:s-:4:0:", "1:3:1:2:q-:4:0:", "1:3:1:2:s-:4:99:/short"] {
+        for value in ["", "1", "x:3:1:2:s-:0:4:5:6:0:", "1:3:1:2:q-:0:4:5:6:0:", "1:3:1:2:s-:0:4:5:6:99:/short"] {
             assert_eq!(Marker::parse(OsStr::new(value)), None, "{value}");
         }
     }
@@ -130,23 +140,21 @@ mod tests {
         let path = vec(1..=u8::MAX, 0..40).prop_map(|bytes| OsString::from_vec(bytes).into());
         let wait_for = select(vec![WaitFor::Exec, WaitFor::Start, WaitFor::Ready]);
         let note = vec(1..=u8::MAX, 0..40).prop_map(OsString::from_vec);
+        let handed = (3..=RawFd::MAX, 3..=RawFd::MAX, option::of(3..=RawFd::MAX))
+            .prop_map(|(file, phase, lock)| Handed { file, phase, lock });
+        let alive_for = any::<u32>().prop_map(|millis| Duration::from_millis(millis.into()));
         (
             1..=i32::MAX,
             3..=RawFd::MAX,
             any::<(u64, u64)>(),
             wait_for,
             any::<bool>(),
-            option::of((3..=RawFd::MAX, path)),
+            alive_for,
+            option::of((handed, path)),
             note,
         )
-            .prop_map(|(pid, status_fd, status_identity, wait_for, captures, pid_file, note)| Marker {
-                pid,
-                status_fd,
-                status_identity,
-                wait_for,
-                captures,
-                pid_file,
-                note,
+            .prop_map(|(pid, status_fd, status_identity, wait_for, captures, alive_for, pid_file, note)| {
+                Marker { pid, status_fd, status_identity, wait_for, captures, alive_for, pid_file, note }
             })
     }
 
@@ -172,7 +180,7 @@ mod tests {
         let anything = vec(prop_oneof![Just(b':'), b'0'..=b'9', any::<u8>()], 0..60);
         holds("value of the variable", 1000, &prop_oneof![garbled, anything], |value| {
             if let Some(marker) = Marker::parse(OsStr::from_bytes(&value)) {
-                assert!(marker.pid_file.as_ref().is_none_or(|(fd, _)| *fd >= 0));
+                assert!(marker.pid_file.as_ref().is_none_or(|(handed, _)| handed.file >= 0 && handed.phase >= 0));
                 assert!(value.ends_with(marker.note.as_bytes()));
             }
         });

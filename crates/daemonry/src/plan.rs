@@ -6,20 +6,26 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::ptr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
 
+use crate::deferred::{Access, DeferredFile, DeferredPidFile, DeferredSocket, Findings};
+use crate::digits::Digits;
 use crate::error::{Error, Result, Step};
-use crate::herd::IfRunning;
 use crate::ids::Ids;
+use crate::instance::{IfRunning, Origin};
+use crate::interpreter;
 use crate::interrupt::AbortHandle;
 use crate::limits::{Limit, Resource};
-use crate::listen::{self, BoundSocket, Endpoint, Listener};
+use crate::listen::{self, BoundSocket, Endpoint, Listener, Source};
 use crate::marker::{Marker, START_VARIABLE};
-use crate::pidfile::{Digits, PidFile};
-use crate::record::{PlacedRecord, Record};
-use crate::stdio::{self, OpenLog, Stream};
+use crate::pidfile::{self, Handed, PidFile};
+use crate::pinned::PinnedPlan;
+use crate::state::{KillMode, Lock, SESSION_VARIABLE, SessionMark, Template};
+use crate::stdio::{self, Log, LogFile, Opened, Recipient, Stream};
+use crate::store::Record;
 use crate::sys;
 
 /// When a start counts as done.
@@ -44,7 +50,7 @@ pub enum Fork {
 
 /// A program to launch as a daemon.
 ///
-/// All paths are the launcher's.
+/// All paths are the launcher's: relative ones start at `directory`.
 #[derive(Debug, Clone)]
 pub struct LaunchPlan {
     /// The executable: a path, or a name without a slash that is looked for in the `PATH` of `environment` as execvp(3) does.
@@ -59,6 +65,8 @@ pub struct LaunchPlan {
     pub stdout: Stream,
     /// Standard error; equal to `stdout`, both share one open file. Default: [`Stream::Null`].
     pub stderr: Stream,
+    /// The directory where the relative paths of this plan start. Default: the launcher's working directory.
+    pub directory: Option<PathBuf>,
     /// The working directory that the program is executed in. Default: the launcher's.
     pub working_directory: Option<PathBuf>,
     /// File mode creation mask. Default: `0o022`.
@@ -79,6 +87,14 @@ pub struct LaunchPlan {
     pub must_read: Option<PathBuf>,
     /// The pidfile to hold, locked before the fork. Default: none.
     pub pid_file: Option<PathBuf>,
+    /// How long it takes to stop, at most: who stops it waits as long, and 2 s. Default: unknown, and 10 s are waited.
+    pub stop_timeout: Option<Duration>,
+    /// What is ended besides the program itself when it is stopped. Default: [`KillMode::Session`].
+    pub kill_mode: KillMode,
+    /// The daemon's name, under which it is one instance whatever its pidfile. Default: none.
+    pub name: Option<String>,
+    /// Its version, for [`IfRunning::Reuse`]: an instance of another version is replaced. Default: none.
+    pub version: Option<String>,
     /// What to leave on record about the daemon, while the pidfile is locked. Default: nothing.
     pub record: Option<Record>,
     /// What to do when the daemon runs already. Default: [`IfRunning::Error`].
@@ -112,6 +128,7 @@ impl LaunchPlan {
             stdin: Stream::Null,
             stdout: Stream::Null,
             stderr: Stream::Null,
+            directory: None,
             working_directory: None,
             umask: 0o022,
             listeners: Vec::new(),
@@ -122,6 +139,10 @@ impl LaunchPlan {
             no_new_privileges: false,
             must_read: None,
             pid_file: None,
+            stop_timeout: None,
+            kill_mode: KillMode::Session,
+            name: None,
+            version: None,
             record: None,
             if_running: IfRunning::Error,
             wait_for: WaitFor::Exec,
@@ -158,15 +179,25 @@ impl LaunchPlan {
         if let Some(ids) = self.new_ids()? {
             ids.check_privilege()?;
         }
-        self.record.as_ref().map_or(Ok(()), Record::check)
+        Ok(())
+    }
+
+    /// Whether executing the program is all that a start waits for.
+    pub(crate) fn is_up_at_exec(&self) -> bool {
+        self.wait_for == WaitFor::Exec && self.alive_for.is_zero()
     }
 
     /// The ids to change to, if they are not the launcher's anyway.
-    fn new_ids(&self) -> Result<Option<&Ids>> {
+    pub(crate) fn new_ids(&self) -> Result<Option<&Ids>> {
         match &self.ids {
             Some(ids) if !ids.are_own()? => Ok(Some(ids)),
             _ => Ok(None),
         }
+    }
+
+    /// The real uids that its processes may have.
+    pub(crate) fn uids(&self) -> Result<Vec<u32>> {
+        Ok(vec![self.new_ids()?.map_or_else(|| nix::unistd::getuid().as_raw(), |ids| ids.uid)])
     }
 
     /// A step of the child that failed, as an error.
@@ -177,16 +208,48 @@ impl LaunchPlan {
         {
             return Error::SetLimit { resource, soft: limit.rlim_cur, hard: limit.rlim_max, errno };
         }
-        Error::System { step, errno, path: self.path_at(step).map(Path::to_owned) }
+        if step == Step::Listen
+            && let Some(Listener { source: Source::Address(address), .. }) = self.listeners.get(usize::from(index))
+        {
+            return Error::Listen { address: address.clone(), errno };
+        }
+        if step == Step::ReadPidFile
+            && let (Some(path), Some(reason)) =
+                (&self.pid_file, pidfile::FAULTS.get(usize::from(index).wrapping_sub(1)))
+        {
+            return Error::NotAPidFile { reason, path: path.clone() };
+        }
+        if step == Step::Exec
+            && let Some(program) = self.candidates(&self.program).into_iter().find(|program| program.exists())
+            && let Some((errno, reason)) = interpreter::explain(&program, self.directory_at_exec())
+        {
+            return Error::Explained { step, path: self.program.clone(), reason, errno };
+        }
+        match self.path_at(step) {
+            Some(path) => Error::opening(step, path, errno),
+            None => Error::system(step, errno),
+        }
+    }
+
+    /// Where relative paths lead when the program is executed.
+    fn directory_at_exec(&self) -> &Path {
+        self.working_directory.as_deref().or(self.directory.as_deref()).unwrap_or_else(|| Path::new(""))
     }
 
     /// The file that a step of the child is about.
     fn path_at(&self, step: Step) -> Option<&Path> {
         match step {
             Step::ReadScript => self.must_read.as_deref(),
-            Step::WritePid | Step::LockRecord => self.pid_file.as_deref(),
-            Step::WriteRecord => self.record.as_ref().map(|record| record.path.as_path()),
+            Step::OpenPidFile
+            | Step::ReadPidFile
+            | Step::ClearPidFile
+            | Step::WritePid
+            | Step::WriteLock
+            | Step::MarkPhase => self.pid_file.as_deref(),
             Step::Chdir => self.working_directory.as_deref(),
+            Step::OpenStdin => self.stdin.path(),
+            Step::OpenStdout => self.stdout.path(),
+            Step::OpenStderr => self.stderr.path(),
             Step::Exec => Some(&self.program),
             _ => None,
         }
@@ -237,23 +300,48 @@ pub(crate) struct Prepared {
     /// The leader waits on it where it is the daemon's parent.
     pub(crate) hold_pipe: RawFd,
     working_directory: Option<CString>,
+    /// Where the launcher is, if the daemon's user is another: that user may not be able to get there.
+    launchers_directory: Option<CString>,
     must_read: Option<CString>,
-    /// Where the child writes its pid, too; it lies above the targets and is closed before exec.
-    pub(crate) record: Option<RawFd>,
+    pub(crate) instance: Option<PreparedInstance>,
+    /// What the child opens itself, and where it says what it has found.
+    pub(crate) deferred_files: Vec<DeferredFile>,
+    pub(crate) deferred_sockets: Vec<DeferredSocket>,
+    pub(crate) findings: Arc<Findings>,
     pub(crate) umask: libc::mode_t,
     pub(crate) ids: Option<Ids>,
+    /// What the launcher has and the daemon's user, who is another, could not have.
+    pub(crate) elevated: Option<sys::Elevated>,
     /// Room for the groups that the child finds, and for one more.
     found_groups: UnsafeCell<Vec<libc::gid_t>>,
     pub(crate) limits: Vec<(Resource, libc::rlimit)>,
     pub(crate) nice: Option<i32>,
     pub(crate) oom_score: Option<CString>,
     pub(crate) no_new_privileges: bool,
-    pub(crate) pid_file_target: Option<RawFd>,
-    pub(crate) commits_at_exec: bool,
     pub(crate) siblings: bool,
     pub(crate) fork: Fork,
+    /// Nothing is executed: for each program, the places of its interpreter are checked instead, if it has one.
+    pub(crate) rehearsal: Option<Vec<Vec<CString>>>,
     /// Into which the children write.
     pub(crate) exec_pipe: RawFd,
+}
+
+/// What the child writes down about the instance that it becomes.
+pub(crate) struct PreparedInstance {
+    /// Its claim, and the descriptor of the lock for it: above the targets, and closed before exec.
+    pub(crate) claim: Template,
+    pub(crate) lock: RawFd,
+    /// The descriptor of the pidfile for its pid, likewise; or what the child needs to open it itself.
+    pub(crate) pid_file: std::result::Result<RawFd, DeferredPidFile>,
+    /// The descriptor that the daemon keeps of the pidfile.
+    pub(crate) pid_file_target: RawFd,
+    /// The same of the lock.
+    pub(crate) lock_target: Option<RawFd>,
+    /// Whether the child can learn when it was started, as the launcher could.
+    pub(crate) must_have_start: bool,
+    /// Where it says that it is up, if executing the program means that, and how long it must live on.
+    pub(crate) phase: RawFd,
+    pub(crate) up_at_exec: Option<Duration>,
 }
 
 /// The launcher's copies of what the children use. Nobody needs them once the daemon has executed its program.
@@ -281,11 +369,12 @@ pub(crate) struct LauncherEnds {
     pub(crate) endpoints: Vec<(String, Endpoint)>,
     /// The captured stderr.
     pub(crate) memory: Option<OwnedFd>,
+    pub(crate) origin: Origin,
 }
 
 /// What a start has made in the file system: it goes with this, unless the start has succeeded.
 pub(crate) struct Traces {
-    logs: Vec<OpenLog>,
+    logs: Vec<Log>,
     sockets: Vec<BoundSocket>,
     stay: bool,
 }
@@ -297,7 +386,7 @@ impl Traces {
     }
 
     /// The log of standard error, if it has one.
-    pub(crate) fn last_log(&self) -> Option<&OpenLog> {
+    pub(crate) fn last_log(&self) -> Option<&Log> {
         self.logs.last()
     }
 }
@@ -305,24 +394,27 @@ impl Traces {
 impl Drop for Traces {
     fn drop(&mut self) {
         if !self.stay {
-            self.logs.iter().for_each(OpenLog::remove_if_unused);
+            self.logs.iter().for_each(Log::remove_if_unused);
             self.sockets.iter().for_each(BoundSocket::remove);
         }
     }
 }
 
 impl Prepared {
-    pub(crate) fn new(
-        plan: &LaunchPlan,
-        pid_file: Option<&PidFile>,
-        record: Option<&PlacedRecord>,
-    ) -> Result<(Self, Descriptors, LauncherEnds)> {
+    pub(crate) fn new(plan: &PinnedPlan, pid_file: Option<&PidFile>) -> Result<(Self, Descriptors, LauncherEnds)> {
         let pipe = || sys::pipe().map_err(|errno| Error::system(Step::OpenPipe, errno));
         let ids = plan.new_ids()?;
         let limits = plan.limits.iter().map(|limit| limit.resolve()).collect::<Result<Vec<_>>>()?;
         let mut traces = Traces { logs: Vec::new(), sockets: Vec::new(), stay: false };
-        let (streams, memory) = open_streams(plan, ids, &mut traces.logs)?;
-        listen::open(&plan.listeners, ids, &mut traces.sockets)?;
+        let is_other_user = matches!(Recipient::with(ids), Recipient::User(_));
+        // The streams, the sockets, the status pipe, the pidfile.
+        let room = if is_other_user { 3 + plan.listeners.len() + 2 } else { 0 };
+        let findings = Arc::new(Findings::new(room).map_err(|errno| Error::system(Step::Fork, errno))?);
+        let Streams { opened: streams, memory, deferred: deferred_files } =
+            open_streams(plan, ids, &findings, &mut traces.logs)?;
+        let first_socket = target(streams.len());
+        let deferred_sockets =
+            listen::open(&plan.listeners, plan.addresses(), ids, first_socket, &findings, &mut traces.sockets)?;
         let (exec, exec_pipe) = pipe()?;
         let (status, status_pipe) = pipe()?;
         let (hold_pipe, hold) = pipe()?;
@@ -331,9 +423,9 @@ impl Prepared {
         let mut sources: Vec<BorrowedFd<'_>> = streams.iter().map(AsFd::as_fd).chain(sockets).collect();
         let status_fd = target(sources.len());
         sources.push(status_pipe.as_fd());
-        let pid_file_target = pid_file.map(|pid_file| {
-            sources.push(pid_file.file().as_fd());
-            status_fd + 1
+        let handed = pid_file.map(|pid_file| {
+            pid_file.public().expect(&findings, status_fd + 1);
+            hand_on(pid_file, ids, status_fd + 1, &mut sources)
         });
         let floor = target(sources.len()) + 1;
         let moved = sources.iter().map(|source| move_above(*source, floor)).collect::<Result<Vec<_>>>()?;
@@ -345,14 +437,19 @@ impl Prepared {
                 .map_err(|errno| Error::system(Step::OpenPipe, errno))?,
             wait_for: plan.wait_for,
             captures: memory.is_some(),
-            pid_file: pid_file.zip(pid_file_target).map(|(file, target)| (target, file.path().to_owned())),
+            alive_for: plan.alive_for,
+            pid_file: pid_file.zip(handed).map(|(file, handed)| (handed, file.path().to_owned())),
             note: plan.note.clone(),
         };
         let exec_pipe = move_above(exec_pipe.as_fd(), floor)?;
         let hold_pipe = move_above(hold_pipe.as_fd(), floor)?;
-        let record = record.map(|record| move_above(record.as_fd(), floor)).transpose()?;
-        let Environment { variables, marker_pid, listen_pid } = environment(plan, &marker)?;
-        let programs = candidates(plan)
+        let instance =
+            pid_file.zip(handed).and_then(|(pid_file, handed)| prepare_instance(plan, pid_file, handed, floor));
+        let (instance, of_instance) = instance.transpose()?.unzip();
+        let origin = Origin { mark: session_mark(pid_file), pipe: marker.status_identity, uids: plan.uids()? };
+        let Environment { variables, marker_pid, listen_pid } = environment(plan, &origin.mark, &marker)?;
+        let programs = plan
+            .programs()
             .iter()
             .map(|path| c_string(path.as_os_str(), "the program's path"))
             .collect::<Result<Vec<_>>>()?;
@@ -363,7 +460,17 @@ impl Prepared {
         let shell_arguments = [c"sh".as_ptr(), ptr::null()].into_iter().chain(rest).map(Cell::new).collect();
         let path =
             |path: &Option<PathBuf>, what: &str| path.as_ref().map(|path| c_string(path.as_os_str(), what)).transpose();
-        let oom_score = plan.oom_score.map(|adjustment| OsString::from(adjustment.to_string()));
+        // A better place than others have is for those who may take it.
+        let (own_nice, own_score) = if is_other_user { sys::own_priorities() } else { (0, 0) };
+        let nice = plan.nice.or((own_nice < 0).then_some(0));
+        let oom_score = plan.oom_score.or((own_score < 0).then_some(0));
+        let oom_score = oom_score.map(|adjustment| OsString::from(adjustment.to_string()));
+        let stays = plan.working_directory.is_none() && is_other_user;
+        let launchers_directory = path(
+            // One that has been removed has no path, and none of its files can be reached.
+            &stays.then(|| std::env::current_dir().unwrap_or_else(|_| "/".into())),
+            "the working directory",
+        )?;
         let prepared = Self {
             programs,
             arguments,
@@ -374,25 +481,29 @@ impl Prepared {
             exec_pipe: exec_pipe.as_raw_fd(),
             hold_pipe: hold_pipe.as_raw_fd(),
             working_directory: path(&plan.working_directory, "the working directory")?,
+            launchers_directory,
             must_read: path(&plan.must_read, "the script's path")?,
-            record: record.as_ref().map(AsRawFd::as_raw_fd),
+            instance,
+            deferred_files,
+            deferred_sockets,
+            findings,
             sources: moved.iter().map(AsRawFd::as_raw_fd).collect(),
             umask: sys::file_mode(plan.umask).bits(),
             found_groups: UnsafeCell::new(vec![0; ids.map_or(0, |ids| ids.groups.len() + 1)]),
             ids: ids.cloned(),
+            elevated: is_other_user.then(sys::Elevated::now),
             limits,
-            nice: plan.nice,
+            nice,
             oom_score: oom_score.map(|text| c_string(&text, "the OOM score")).transpose()?,
             no_new_privileges: plan.no_new_privileges,
-            pid_file_target,
-            commits_at_exec: plan.wait_for == WaitFor::Exec && plan.alive_for.is_zero(),
             siblings: plan.launcher_leaves,
             fork: plan.fork,
+            rehearsal: None,
         };
         let names = plan.listeners.iter().map(|listener| listener.name.clone());
         let endpoints = names.zip(traces.sockets.iter().map(BoundSocket::endpoint)).collect();
-        let ends = LauncherEnds { exec, status, hold: Some(hold), traces, endpoints, memory };
-        let others = moved.into_iter().chain([hold_pipe]).chain(record).collect();
+        let ends = LauncherEnds { exec, status, hold: Some(hold), traces, endpoints, memory, origin };
+        let others = moved.into_iter().chain([hold_pipe]).chain(of_instance.into_iter().flatten().flatten()).collect();
         Ok((prepared, Descriptors { exec_pipe: Some(exec_pipe), _others: others }, ends))
     }
 
@@ -409,7 +520,7 @@ impl Prepared {
         // SAFETY: the place was prepared for it.
         unsafe { Marker::sign(self.marker_pid, pid) };
         if let Some(place) = self.listen_pid {
-            let digits = Digits::of(pid);
+            let digits = Digits::of_pid(pid);
             let digits = digits.as_bytes();
             // SAFETY: there is room for the longest pid, behind which the string ends anyway.
             unsafe { ptr::copy_nonoverlapping(digits.as_ptr(), place, digits.len()) };
@@ -444,6 +555,10 @@ impl Prepared {
         self.shell_arguments.as_ptr().cast()
     }
 
+    pub(crate) fn launchers_directory(&self) -> Option<&CStr> {
+        self.launchers_directory.as_deref()
+    }
+
     pub(crate) fn working_directory(&self) -> Option<&CStr> {
         self.working_directory.as_deref()
     }
@@ -452,9 +567,61 @@ impl Prepared {
         self.environment.as_ptr()
     }
 
+    /// Whether the length of files is limited.
+    pub(crate) fn limits_files(&self) -> bool {
+        self.limits.iter().any(|(resource, _)| resource.name() == "fsize")
+    }
+
     pub(crate) fn sources(&self) -> &[RawFd] {
         &self.sources
     }
+}
+
+/// What the daemon inherits of its pidfile, from descriptor `first` on.
+fn hand_on<'a>(pid_file: &'a PidFile, ids: Option<&Ids>, first: RawFd, sources: &mut Vec<BorrowedFd<'a>>) -> Handed {
+    let phase = pid_file.phase().as_fd();
+    // Until the child has opened the pidfile, another descriptor takes its place.
+    sources.extend([pid_file.public().read().unwrap_or(phase), phase]);
+    // Another user could keep the lock from everyone by a process that outlives the daemon. But where `/proc` is missing nothing
+    // else proves the daemon.
+    let has_start = pid_file.claim_of_starter().is_some_and(|claim| claim.start != 0);
+    let lock = pid_file.lock().filter(|_| ids.is_none() || !has_start).map(Lock::held);
+    sources.extend(lock);
+    Handed { file: first, phase: first + 1, lock: lock.map(|_| first + 2) }
+}
+
+/// With the descriptors above `floor` that the child writes through.
+fn prepare_instance(
+    plan: &LaunchPlan,
+    pid_file: &PidFile,
+    handed: Handed,
+    floor: RawFd,
+) -> Option<Result<(PreparedInstance, [Option<OwnedFd>; 2])>> {
+    let (lock, claim) = (pid_file.lock()?, pid_file.claim_of_starter()?);
+    let write = pid_file.public().write();
+    let prepare = || {
+        let lock = move_above(lock.text(), floor)?;
+        let write = write.map(|write| move_above(write, floor)).transpose()?;
+        let path = c_string(pid_file.path().as_os_str(), "the pidfile's path")?;
+        Ok((
+            lock,
+            write,
+            DeferredPidFile { path, mode: sys::file_mode(pid_file.public().by_child().unwrap_or(0)).bits() },
+        ))
+    };
+    Some(prepare().map(|(lock, write, deferred)| {
+        let instance = PreparedInstance {
+            claim: Template::of(claim),
+            lock: lock.as_raw_fd(),
+            pid_file: write.as_ref().map(AsRawFd::as_raw_fd).ok_or(deferred),
+            pid_file_target: handed.file,
+            lock_target: handed.lock,
+            must_have_start: claim.start != 0,
+            phase: handed.phase,
+            up_at_exec: (plan.wait_for == WaitFor::Exec).then_some(plan.alive_for),
+        };
+        (instance, [Some(lock), write])
+    }))
 }
 
 struct Environment {
@@ -463,21 +630,29 @@ struct Environment {
     listen_pid: Option<*mut u8>,
 }
 
-/// The environment, what tells of the sockets, and the marker.
-fn environment(plan: &LaunchPlan, marker: &Marker) -> Result<Environment> {
+/// The mark of the session, which the claim has too.
+fn session_mark(pid_file: Option<&PidFile>) -> SessionMark {
+    let claim = pid_file.and_then(PidFile::claim_of_starter);
+    claim.map_or_else(SessionMark::new, |claim| claim.session_mark.clone())
+}
+
+/// The environment, with the variables for the session, the sockets and the marker.
+fn environment(plan: &LaunchPlan, mark: &SessionMark, marker: &Marker) -> Result<Environment> {
     const LISTEN_PID: &str = "LISTEN_PID=";
     let listens = !plan.listeners.is_empty();
     let is_ours = |name: &OsStr| {
         name == START_VARIABLE
+            || name == SESSION_VARIABLE
             || listens && ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"].iter().any(|ours| name == *ours)
     };
-    let mut strings = Vec::with_capacity(plan.environment.len() + 4);
+    let mut strings = Vec::with_capacity(plan.environment.len() + 5);
     for (name, value) in plan.environment.iter().filter(|(name, _)| !is_ours(name)) {
         let mut variable = name.clone();
         variable.push("=");
         variable.push(value);
         strings.push(c_string(&variable, "an environment variable")?);
     }
+    strings.push(c_string(OsStr::new(&mark.variable()), "the session's mark")?);
     if listens {
         let names = plan.listeners.iter().map(|listener| listener.name.as_str()).collect::<Vec<_>>().join(":");
         let variables = [
@@ -508,22 +683,7 @@ fn target(index: usize) -> RawFd {
     RawFd::try_from(index).unwrap_or(RawFd::MAX - 2)
 }
 
-/// Where execvp(3) looks for a program: at its path, or for a mere name in the directories of `PATH`.
-fn candidates(plan: &LaunchPlan) -> Vec<PathBuf> {
-    const DEFAULT_PATH: &str = "/bin:/usr/bin";
-    let program = &plan.program;
-    if program.as_os_str().as_bytes().contains(&b'/') {
-        // The child has changed to another directory by then.
-        return vec![std::path::absolute(program).unwrap_or_else(|_| program.clone())];
-    }
-    let path = plan.environment.iter().rfind(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
-    // An empty element means the working directory, which is the launcher's here as for every other path.
-    std::env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH)))
-        .map(|directory| std::path::absolute(directory.join(program)).unwrap_or_else(|_| directory.join(program)))
-        .collect()
-}
-
-fn c_string(text: &OsStr, what: &str) -> Result<CString> {
+pub(crate) fn c_string(text: &OsStr, what: &str) -> Result<CString> {
     CString::new(text.as_bytes()).map_err(|_| Error::InvalidPlan(format!("{what} contains a NUL byte")))
 }
 
@@ -531,33 +691,65 @@ fn move_above(source: BorrowedFd<'_>, floor: RawFd) -> Result<OwnedFd> {
     sys::duplicate_above(source, floor).map_err(|errno| Error::system(Step::MoveDescriptor, errno))
 }
 
-/// The files behind the three streams, opened in the launcher, and the one that captures standard error. Logs that are created
-/// here belong to the daemon's user.
+/// The files behind the three streams.
+struct Streams {
+    /// Those that the child opens are `/dev/null` until then.
+    opened: Vec<OwnedFd>,
+    /// The one that captures standard error.
+    memory: Option<OwnedFd>,
+    /// What is left to the child.
+    deferred: Vec<DeferredFile>,
+}
+
+/// Opens what the launcher may open for the daemon. Logs that are made belong to the daemon's user.
 fn open_streams(
     plan: &LaunchPlan,
-    owner: Option<&Ids>,
-    logs: &mut Vec<OpenLog>,
-) -> Result<(Vec<OwnedFd>, Option<OwnedFd>)> {
+    ids: Option<&Ids>,
+    findings: &Arc<Findings>,
+    logs: &mut Vec<Log>,
+) -> Result<Streams> {
     let duplicate = |fd: &OwnedFd| sys::duplicate_above(fd.as_fd(), 0);
+    let recipient = Recipient::with(ids);
+    let uid = ids.map(|ids| ids.uid);
     let mut memory = None;
-    let mut opened = Vec::with_capacity(3);
+    let mut opened: Vec<OwnedFd> = Vec::with_capacity(3);
+    let mut deferred: Vec<DeferredFile> = Vec::new();
     let streams = [&plan.stdin, &plan.stdout, &plan.stderr];
-    let steps = [Step::OpenStdin, Step::OpenStdout, Step::OpenStderr];
-    for ((stream, step), number) in streams.into_iter().zip(steps).zip(0..) {
+    for ((stream, step), number) in streams.into_iter().zip(Step::STREAMS).zip(0..) {
         let failed = |errno| Error::system(step, errno);
         let fd = match stream {
             Stream::Null => stdio::open_null(step)?,
             Stream::Inherit => sys::duplicate_number(number).map_err(failed)?,
             Stream::Descriptor(fd) => sys::duplicate_number(*fd).map_err(failed)?,
-            Stream::File(file) if number == 0 => stdio::open_input(&file.path)?,
-            Stream::File(file) => {
-                // One open file for both, so that their lines come in the order in which they were written.
-                if number != 2 || plan.stderr != plan.stdout {
-                    logs.push(stdio::open_log(file, step, owner)?);
+            // One open file for both, so that their lines come in the order in which they were written.
+            Stream::File(file) if number == 2 && plan.stderr == plan.stdout => {
+                if let Some(shared) = deferred.iter_mut().find(|file| file.targets.contains(&1)) {
+                    shared.targets = &[1, 2];
                 }
-                let log = logs.last().ok_or_else(|| Error::system(step, Errno::EBADF))?;
-                duplicate(&log.fd).map_err(|errno| Error::at(step, &file.path)(errno))?
+                let shared = opened.last().ok_or_else(|| Error::system(step, Errno::EBADF))?;
+                duplicate(shared).map_err(|errno| Error::at(step, &file.path)(errno))?
             }
+            Stream::File(file) if number == 0 => match stdio::open_input(&file.path, recipient)? {
+                Opened::Here(fd) => fd,
+                Opened::ByChild { is_exposed } => {
+                    deferred.push(deferred_file(file, step, number, Access::Input, is_exposed)?);
+                    stdio::open_null(step)?
+                }
+            },
+            Stream::File(file) => match stdio::open_log(file, step, recipient)? {
+                Opened::Here(log) => {
+                    let fd = duplicate(&log.fd).map_err(|errno| Error::at(step, &file.path)(errno));
+                    logs.push(Log::Open { log, uid });
+                    fd?
+                }
+                Opened::ByChild { is_exposed } => {
+                    let access = Access::Output { mode: sys::file_mode(file.mode).bits(), truncates: !file.append };
+                    deferred.push(deferred_file(file, step, number, access, is_exposed)?);
+                    let (path, uid, findings) = (file.path.clone(), uid.unwrap_or(0), Arc::clone(findings));
+                    logs.push(Log::Deferred { path, target: number, uid, findings });
+                    stdio::open_null(step)?
+                }
+            },
             Stream::Capture => {
                 let file = memory.insert(sys::memory_file().map_err(failed)?);
                 duplicate(file).map_err(failed)?
@@ -565,5 +757,12 @@ fn open_streams(
         };
         opened.push(fd);
     }
-    Ok((opened, memory))
+    Ok(Streams { opened, memory, deferred })
+}
+
+fn deferred_file(file: &LogFile, step: Step, number: RawFd, access: Access, is_exposed: bool) -> Result<DeferredFile> {
+    const TARGETS: [&[RawFd]; 3] = [&[0], &[1], &[2]];
+    let targets = usize::try_from(number).ok().and_then(|number| TARGETS.get(number)).copied().unwrap_or(&[]);
+    let path = c_string(file.path.as_os_str(), "the path of a standard stream")?;
+    Ok(DeferredFile { path, step, targets, access, is_exposed })
 }

@@ -22,10 +22,13 @@ static BEFORE: [AtomicPtr<SigAction>; 32] = [const { AtomicPtr::new(ptr::null_mu
 static DISARMED: AtomicU32 = AtomicU32::new(0);
 
 extern "C" fn remove_pid_file() {
+    remove_at_end(None);
+}
+
+fn remove_at_end(signal: Option<i32>) {
     // SAFETY: guard() leaks what it stores.
     if let Some(pid_file) = unsafe { PID_FILE.load(Ordering::SeqCst).as_ref() } {
-        // A file that cannot be removed is left unlocked, which says "dead". A forked child's pid is not the one in it.
-        let _left = pid_file.removal().run(Some(std::process::id().cast_signed()));
+        pid_file.remove_at_end(signal);
     }
 }
 
@@ -35,7 +38,7 @@ extern "C" fn end(signal: libc::c_int) {
     }
     let errno = Errno::last_raw();
     let own = std::process::id().cast_signed();
-    remove_pid_file();
+    remove_at_end(Some(signal));
     // The default action of a signal does not reach PID 1.
     if own == 1 {
         // SAFETY: ends the process without exit handlers, as a death by signal does.

@@ -8,6 +8,7 @@
 use std::fs;
 use std::mem::zeroed;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ mod scratch;
 
 use daemonry::{Error, Exit, Fork, LaunchPlan, Step};
 use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter};
-use scratch::{Scratch, shell, stop, until};
+use scratch::{Scratch, plan, shell, stop, until};
 
 /// Where `struct seccomp_data` has the number of the call, and the lower half of its first argument.
 const NUMBER: u32 = 0;
@@ -181,6 +182,51 @@ fn a_daemon_that_hangs_before_its_exec_is_ended_when_the_time_is_over() {
         assert!(matches!(failure.error, Error::StartTimeout { .. }), "{failure}");
         assert_eq!(scratch.entries(), [] as [&str; 0]);
     }
+    until("a child is left", || nix::sys::wait::waitpid(None, None).is_err());
+}
+
+#[test]
+fn a_program_that_exits_at_once_was_executed_however_busy_the_machine_is() {
+    let scratch = Scratch::new("true");
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let failures: Vec<_> = (0..100)
+            .filter_map(|round| {
+                let pid_file = Some(scratch.at("a.pid")).filter(|_| round % 4 < 2);
+                let plan = LaunchPlan { pid_file, launcher_leaves: round % 2 == 0, ..plan("/bin/true") };
+                let failure = daemonry::launch(&plan).err();
+                stop(&scratch.at("a.pid"));
+                failure.map(|failure| format!("{round}: {failure}"))
+            })
+            .collect();
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(failures, [] as [&str; 0]);
+    });
+    until("a child is left", || nix::sys::wait::waitpid(None, None).is_err());
+}
+
+#[test]
+fn a_daemon_that_was_killed_before_its_exec_has_not_started() {
+    let scratch = Scratch::new("unexecuted");
+    filtered(filter(libc::SYS_execve, 0, libc::SECCOMP_RET_KILL_PROCESS), || {
+        for launcher_leaves in [false, true] {
+            let plan = LaunchPlan { pid_file: Some(scratch.at("a.pid")), launcher_leaves, ..plan("/bin/true") };
+            let failure = daemonry::launch(&plan).unwrap_err();
+            let expected = if launcher_leaves { Exit::Signal(libc::SIGSYS) } else { Exit::Unknown };
+            assert!(
+                matches!(failure.error, Error::StartFailed { exit: Some(exit), .. } if exit == expected),
+                "{failure}"
+            );
+            assert_eq!(scratch.entries(), [] as [&str; 0]);
+        }
+    });
     until("a child is left", || nix::sys::wait::waitpid(None, None).is_err());
 }
 

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +12,11 @@ mod scratch;
 
 use daemonry::{Errno, Error, Exit, LaunchPlan, LogFile, Status, Step, StopOptions, Stopped, Stream, WaitFor};
 use scratch::{Scratch, shell, stop, until};
+
+/// The pid that a daemon had which ended by itself.
+fn ended(stopped: Stopped) -> Option<i32> {
+    if let Stopped::Ended(remains) = stopped { Some(remains.pid) } else { None }
+}
 
 fn open_descriptors() -> Vec<(OsString, PathBuf)> {
     let mut open: Vec<_> = fs::read_dir("/proc/self/fd")
@@ -58,7 +64,7 @@ fn both_ways_to_be_a_parent_launch_the_same_daemon() {
         let mut descriptors = look();
         // The dynamic loader of the new image opens files of its own, and closes them.
         for _ in 0..1000 {
-            if descriptors.len() == 5 {
+            if descriptors.len() == 7 {
                 break;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -68,13 +74,15 @@ fn both_ways_to_be_a_parent_launch_the_same_daemon() {
         let status_pipe = descriptors.remove(3);
         assert!(status_pipe.starts_with("pipe:"), "{status_pipe}");
         let [out, pid_file_path] = [scratch.at("out"), pid_file.clone()].map(|path| path.display().to_string());
+        let private: Vec<_> = descriptors.drain(4..).map(|path| path.rsplit('.').next().map(str::to_owned)).collect();
+        assert_eq!(private, [Some("phase".to_owned()), Some("lock".to_owned())]);
         assert_eq!(descriptors, ["/dev/null", &out, "/dev/null", &pid_file_path]);
         let status = fs::read_to_string(proc.join("status")).unwrap();
         for field in ["Umask:\t0027", "SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000"] {
             assert!(status.contains(field), "{status}");
         }
 
-        assert_eq!(stop(&pid_file), Stopped::Ended { pid: started.pid });
+        assert_eq!(ended(stop(&pid_file)), Some(started.pid));
         fs::remove_file(scratch.at("out")).unwrap();
         assert_eq!(scratch.entries(), [] as [&str; 0]);
         if launcher_leaves {
@@ -281,8 +289,9 @@ fn no_limit_is_a_limit_that_never_comes() {
         ..shell("exec sleep 60")
     };
     let started = daemonry::launch(&plan).unwrap();
-    let stopped = daemonry::stop(&pid_file, StopOptions { timeout: Duration::MAX, ..StopOptions::default() }).unwrap();
-    assert_eq!(stopped, Stopped::Ended { pid: started.pid });
+    let stopped =
+        daemonry::stop(&pid_file, StopOptions { timeout: Some(Duration::MAX), ..StopOptions::default() }).unwrap();
+    assert_eq!(ended(stopped), Some(started.pid));
     nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(started.pid), None).unwrap();
 }
 
@@ -406,18 +415,50 @@ fn an_aborted_start_is_undone() {
 }
 
 #[test]
-fn a_program_that_closes_what_it_was_handed_is_told_why_that_cannot_work() {
+fn a_program_that_closes_what_it_was_handed_runs_all_the_same_unless_it_must_say_that_it_is_up() {
     let scratch = Scratch::new("closes");
-    let closing = "exec 3>&- 4>&-; exec sleep 60";
-    for wait_for in [WaitFor::Exec, WaitFor::Start] {
-        let plan = LaunchPlan {
-            pid_file: Some(scratch.at("a.pid")),
-            alive_for: Duration::from_millis(300),
-            wait_for,
-            ..shell(closing)
-        };
-        let failure = daemonry::launch(&plan).unwrap_err();
-        assert!(failure.to_string().contains("start the program itself"), "{failure}");
-    }
+    let plan = |wait_for| LaunchPlan {
+        pid_file: Some(scratch.at("a.pid")),
+        alive_for: Duration::from_millis(300),
+        wait_for,
+        ..shell("exec 3>&- 4>&- 5>&- 6>&-; exec sleep 60")
+    };
+    let started = daemonry::launch(&plan(WaitFor::Exec)).unwrap();
+    let second = daemonry::launch(&plan(WaitFor::Exec)).unwrap_err();
+    assert!(matches!(second.error, Error::AlreadyRunning { pid, .. } if pid == started.pid), "{second}");
+    assert_eq!(ended(stop(&scratch.at("a.pid"))), Some(started.pid));
+    let failure = daemonry::launch(&plan(WaitFor::Start)).unwrap_err();
+    assert!(failure.to_string().contains("start the program itself"), "{failure}");
     assert_eq!(scratch.entries(), Vec::<OsString>::new());
+}
+
+#[test]
+fn a_pinned_plan_does_not_follow_its_caller() {
+    let scratch = Scratch::new("pinned");
+    let before = open_descriptors();
+    fs::create_dir(scratch.at("first")).unwrap();
+    for place in ["first/input", "input"] {
+        fs::write(scratch.at(place), place).unwrap();
+    }
+    let input = fs::File::open(scratch.at("first/input")).unwrap();
+    let plan = LaunchPlan {
+        directory: Some(scratch.at("first")),
+        pid_file: Some("a.pid".into()),
+        stdin: Stream::Descriptor(input.as_raw_fd()),
+        stdout: Stream::File(LogFile::new("output")),
+        working_directory: Some(".".into()),
+        wait_for: WaitFor::Exec,
+        ..shell("cat; pwd; exec sleep 60")
+    };
+    let pinned = plan.pin().unwrap();
+    let number = input.as_raw_fd();
+    drop(input);
+    let other = fs::File::open(scratch.at("input")).unwrap();
+    assert_eq!(other.as_raw_fd(), number);
+    pinned.launch().unwrap();
+    let expected = format!("first/input{}\n", scratch.at("first").display());
+    until("it has written", || fs::read_to_string(scratch.at("first/output")).unwrap() == expected);
+    assert!(matches!(stop(&scratch.at("first/a.pid")), Stopped::Ended(_)));
+    drop(other);
+    until("a descriptor is left", || open_descriptors() == before);
 }

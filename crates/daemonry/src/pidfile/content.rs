@@ -1,19 +1,10 @@
-//! What stands in a pidfile: a pid, then a newline when the daemon is up, then a second one when it begins to stop.
-
-/// How far the daemon is, by the newlines behind its pid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
-    Starting,
-    Up,
-    Stopping,
-}
+//! What stands in a pidfile: a pid and a newline, for outsiders. Nothing of ours is decided by it.
 
 /// The parsed content of a pidfile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Content {
     /// A pid that a process can have; `None` in an empty file and for 0, negative or overlong numbers.
     pub(crate) pid: Option<i32>,
-    pub(crate) phase: Phase,
 }
 
 /// More than this is not a pidfile. Crashes leave NULs, some of them up to a block.
@@ -30,45 +21,7 @@ impl Content {
         let mut words = bytes.split(is_blank).filter(|word| !word.is_empty());
         let first = words.next();
         let number = first.and_then(|word| std::str::from_utf8(word).ok()?.parse::<i32>().ok());
-        let pid = number.filter(|&pid| pid > 0 && words.next().is_none());
-        let phase = match bytes.split(|&byte| byte == b'\n').count() - 1 {
-            0 => Phase::Starting,
-            1 => Phase::Up,
-            _ => Phase::Stopping,
-        };
-        Some(Self { pid, phase })
-    }
-}
-
-/// The pid's digits at the end of a buffer on the stack. Async-signal-safe.
-pub(crate) struct Digits {
-    buffer: [u8; 10],
-    start: usize,
-}
-
-impl Digits {
-    pub(crate) fn of(pid: i32) -> Self {
-        let mut digits = Self { buffer: [b'0'; 10], start: 10 };
-        let mut rest = pid.unsigned_abs();
-        for (index, slot) in digits.buffer.iter_mut().enumerate().rev() {
-            let digit = (rest % 10) as u8;
-            *slot = b'0' + digit;
-            rest /= 10;
-            digits.start = index;
-            if rest == 0 {
-                break;
-            }
-        }
-        // The slots before the first digit stay '0', so the whole buffer is the number in fixed width.
-        digits
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.buffer.get(self.start..).unwrap_or(&[])
-    }
-
-    pub(crate) fn fixed_width(&self) -> &[u8; 10] {
-        &self.buffer
+        Some(Self { pid: number.filter(|&pid| pid > 0 && words.next().is_none()) })
     }
 }
 
@@ -80,22 +33,6 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::property::holds;
-
-    #[test]
-    fn digits_are_those_of_display_and_of_fixed_width() {
-        for pid in [0, 1, 9, 10, 12345, 99999, 4_194_304, i32::MAX] {
-            assert_eq!(Digits::of(pid).as_bytes(), pid.to_string().as_bytes());
-            assert_eq!(Digits::of(pid).fixed_width().as_slice(), format!("{pid:010}").as_bytes());
-        }
-    }
-
-    #[test]
-    fn newlines_tell_the_phase() {
-        let parsed = |bytes: &[u8]| Content::parse(bytes).map(|content| (content.pid, content.phase));
-        assert_eq!(parsed(b"77"), Some((Some(77), Phase::Starting)));
-        assert_eq!(parsed(b"77\n"), Some((Some(77), Phase::Up)));
-        assert_eq!(parsed(b"77\n\n"), Some((Some(77), Phase::Stopping)));
-    }
 
     #[test]
     fn leftovers_of_crashes_are_pidfiles_without_a_pid() {
@@ -128,10 +65,6 @@ pub(crate) mod tests {
         })
     }
 
-    fn written(pid: i32, newlines: usize) -> Vec<u8> {
-        [Digits::of(pid).as_bytes(), &b"\n\n"[..newlines]].concat()
-    }
-
     #[test]
     fn a_pid_is_the_only_number_in_its_file() {
         holds("content of a pidfile", 1000, &anything(), |bytes| {
@@ -149,16 +82,9 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_back_and_a_part_of_it_never_says_up_for_another_pid() {
-        let phases = [Phase::Starting, Phase::Up, Phase::Stopping];
-        holds("pid to pidfile and back, cut at every byte", 1000, &(1..=i32::MAX, 0..3_usize), |(pid, newlines)| {
-            let bytes = written(pid, newlines);
-            assert_eq!(Content::parse(&bytes), Some(Content { pid: Some(pid), phase: phases[newlines] }));
-            for end in 0..bytes.len() {
-                let part = Content::parse(&bytes[..end]).expect("a part of a pidfile is one");
-                assert!(part.phase <= phases[newlines]);
-                assert!(part.phase == Phase::Starting || part.pid == Some(pid));
-            }
+    fn what_was_written_is_read_back() {
+        holds("pid to pidfile and back", 1000, &(1..=i32::MAX), |pid| {
+            assert_eq!(Content::parse(format!("{pid}\n").as_bytes()), Some(Content { pid: Some(pid) }));
         });
     }
 }

@@ -1,11 +1,10 @@
 //! Linux: pidfds, record locks that survive exec, `/proc`, `close_range`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::fs;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
@@ -17,8 +16,10 @@ use nix::sys::stat::Mode;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-use super::{Holder, poll, retry};
+use super::{Facts, poll, retry};
+use crate::digits::Digits;
 use crate::error::Exit;
+use crate::state::Machine;
 
 mod clone;
 mod ids;
@@ -28,17 +29,50 @@ pub(crate) use ids::*;
 /// How a directory is opened that is only a starting point for names in it.
 pub(crate) const OPEN_DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
+/// How a directory is opened that is only passed through: search permission is enough.
+pub(crate) const OPEN_TO_SEARCH: OFlag = OFlag::O_PATH;
+
+/// The groups whose members could do everything that root does anyway.
+pub(crate) const GROUPS_OF_ROOT: &[u32] = &[0];
+
+/// Moves `name` from one directory to another, where nothing has that name (`EEXIST`).
+///
+/// # References
+///
+/// [`renameat2(2)`](https://man7.org/linux/man-pages/man2/rename.2.html)
+pub(crate) fn rename_new(from: impl AsFd, to: impl AsFd, name: &OsStr) -> nix::Result<()> {
+    let name = std::ffi::CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let (from, to) = (from.as_fd().as_raw_fd(), to.as_fd().as_raw_fd());
+    let (name, flags) = (name.as_ptr(), libc::RENAME_NOREPLACE);
+    // SAFETY: both descriptors and the name outlive the call, which changes no memory.
+    Errno::result(unsafe { libc::syscall(libc::SYS_renameat2, from, name, to, name, flags) }).map(drop)
+}
+
+/// Whether a directory is the kernel's own information about a process, where links lead to objects and not to names (proc(5)).
+pub(crate) fn is_process_information(directory: BorrowedFd<'_>) -> bool {
+    nix::sys::statfs::fstatfs(directory)
+        .is_ok_and(|system| system.filesystem_type() == nix::sys::statfs::PROC_SUPER_MAGIC)
+}
+
+/// Whether others than owner and group may have permissions on a directory (acl(5)). True where that cannot be found out.
+pub(crate) fn has_access_list(directory: BorrowedFd<'_>) -> bool {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    // A descriptor that is good only for searching has no attributes.
+    let Ok(directory) = retry(|| nix::fcntl::openat(directory, c".", flags, Mode::empty())) else { return true };
+    let name = c"system.posix_acl_access";
+    // SAFETY: the name is a C string, and nothing is written where there is no room.
+    let length = unsafe { libc::fgetxattr(directory.as_raw_fd(), name.as_ptr(), std::ptr::null_mut(), 0) };
+    !matches!(Errno::result(length), Err(Errno::ENODATA | Errno::EOPNOTSUPP))
+}
+
 /// The byte of a pidfile that the daemon locks for itself: far behind any content.
 const RECORD_OFFSET: libc::off64_t = 1 << 40;
 
-/// The inode of the initial PID namespace (`PROC_PID_INIT_INO`), the only one whose `/proc/locks` lists every lock.
-const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+/// What lives as long as the machine is up (hier(7)).
+pub(crate) const RUN_DIRECTORY: &str = "/run";
 
-/// What `/proc/locks` tells in one go: less than a page of it has no gaps.
-const CONSISTENT: usize = 4096 - 128;
-
-/// How often a lock is looked for in a list that may have gaps.
-const LOCK_LIST_LOOKS: usize = 4;
+/// Below a user's home, beside the directories of its named daemons, so that removing one of those removes no lock.
+pub(crate) const USER_LOCKS: &[&str] = &[".local", "state", "daemonry-locks"];
 
 /// How often the exit of a process without a pidfd is looked for.
 const EXIT_POLL: Duration = Duration::from_millis(10);
@@ -150,53 +184,12 @@ pub(crate) fn reset_dispositions() {
     }
 }
 
-/// Takes the record lock that names the calling process as the pidfile's holder. It survives exec, is not inherited by
-/// forked children, and does not meet `flock`. A file system without them leaves the proof to the holder's descriptors.
-/// Async-signal-safe.
+/// Takes the record lock that names the calling process to outsiders as the holder of its pidfile. A descriptor that reads is
+/// enough; it survives exec, is not inherited by forked children, and does not meet `flock`. Async-signal-safe.
 pub(crate) fn lock_record(pid_file: RawFd) -> Result<(), Errno> {
-    let lock = record_lock(libc::F_WRLCK);
+    let lock = record_lock(libc::F_RDLCK);
     // SAFETY: the structure outlives the call.
-    match Errno::result(unsafe { libc::fcntl(pid_file, libc::F_SETLK, &raw const lock) }) {
-        Err(Errno::ENOLCK | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
-        result => result.map(drop),
-    }
-}
-
-/// Claims the right to replace `daemon`, which holds the pidfile at `path`, until what is returned is dropped; `None` while
-/// somebody else has it, or still starts that daemon. A lock of an open file description, on the byte behind the daemon's own.
-pub(crate) fn claim_replacement(path: &Path, daemon: i32) -> nix::Result<Option<OwnedFd>> {
-    let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = match retry(|| nix::fcntl::open(path, flags, Mode::empty())) {
-        // Gone meanwhile, and the daemon with it.
-        Err(Errno::ENOENT) => return Ok(None),
-        file => file?,
-    };
-    let mut lock = record_lock(libc::F_WRLCK);
-    lock.l_start += 1;
-    // SAFETY: the structure outlives the call.
-    match Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) }) {
-        Err(Errno::EAGAIN | Errno::EACCES) => return Ok(None),
-        // A file system without them: then there may be two of us.
-        Err(Errno::ENOLCK | Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS) => {}
-        result => drop(result?),
-    }
-    // Ended now, it would be a failed start.
-    Ok(if is_launched_still(file.as_fd(), daemon) { None } else { Some(file) })
-}
-
-/// Whether the launcher of `daemon` has not let go of the lock yet. False where that cannot be seen.
-pub(crate) fn is_launched_still(file: BorrowedFd<'_>, daemon: i32) -> bool {
-    let Ok(identity) = super::identity(file) else { return false };
-    matches!(flock_taker(file), Lock::Held(Some(taker)) if taker != daemon && holds_lock(taker, identity))
-}
-
-/// Whether `pid` holds the lock of `file`, which the caller holds, too. True where that cannot be seen.
-pub(crate) fn keeps_lock(file: BorrowedFd<'_>, pid: i32) -> bool {
-    let Ok(identity) = super::identity(file) else { return true };
-    record_owner(file) == Some(pid)
-        || holds_lock(pid, identity)
-        || fs::read_dir(format!("/proc/{pid}/fd"))
-            .is_err_and(|error| error.kind() != ErrorKind::NotFound || !has_proc())
+    Errno::result(unsafe { libc::fcntl(pid_file, libc::F_SETLK, &raw const lock) }).map(drop)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "lock types and SEEK_SET are small constants")]
@@ -210,37 +203,19 @@ fn record_lock(kind: libc::c_int) -> libc::flock64 {
     lock
 }
 
-/// Who holds `file`, which claims to be held by `claimed`.
-///
-/// First the record lock, which needs only read access; then, where a close inside the daemon dropped it or the file
-/// system has none, the `lock:` lines in the `fdinfo` of the claimed process; then the kernel's list of locks.
-pub(crate) fn holder(file: BorrowedFd<'_>, claimed: Option<i32>) -> Holder {
-    match (record_owner(file), claimed) {
-        (Some(owner), Some(claimed)) if owner == claimed => return Holder::Proven,
-        (Some(owner), _) if owner > 0 => return Holder::Other(Some(owner)),
-        // 0 is a process in another PID namespace, -1 an open file description.
-        (Some(_), _) => return Holder::Other(None),
-        (None, _) => {}
-    }
-    let Ok(identity) = super::identity(file) else { return Holder::Other(None) };
-    if claimed.is_some_and(|pid| holds_lock(pid, identity)) {
-        return Holder::Proven;
-    }
-    match flock_taker(file) {
-        Lock::Free => Holder::Nobody,
-        Lock::Held(Some(taker)) if holds_lock(taker, identity) => Holder::Taker(taker),
-        // Its taker is gone, or hidden: whoever keeps it now came by it through fork.
-        Lock::Held(_) => Holder::Other(processes().find(|&pid| holds_lock(pid, identity))),
-    }
-}
-
-/// The process that the kernel names as owner of the daemon's record lock.
-fn record_owner(file: BorrowedFd<'_>) -> Option<i32> {
-    // Asking for a read lock needs only a descriptor that can read.
-    let mut lock = record_lock(libc::F_RDLCK);
+/// The process that the kernel names as owner of a pidfile's record lock. Every process that may read the file can have taken it.
+pub(crate) fn record_owner(file: BorrowedFd<'_>, _claimed: i32) -> Option<i32> {
+    let mut lock = record_lock(libc::F_WRLCK);
     // SAFETY: the structure outlives the call.
     let asked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLK, &raw mut lock) };
-    (asked == 0 && i32::from(lock.l_type) != libc::F_UNLCK).then_some(lock.l_pid)
+    // 0 is a process in another PID namespace, -1 an open file description.
+    (asked == 0 && i32::from(lock.l_type) != libc::F_UNLCK && lock.l_pid > 0).then_some(lock.l_pid)
+}
+
+/// A process that has this file open and locked, as far as the caller may see: for messages.
+pub(crate) fn flock_holder(file: BorrowedFd<'_>) -> Option<i32> {
+    let identity = super::identity(file).ok()?;
+    processes().find(|&pid| holds_lock(pid, identity))
 }
 
 /// Whether one of the descriptors of `pid` is this file with a `flock` on it. False where they may not be seen.
@@ -260,80 +235,19 @@ fn is_file(entry: &fs::DirEntry, identity: (u64, u64)) -> bool {
     fs::metadata(entry.path()).is_ok_and(|file| (file.dev(), file.ino()) == identity)
 }
 
-enum Lock {
-    Free,
-    Held(Option<i32>),
-}
-
-/// Whether a `flock` is on the file, and who took it.
-fn flock_taker(file: BorrowedFd<'_>) -> Lock {
-    if let (Ok(mut locks), Some(name)) = (lock_list(), name_in_lock_list(file)) {
-        for _ in 0..LOCK_LIST_LOOKS {
-            // "1: FLOCK  ADVISORY  WRITE 1234 08:01:131 0 EOF"; waiting ones have "->" as second word.
-            for line in locks.lines() {
-                let mut words = line.split_ascii_whitespace().skip(1);
-                if words.next() == Some("FLOCK") && words.nth(3) == Some(name.as_str()) {
-                    let taker = line.split_ascii_whitespace().nth(4).and_then(|pid| pid.parse().ok());
-                    return Lock::Held(taker.filter(|&pid| pid > 0));
-                }
-            }
-            if locks.len() < CONSISTENT {
-                break;
-            }
-            locks = lock_list().unwrap_or_default();
-        }
-        if fs::read_link("/proc/self/ns/pid").is_ok_and(|name| name.as_os_str() == INITIAL_PID_NAMESPACE) {
-            return Lock::Free;
-        }
-    }
-    // The list is not there, or hides locks taken from other PID namespaces: only an attempt can tell. It disturbs a
-    // starter that tries in the same instant, which is why a starter tries more than once.
-    // SAFETY: flock touches no memory.
-    let attempt = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) };
-    if attempt == 0 {
-        // SAFETY: as above.
-        unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
-        Lock::Free
-    } else {
-        Lock::Held(None)
-    }
-}
-
-/// The kernel's list of locks.
-///
-/// It is consistent within one `read(2)`, which is given a page at most. Between two reads a lock that somebody takes or
-/// releases shifts the rest, and a line is missed: hence no small reads, and several looks at a long list.
-fn lock_list() -> io::Result<String> {
-    let mut file = fs::File::open("/proc/locks")?;
-    let mut list = Vec::new();
-    let mut chunk = [0; 4 * CONSISTENT];
-    loop {
-        match file.read(&mut chunk) {
-            Ok(0) => return Ok(String::from_utf8_lossy(&list).into_owned()),
-            Ok(read) => list.extend(chunk.iter().take(read)),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-/// How `/proc/locks` spells this file: the device of the mount and the inode as the kernel counts them, which differ from
-/// `stat` on overlayfs and btrfs.
-fn name_in_lock_list(file: BorrowedFd<'_>) -> Option<String> {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
-    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    let inode = match field("ino:") {
-        Some(inode) => inode.to_owned(),
-        None => super::identity(file).ok()?.1.to_string(),
-    };
-    let mount = field("mnt_id:")?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let device = mounts.lines().find_map(|line| {
-        let mut words = line.split(' ');
-        (words.next() == Some(mount)).then(|| words.nth(1))?
-    })?;
-    let (major, minor) = device.split_once(':')?;
-    Some(format!("{:02x}:{:02x}:{inode}", major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?))
+/// Whether a process has a descriptor for writing into this pipe that a program it executes inherits. False where that may not be
+/// seen.
+pub(crate) fn hands_on(pid: i32, pipe: (u64, u64)) -> bool {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    entries.flatten().any(|entry| {
+        is_file(&entry, pipe)
+            && entry.file_name().to_str().is_some_and(|fd| {
+                let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
+                let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+                let flags = flags.and_then(|flags| libc::c_int::from_str_radix(flags.trim(), 8).ok());
+                flags.is_some_and(|flags| flags & (libc::O_ACCMODE | libc::O_CLOEXEC) == libc::O_WRONLY)
+            })
+    })
 }
 
 /// Whether a process other than the caller still has `file` open, as far as the caller may see.
@@ -354,8 +268,14 @@ pub(crate) fn command_line() -> Vec<OsString> {
     line.split(|&byte| byte == 0).map(|argument| OsStr::from_bytes(argument).to_owned()).collect()
 }
 
+/// Whether `variable` (`NAME=value`) was in the environment that a process was executed with; `None` where that may not be seen.
+pub(crate) fn has_variable(pid: i32, variable: &str) -> Option<bool> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    Some(environment.split(|&byte| byte == 0).any(|one| one == variable.as_bytes()))
+}
+
 /// Every process that can be seen.
-fn processes() -> impl Iterator<Item = i32> {
+pub(crate) fn processes() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
@@ -379,13 +299,113 @@ pub(crate) fn is_dying(pid: i32) -> bool {
 
 /// Whether the process is exiting, or a zombie. Its descriptors are closed only then.
 pub(crate) fn is_exiting(pid: i32) -> bool {
+    facts_in_stat(pid).is_some_and(|(_, is_exiting)| is_exiting)
+}
+
+/// What the kernel says about a process; `None` where there is none, or `/proc` does not show it.
+pub(crate) fn facts(pid: i32) -> Option<Facts> {
+    let (start, is_exiting) = facts_in_stat(pid)?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    let uid = uids.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(Facts { start, uid, is_exiting })
+}
+
+/// The start time in clock ticks since the boot, and whether it is exiting.
+fn facts_in_stat(pid: i32) -> Option<(u64, bool)> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let flags = number(field_of_stat(&stat, 9)?)?;
+    Some((number(field_of_stat(&stat, 22)?)?, is_over(&stat, flags)))
+}
+
+/// Whether a process with these flags is exiting, or a zombie. Async-signal-safe.
+fn is_over(stat: &[u8], flags: u64) -> bool {
     const PF_EXITING: u64 = 0x4;
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    let mut fields = after_name.split(' ');
-    let state = fields.next();
-    let flags: u64 = fields.nth(5).and_then(|flags| flags.parse().ok()).unwrap_or(0);
-    matches!(state, Some("Z" | "X")) || flags & PF_EXITING != 0
+    flags & PF_EXITING != 0 || matches!(field_of_stat(stat, 3).and_then(<[u8]>::first), Some(b'Z' | b'X'))
+}
+
+/// A field of `/proc/PID/stat` by its number in `proc_pid_stat(5)`, from the third on: the second, the name, can have anything
+/// in it. Async-signal-safe.
+fn field_of_stat(stat: &[u8], number: usize) -> Option<&[u8]> {
+    let end = stat.iter().rposition(|&byte| byte == b')')?;
+    stat.get(end + 2..)?.split(|&byte| byte == b' ').nth(number.checked_sub(3)?)
+}
+
+/// Async-signal-safe.
+fn number(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0_u64, |number, &digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
+}
+
+/// The start time of the calling process as in [`Facts`]; 0 where `/proc` is not mounted. Async-signal-safe.
+pub(crate) fn own_start_time() -> Result<u64, Errno> {
+    match read_stat(c"/proc/self/stat", &mut [0; STAT_LENGTH]) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(0),
+        stat => field_of_stat(stat?, 22).and_then(number).ok_or(Errno::EIO),
+    }
+}
+
+/// Whether a forked process has executed a program, which is seen until it is reaped; `None` while it may still do so.
+/// Async-signal-safe.
+pub(crate) fn has_executed(pid: libc::pid_t) -> Result<Option<bool>, Errno> {
+    const PF_FORKNOEXEC: u64 = 0x40;
+    let mut path = [0_u8; 32];
+    let digits = Digits::of_pid(pid);
+    let parts = [b"/proc/", digits.as_bytes(), b"/stat"];
+    for (slot, byte) in path.iter_mut().zip(parts.into_iter().flatten()) {
+        *slot = *byte;
+    }
+    let mut buffer = [0; STAT_LENGTH];
+    let stat = read_stat(CStr::from_bytes_until_nul(&path).map_err(|_| Errno::EINVAL)?, &mut buffer)?;
+    let flags = field_of_stat(stat, 9).and_then(number).ok_or(Errno::EIO)?;
+    if flags & PF_FORKNOEXEC == 0 {
+        return Ok(Some(true));
+    }
+    Ok(is_over(stat, flags).then_some(false))
+}
+
+/// More than what is looked at.
+const STAT_LENGTH: usize = 1024;
+
+/// The beginning of a `/proc/PID/stat`. Async-signal-safe.
+fn read_stat<'a>(path: &CStr, buffer: &'a mut [u8; STAT_LENGTH]) -> Result<&'a [u8], Errno> {
+    // SAFETY: the path is a C string.
+    let file = retry(|| Errno::result(unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) }))?;
+    // SAFETY: the kernel writes at most the length given into the buffer.
+    let read = retry(|| Errno::result(unsafe { libc::read(file, buffer.as_mut_ptr().cast(), buffer.len()) }));
+    // SAFETY: closing descriptors touches no memory.
+    unsafe { libc::close(file) };
+    usize::try_from(read?).ok().and_then(|read| buffer.get(..read)).ok_or(Errno::EIO)
+}
+
+/// The number of the calling process as in [`Process::unique`]. Async-signal-safe.
+pub(crate) fn own_unique() -> Result<u64, Errno> {
+    // SAFETY: getpid touches no memory.
+    let own = unsafe { libc::getpid() };
+    // SAFETY: the call touches no memory.
+    let fd = match Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, own, 0) }) {
+        Err(Errno::ENOSYS | Errno::EPERM) => return Ok(0),
+        #[expect(clippy::cast_possible_truncation, reason = "descriptors fit an int")]
+        fd => fd? as RawFd,
+    };
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unique_of(unsafe { OwnedFd::from_raw_fd(fd) }.as_fd()))
+}
+
+/// The inode of a pidfd where that is the process's own (Linux 6.9 and later); 0 elsewhere. Async-signal-safe.
+fn unique_of(pidfd: BorrowedFd<'_>) -> u64 {
+    const PID_FS_MAGIC: nix::sys::statfs::FsType = nix::sys::statfs::FsType(0x5049_4446);
+    let has_own = nix::sys::statfs::fstatfs(pidfd).is_ok_and(|system| system.filesystem_type() == PID_FS_MAGIC);
+    if has_own { super::identity(pidfd).map_or(0, |(_, inode)| inode) } else { 0 }
+}
+
+/// The machine of the calling process.
+pub(crate) fn machine() -> Machine {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+    let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default().to_string_lossy().into_owned();
+    Machine { boot, namespace, init: facts_in_stat(1).map_or(0, |(start, _)| start) }
 }
 
 /// Whether the process has a handler for `signal`; `None` where that cannot be seen.
@@ -406,9 +426,7 @@ pub(crate) fn is_main_thread() -> bool {
 
 /// When the process was started.
 pub(crate) fn start_time(pid: i32) -> Option<SystemTime> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Field 22, counted from the state, which follows the name in parentheses.
-    let ticks: u64 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
+    let (ticks, _) = facts_in_stat(pid)?;
     // SAFETY: sysconf touches no memory.
     let per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok()?;
     let booted = Duration::from(nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).ok()?);
@@ -451,6 +469,11 @@ impl Process {
             Err(Errno::ENOSYS | Errno::EPERM) => Ok(Some(Self { pid, pidfd: None })),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// A number that no other process of this boot has; 0 where the kernel has none.
+    pub(crate) fn unique(&self) -> u64 {
+        self.pidfd.as_ref().map_or(0, |pidfd| unique_of(pidfd.as_fd()))
     }
 
     /// Sends a signal. `ESRCH` says that the process has ended.

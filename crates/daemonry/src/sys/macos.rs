@@ -7,7 +7,6 @@ use std::ffi::OsStr;
 use std::mem::{MaybeUninit, offset_of, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,14 +17,50 @@ use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 use nix::sys::stat::Mode;
 
-use super::{Holder, poll, retry};
+use super::{Facts, poll, retry};
 use crate::error::Exit;
+use crate::state::Machine;
 
 mod ids;
 pub(crate) use ids::*;
 
 /// How a directory is opened that is only a starting point for names in it.
 pub(crate) const OPEN_DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
+/// How a directory is opened that is only passed through: search permission is enough.
+pub(crate) const OPEN_TO_SEARCH: OFlag = OFlag::from_bits_retain(libc::O_SEARCH);
+
+/// The groups whose members could do everything that root does anyway: `wheel`, and `daemon`, to which `/var/run` belongs.
+pub(crate) const GROUPS_OF_ROOT: &[u32] = &[0, 1];
+
+/// Moves `name` from one directory to another, where nothing has that name (`EEXIST`).
+///
+/// # References
+///
+/// [`renameatx_np(2)`](https://keith.github.io/xcode-man-pages/renameatx_np.2.html)
+pub(crate) fn rename_new(from: impl AsFd, to: impl AsFd, name: &OsStr) -> nix::Result<()> {
+    let name = std::ffi::CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let (from, to) = (from.as_fd().as_raw_fd(), to.as_fd().as_raw_fd());
+    let name = name.as_ptr();
+    // SAFETY: both descriptors and the name outlive the call, which changes no memory.
+    Errno::result(unsafe { libc::renameatx_np(from, name, to, name, libc::RENAME_EXCL) }).map(drop)
+}
+
+/// There are no directories whose links lead to objects and not to names.
+pub(crate) fn is_process_information(_directory: BorrowedFd<'_>) -> bool {
+    false
+}
+
+/// Whether the group's permissions on a directory may be those of others, too. Access control lists are apart from them here.
+pub(crate) fn has_access_list(_directory: BorrowedFd<'_>) -> bool {
+    false
+}
+
+/// What lives as long as the machine is up.
+pub(crate) const RUN_DIRECTORY: &str = "/private/var/run";
+
+/// Below a user's home, beside the directories of its named daemons, so that removing one of those removes no lock.
+pub(crate) const USER_LOCKS: &[&str] = &["Library", "Application Support", "daemonry-locks"];
 
 /// How often the end of a process is looked for that was already exiting when it was opened.
 const EXIT_POLL: Duration = Duration::from_millis(10);
@@ -39,18 +74,18 @@ const PROC_PIDFDVNODEINFO: libc::c_int = 1;
 /// In `OpenFile::flags`: a `flock` was taken through this open file description (XNU's `FHASLOCK`, now `FWASLOCKED`).
 const WAS_LOCKED: u32 = 0x4000;
 
-/// In `OpenFile::status`: this descriptor is closed on exec (`PROC_FP_CLEXEC`).
-const CLOSED_ON_EXEC: u32 = 2;
-
 /// In `pbsi_flags`: the process is working its way through exit (`PROC_FLAG_INEXIT`).
 const IN_EXIT: u32 = 4;
+
+/// The same: the process has executed a program since it was forked (`PROC_FLAG_EXEC`).
+const HAS_EXECUTED: u32 = 0x4000;
 
 /// `struct proc_fileinfo`: an open file as its descriptor shows it.
 #[derive(Clone, Copy)]
 #[repr(C)]
 struct OpenFile {
     flags: u32,
-    status: u32,
+    _status: u32,
     _offset: libc::off_t,
     _kind: i32,
     _guard_flags: u32,
@@ -190,6 +225,10 @@ impl Ground {
         match *self {}
     }
 
+    pub(crate) fn has_executed(&self) -> Option<bool> {
+        match *self {}
+    }
+
     pub(crate) fn leave(&self) {
         match *self {}
     }
@@ -283,92 +322,32 @@ pub(crate) fn lock_record(_pid_file: RawFd) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Claims the right to replace the daemon of the pidfile at `path`, until what is returned is dropped; `None` while somebody
-/// else has it. A `flock` of the directory: on the file itself every lock conflicts with the daemon's.
-pub(crate) fn claim_replacement(path: &Path, _daemon: i32) -> nix::Result<Option<OwnedFd>> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let directory = super::retry(|| nix::fcntl::open(parent, flags, Mode::empty()))?;
-    // SAFETY: flock touches no memory.
-    match Errno::result(unsafe { libc::flock(directory.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
-        Err(Errno::EWOULDBLOCK) => Ok(None),
-        result => result.map(|_| Some(directory)),
-    }
+/// The process that is taken for the owner of a pidfile: the kernel does not name the holder of a `flock`, so it is the one whose
+/// pid is in the file, as long as the file is locked.
+pub(crate) fn record_owner(file: BorrowedFd<'_>, claimed: i32) -> Option<i32> {
+    super::is_flocked(file).unwrap_or(false).then_some(claimed)
 }
 
-/// Whether the launcher of the daemon has not let go of the lock yet, which cannot be seen here.
-pub(crate) fn is_launched_still(_file: BorrowedFd<'_>, _daemon: i32) -> bool {
+/// A process that has this file open through a description that was locked, as far as the caller may see: for messages.
+pub(crate) fn flock_holder(file: BorrowedFd<'_>) -> Option<i32> {
+    let identity = super::identity(file).ok()?;
+    // Older kernels mark a description whose attempt failed, too: what the caller asks through says nothing.
+    let asking = (own_pid(), file.as_raw_fd());
+    let is_holder =
+        |pid: i32| open_files(pid, identity).any(|(fd, open)| open.flags & WAS_LOCKED != 0 && (pid, fd) != asking);
+    listed()?.into_iter().find(|&pid| is_holder(pid))
+}
+
+/// Whether a process has a descriptor for writing into this pipe that a program it executes inherits. It is not looked for here.
+pub(crate) fn hands_on(_pid: i32, _pipe: (u64, u64)) -> bool {
     false
-}
-
-/// Whether `pid` holds the lock of `file`, which the caller holds, too. True where that cannot be seen.
-pub(crate) fn keeps_lock(file: BorrowedFd<'_>, pid: i32) -> bool {
-    let Ok(identity) = super::identity(file) else { return true };
-    let mut seen = [libc::proc_fdinfo { proc_fd: 0, proc_fdtype: 0 }; 1];
-    list_descriptors(pid, &mut seen).is_none()
-        || open_files(pid, identity).any(|(_, open)| open.flags & WAS_LOCKED != 0)
-}
-
-/// Who holds `file`, which claims to be held by `claimed`.
-///
-/// `F_GETLK` tells whether there is a lock, without taking one. It does not name the holder of a `flock`; a process
-/// that has the file open through a description that was locked is one.
-pub(crate) fn holder(file: BorrowedFd<'_>, claimed: Option<i32>) -> Holder {
-    match lock_on(file) {
-        Ok(Lock::Free) => return Holder::Nobody,
-        Ok(Lock::Record(owner)) if Some(owner) == claimed => return Holder::Proven,
-        Ok(Lock::Record(owner)) => return Holder::Other(Some(owner)),
-        // Some network file systems cannot tell; what is open is visible all the same.
-        Ok(Lock::Flock) | Err(_) => {}
-    }
-    let Ok(identity) = super::identity(file) else { return Holder::Other(None) };
-    if claimed.is_some_and(|pid| open_files(pid, identity).any(|(_, open)| open.flags & WAS_LOCKED != 0)) {
-        return Holder::Proven;
-    }
-    let own = own_pid();
-    let mut other = None;
-    for pid in processes().unwrap_or_default() {
-        // Older kernels mark a description whose attempt failed, too: what the caller asks through says nothing.
-        let locked = open_files(pid, identity)
-            .find(|(fd, open)| open.flags & WAS_LOCKED != 0 && (pid, *fd) != (own, file.as_raw_fd()));
-        match locked {
-            // The taker truncates the file at once, and its descriptor is closed on exec. A helper that kept the lock
-            // of a dead daemon came to it through exec, and the daemon's pid is still in the file.
-            Some((_, open)) if claimed.is_none() && open.status & CLOSED_ON_EXEC != 0 => return Holder::Taker(pid),
-            Some(_) => other = other.or(Some(pid)),
-            None => {}
-        }
-    }
-    Holder::Other(other)
-}
-
-enum Lock {
-    Free,
-    Flock,
-    Record(i32),
-}
-
-/// The lock that is on the file. Asking disturbs nobody and needs only a descriptor that can read.
-fn lock_on(file: BorrowedFd<'_>) -> nix::Result<Lock> {
-    // All zero but the type: from the start, and a length of 0 reaches to the end of any file.
-    // SAFETY: all-zero is a valid flock structure.
-    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = libc::F_RDLCK;
-    // SAFETY: the structure outlives the call.
-    Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLK, &raw mut lock) })?;
-    Ok(match lock.l_pid {
-        _ if lock.l_type == libc::F_UNLCK => Lock::Free,
-        owner if owner > 0 => Lock::Record(owner),
-        // -1: locks of an open file description name no process.
-        _ => Lock::Flock,
-    })
 }
 
 /// Whether a process other than the caller still has `file` open, as far as the caller may see.
 pub(crate) fn others_hold(file: BorrowedFd<'_>) -> bool {
     let Ok(identity) = super::identity(file) else { return false };
     let own = own_pid();
-    let Some(processes) = processes() else { return true };
+    let Some(processes) = listed() else { return true };
     processes.into_iter().any(|pid| pid != own && open_files(pid, identity).next().is_some())
 }
 
@@ -381,8 +360,28 @@ pub(crate) fn command_line() -> Vec<std::ffi::OsString> {
     std::env::args_os().collect()
 }
 
+/// Whether `variable` (`NAME=value`) was in the environment that a process was executed with; `None` where that may not be seen.
+///
+/// The kernel keeps it behind the arguments, each string with a NUL at its end (`ps -E`).
+pub(crate) fn has_variable(pid: i32, variable: &str) -> Option<bool> {
+    let mut query = [libc::CTL_KERN, libc::KERN_PROCARGS2, pid];
+    let mut buffer = vec![0_u8; 1 << 20];
+    let mut length = buffer.len();
+    // SAFETY: the kernel writes at most the length given into the buffer.
+    let asked = unsafe {
+        libc::sysctl(query.as_mut_ptr(), 3, buffer.as_mut_ptr().cast(), &raw mut length, std::ptr::null_mut(), 0)
+    };
+    Errno::result(asked).ok()?;
+    Some(buffer.get(..length)?.split(|&byte| byte == 0).any(|one| one == variable.as_bytes()))
+}
+
+/// Every process that can be seen.
+pub(crate) fn processes() -> impl Iterator<Item = i32> {
+    listed().unwrap_or_default().into_iter()
+}
+
 /// Every process that there is, as far as the caller may see.
-fn processes() -> Option<Vec<i32>> {
+fn listed() -> Option<Vec<i32>> {
     let mut pids: Vec<i32> = Vec::new();
     loop {
         // Without a buffer the kernel returns the room that it wants, with some to spare.
@@ -465,6 +464,51 @@ pub(crate) fn is_exiting(pid: i32) -> bool {
     is_dying(pid)
 }
 
+/// What the kernel says about a process; `None` where there is none.
+pub(crate) fn facts(pid: i32) -> Option<Facts> {
+    let info = short_info(pid)?;
+    let is_exiting = info.pbsi_status == libc::SZOMB || info.pbsi_flags & IN_EXIT != 0;
+    Some(Facts { start: start_of(&kernel_process(pid)?), uid: info.pbsi_ruid, is_exiting })
+}
+
+/// Whether a forked process has executed a program, which is seen until it is reaped; `None` while it may still do so.
+pub(crate) fn has_executed(pid: i32) -> Result<Option<bool>, Errno> {
+    let info = short_info(pid).ok_or(Errno::ESRCH)?;
+    let is_over = info.pbsi_status == libc::SZOMB || info.pbsi_flags & IN_EXIT != 0;
+    Ok(if info.pbsi_flags & HAS_EXECUTED != 0 { Some(true) } else { is_over.then_some(false) })
+}
+
+/// The start time of the calling process as in [`Facts`]. Async-signal-safe: sysctl(3) of a process is a bare system call.
+#[expect(clippy::unnecessary_wraps, reason = "it fails on other platforms")]
+pub(crate) fn own_start_time() -> Result<u64, Errno> {
+    // SAFETY: getpid touches no memory.
+    Ok(kernel_process(unsafe { libc::getpid() }).map_or(0, |process| start_of(&process)))
+}
+
+/// Microseconds, fine enough to tell two processes of one pid apart.
+fn start_of(process: &KernelProcess) -> u64 {
+    let part = |number: i64| u64::try_from(number).unwrap_or(0);
+    part(process.started.tv_sec).saturating_mul(1_000_000).saturating_add(part(process.started.tv_usec.into()))
+}
+
+/// There is no other number of a process. Async-signal-safe.
+#[expect(clippy::unnecessary_wraps, reason = "it fails on other platforms")]
+pub(crate) fn own_unique() -> Result<u64, Errno> {
+    Ok(0)
+}
+
+/// The machine of the calling process. There are no PID namespaces.
+pub(crate) fn machine() -> Machine {
+    let mut boot = [0_u8; 64];
+    let mut size = boot.len();
+    let (to, from) = (boot.as_mut_ptr().cast(), std::ptr::null_mut());
+    // SAFETY: the name is a C string, the kernel writes at most `size` bytes into the buffer, and nothing is set.
+    let asked = unsafe { libc::sysctlbyname(c"kern.bootsessionuuid".as_ptr(), to, &raw mut size, from, 0) };
+    let known = boot.get(..size).filter(|_| asked == 0).unwrap_or(&[]);
+    let boot = String::from_utf8_lossy(known).trim_end_matches('\0').to_owned();
+    Machine { boot, namespace: String::new(), init: 0 }
+}
+
 /// What is told of every process, whoever owns it, zombies included. `None` when there is no such process.
 fn short_info(pid: i32) -> Option<libc::proc_bsdshortinfo> {
     const ALSO_ZOMBIES: u64 = 1;
@@ -540,6 +584,12 @@ impl Process {
                 Err(errno) => return Err(errno),
             }
         }
+    }
+
+    /// There is no number beside the pid.
+    #[expect(clippy::unused_self, reason = "it is asked of the process on other platforms")]
+    pub(crate) fn unique(&self) -> u64 {
+        0
     }
 
     /// Sends a signal. `ESRCH` says that the process has ended.

@@ -13,7 +13,7 @@ pub(crate) use macos::*;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 compile_error!("daemonry runs on Linux and macOS");
 
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -21,17 +21,15 @@ use nix::fcntl::{FcntlArg, FdFlag};
 use nix::poll::{PollFd, PollTimeout};
 use nix::sys::stat::{FileStat, Mode, SFlag};
 
-/// Who holds the lock of a pidfile, as far as it can be found out without touching the lock.
+/// What the kernel says about a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Holder {
-    /// The kernel names the process whose pid is in the file.
-    Proven,
-    /// A living process took the lock and holds the file, but its pid is not in it (yet).
-    Taker(i32),
-    /// Locked by somebody else, or by nobody that can be seen from here.
-    Other(Option<i32>),
-    /// Nobody holds the lock.
-    Nobody,
+pub(crate) struct Facts {
+    /// When it was started, in the platform's own unit: with the pid it names one process.
+    pub(crate) start: u64,
+    /// Its real uid.
+    pub(crate) uid: u32,
+    /// Exiting: its descriptors may still be open.
+    pub(crate) is_exiting: bool,
 }
 
 /// Again after EINTR.
@@ -74,11 +72,16 @@ pub(crate) fn file_mode(bits: u32) -> Mode {
 
 /// A second descriptor, closed on exec, of what an open number means; `EBADF` when it is not open.
 pub(crate) fn duplicate_number(number: RawFd) -> nix::Result<OwnedFd> {
+    duplicate_number_above(number, 0)
+}
+
+/// The same with the lowest free number from `floor` on.
+pub(crate) fn duplicate_number_above(number: RawFd, floor: RawFd) -> nix::Result<OwnedFd> {
     if number < 0 {
         return Err(Errno::EBADF);
     }
     // SAFETY: a number that is not open is told by the kernel; nothing else is done with it.
-    duplicate_above(unsafe { BorrowedFd::borrow_raw(number) }, 0)
+    duplicate_above(unsafe { BorrowedFd::borrow_raw(number) }, floor)
 }
 
 /// A second descriptor, closed on exec, with the lowest free number from `floor` on.
@@ -88,9 +91,74 @@ pub(crate) fn duplicate_above(source: BorrowedFd<'_>, floor: RawFd) -> nix::Resu
     Ok(unsafe { OwnedFd::from_raw_fd(duplicate) })
 }
 
+/// The clock that no one sets, and that every process of the machine reads alike. Async-signal-safe.
+pub(crate) fn monotonic() -> Duration {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Takes the `flock` of an open file; false where another open file has it.
+pub(crate) fn try_flock(file: BorrowedFd<'_>) -> nix::Result<bool> {
+    flock(file, libc::LOCK_EX | libc::LOCK_NB)
+}
+
+/// Whether another open file has the `flock`. Asking takes it for an instant.
+pub(crate) fn is_flocked(file: BorrowedFd<'_>) -> nix::Result<bool> {
+    let is_free = flock(file, libc::LOCK_SH | libc::LOCK_NB)?;
+    if is_free {
+        flock(file, libc::LOCK_UN)?;
+    }
+    Ok(!is_free)
+}
+
+fn flock(file: BorrowedFd<'_>, operation: libc::c_int) -> nix::Result<bool> {
+    // SAFETY: flock touches no memory.
+    match retry(|| Errno::result(unsafe { libc::flock(file.as_raw_fd(), operation) })) {
+        Ok(_) => Ok(true),
+        Err(Errno::EWOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// What a file begins with, at most `most` bytes and one more, by which too long a file is noticed.
+pub(crate) fn read_start(file: BorrowedFd<'_>, most: usize) -> nix::Result<Vec<u8>> {
+    let mut bytes = vec![0; most + 1];
+    let mut length = 0;
+    while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        let offset = libc::off_t::try_from(length).unwrap_or(libc::off_t::MAX);
+        match retry(|| nix::sys::uio::pread(file, rest, offset))? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+/// Writes at the beginning of a file, in one go. Async-signal-safe.
+pub(crate) fn write_start(file: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<()> {
+    match retry(|| nix::sys::uio::pwrite(file, bytes, 0))? {
+        written if written == bytes.len() => Ok(()),
+        // The kernel writes less than asked only when there is no room for more.
+        _ => Err(Errno::ENOSPC),
+    }
+}
+
 /// What kind of file a `stat` is about.
 pub(crate) fn kind_of(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+}
+
+/// Whether the mode of a file lets others than its owner write.
+pub(crate) fn can_others_write(stat: &FileStat) -> bool {
+    Mode::from_bits_truncate(stat.st_mode).intersects(Mode::S_IWGRP | Mode::S_IWOTH)
+}
+
+/// Whether it belongs to this user, and its group and all others have no rights.
+pub(crate) fn is_private_to(stat: &FileStat, owner: u32) -> bool {
+    stat.st_uid == owner && !Mode::from_bits_truncate(stat.st_mode).intersects(Mode::S_IRWXG | Mode::S_IRWXO)
 }
 
 /// Lets no program that this process executes have what an open number means. Async-signal-safe.
@@ -98,6 +166,13 @@ pub(crate) fn close_on_exec(number: RawFd) -> nix::Result<()> {
     // SAFETY: setting a flag on a number that is not open is told by the kernel.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     nix::fcntl::fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map(drop)
+}
+
+/// Makes the number of an open descriptor mean what `source` means, closed on exec. Whoever owns the number keeps owning it.
+pub(crate) fn replace(source: BorrowedFd<'_>, number: RawFd) -> nix::Result<()> {
+    // SAFETY: replacing a descriptor touches no memory.
+    retry(|| Errno::result(unsafe { libc::dup2(source.as_raw_fd(), number) }))?;
+    close_on_exec(number)
 }
 
 /// The present limits of the calling process.

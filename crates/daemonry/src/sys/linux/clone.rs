@@ -89,6 +89,15 @@ impl Drop for Stack {
     }
 }
 
+/// How a daemon has left the launcher's memory.
+const UNSEEN: i32 = 0;
+const BY_EXEC: i32 = 1;
+const BY_ITS_END: i32 = 2;
+
+/// How often the leader looks whether the daemon has finished executing its program: for two seconds.
+const LOOKS: u32 = 20_000;
+static LOOK_PAUSE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 100_000 };
+
 /// What a session leader and a daemon need that run in the launcher's memory, and what they leave there.
 pub(crate) struct Ground {
     leader_stack: Stack,
@@ -99,6 +108,8 @@ pub(crate) struct Ground {
     daemon: AtomicI32,
     /// Leader or launcher have seen the daemon leave the memory.
     is_left: AtomicBool,
+    /// What the leader has seen the daemon do then: one of the three below.
+    left_by: AtomicI32,
     /// One at a time looks at the two above and uses the pidfd.
     looking: Mutex<()>,
     /// Why the leader was not allowed to fork a daemon this way; 0 if it was.
@@ -117,6 +128,7 @@ impl Ground {
             leader: AtomicI32::new(0),
             daemon: AtomicI32::new(-1),
             is_left: AtomicBool::new(false),
+            left_by: AtomicI32::new(UNSEEN),
             looking: Mutex::new(()),
             refusal: AtomicI32::new(0),
         }))
@@ -153,7 +165,33 @@ impl Ground {
             libc::clone(entry, self.daemon_stack.top(), flags, argument, self.daemon.as_ptr())
         });
         self.is_left.store(true, Ordering::SeqCst);
+        if let Ok(pid) = pid {
+            self.see(pid);
+        }
         pid
+    }
+
+    /// Looks how the daemon has left. As long as its parent lives, one that has ended stays a zombie. Async-signal-safe.
+    fn see(&self, pid: libc::pid_t) {
+        for _ in 0..LOOKS {
+            match super::has_executed(pid) {
+                Ok(None) => {}
+                Ok(Some(true)) => return self.left_by.store(BY_EXEC, Ordering::SeqCst),
+                Ok(Some(false)) => return self.left_by.store(BY_ITS_END, Ordering::SeqCst),
+                Err(_) => return,
+            }
+            // SAFETY: both pointers are good for the call, the second because nothing is written there.
+            unsafe { libc::nanosleep(&raw const LOOK_PAUSE, ptr::null_mut()) };
+        }
+    }
+
+    /// Whether the daemon has executed its program; `None` if the leader has not seen that, or not yet.
+    pub(crate) fn has_executed(&self) -> Option<bool> {
+        match self.left_by.load(Ordering::SeqCst) {
+            BY_EXEC => Some(true),
+            BY_ITS_END => Some(false),
+            _ => None,
+        }
     }
 
     /// The session leader cannot fork this way. Async-signal-safe.

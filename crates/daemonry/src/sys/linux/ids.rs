@@ -4,14 +4,14 @@
 //! follow, by signals and locks.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use nix::unistd::{Gid, getgrouplist};
 
 use crate::ids::Ids;
+use crate::trusted_path::Entry;
 
 /// The type that the C library's headers give the names of resources.
 #[cfg(target_env = "gnu")]
@@ -38,6 +38,13 @@ pub(crate) const RESOURCES: &[(&str, ResourceNumber)] = &[
     ("sigpending", libc::RLIMIT_SIGPENDING),
     ("stack", libc::RLIMIT_STACK),
 ];
+
+/// Version 3 of the sets, of the calling thread.
+const CAPABILITY_HEADER: [u32; 2] = [0x2008_0522, 0];
+
+const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+const PR_SET_IO_FLUSHER: libc::c_int = 57;
+const PR_GET_IO_FLUSHER: libc::c_int = 58;
 
 /// A number that a limit can have.
 pub(crate) fn finite(limit: u64) -> libc::rlim_t {
@@ -70,16 +77,18 @@ pub(crate) fn groups_of(user: &CStr, gid: u32) -> nix::Result<Vec<u32>> {
 
 /// Whether the calling process may take any user id, and any group id: `CAP_SETUID` and `CAP_SETGID` (capabilities(7)).
 pub(crate) fn may_set_ids() -> (bool, bool) {
-    const VERSION_3: u32 = 0x2008_0522;
     const SETGID: u32 = 1 << 6;
     const SETUID: u32 = 1 << 7;
-    let mut header = [VERSION_3, 0];
-    // Two sets of effective, permitted and inheritable.
-    let mut sets = [0_u32; 6];
-    // SAFETY: both have the kernel's layout and outlive the call.
-    let asked = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
-    let effective = if asked == 0 { sets[0] } else { 0 };
+    let effective = capabilities().map_or(0, |[effective, ..]| effective);
     (effective & SETUID != 0, effective & SETGID != 0)
+}
+
+/// Whether there is no other user in the namespace of the calling process, so that no file can belong to one that it could harm
+/// (`user_namespaces(7)`).
+pub(crate) fn is_only_user() -> bool {
+    // One line: the first id inside, the first id outside, how many.
+    std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.lines().count() == 1 && map.split_ascii_whitespace().nth(2) == Some("1"))
 }
 
 /// Takes exactly these supplementary groups. Async-signal-safe.
@@ -128,10 +137,132 @@ pub(crate) fn can_become_root() -> bool {
     unsafe { libc::syscall(libc::SYS_setresuid, 0, 0, 0) == 0 }
 }
 
+/// The capabilities of the calling process: effective, permitted and inheritable, twice. Async-signal-safe.
+fn capabilities() -> Result<[u32; 6], Errno> {
+    let mut header = CAPABILITY_HEADER;
+    let mut sets = [0; 6];
+    // SAFETY: both have the kernel's layout and outlive the call.
+    Errno::result(unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) }).map(|_| sets)
+}
+
+/// Gives up every capability, also those that are inherited by what is executed. Whether that has succeeded,
+/// [`has_capabilities`] tells. Async-signal-safe.
+pub(crate) fn drop_capabilities() {
+    let mut header = CAPABILITY_HEADER;
+    let none = [0_u32; 6];
+    // SAFETY: clearing a set touches no memory. Kernels before Linux 4.3 have no such set.
+    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+    // SAFETY: both have the kernel's layout and outlive the call.
+    unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), none.as_ptr()) };
+}
+
+/// Whether the calling process has any capability, or could hand one on. True where that cannot be found out.
+/// Async-signal-safe.
+pub(crate) fn has_capabilities() -> bool {
+    capabilities() != Ok([0; 6])
+}
+
+/// Gives the calling process an empty session keyring of its own user (`session-keyring(7)`). Async-signal-safe.
+///
+/// A kernel without keyrings has none to keep, and a filter that forbids the call forbids it to the daemon, too.
+pub(crate) fn join_own_keyring() -> Result<(), Errno> {
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    let anonymous = std::ptr::null::<libc::c_char>();
+    // SAFETY: no name is passed, so nothing is read from memory.
+    match Errno::result(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, anonymous) }) {
+        Err(Errno::ENOSYS | Errno::EPERM) => Ok(()),
+        joined => joined.map(drop),
+    }
+}
+
+/// What only a privileged process can have, and what a change of the user leaves to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Elevated {
+    /// A real-time or deadline policy (`sched(7)`).
+    is_real_time: bool,
+    /// A real-time I/O priority (`ioprio_set(2)`).
+    has_io_priority: bool,
+    /// Memory reserves for those that write memory out (`PR_SET_IO_FLUSHER(2const)`).
+    is_io_flusher: bool,
+    /// The secure bits without those by which a change of the user leaves capabilities, if any of them are set
+    /// (capabilities(7)).
+    secure_bits: Option<libc::c_int>,
+}
+
+impl Elevated {
+    /// What the calling thread has of it.
+    pub(crate) fn now() -> Self {
+        const KEEP_CAPS: libc::c_int = 1 << 4;
+        const NO_SETUID_FIXUP: libc::c_int = 1 << 2;
+        const REAL_TIME_CLASS: libc::c_long = 1;
+        // SAFETY: asking touches no memory.
+        let policy = unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) };
+        // SAFETY: as above.
+        let io = unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0) };
+        // SAFETY: as above. Older kernels do not know it.
+        let flusher = unsafe { libc::prctl(PR_GET_IO_FLUSHER, 0, 0, 0, 0) };
+        // SAFETY: as above.
+        let bits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) };
+        let keeping = KEEP_CAPS | NO_SETUID_FIXUP;
+        Self {
+            is_real_time: [libc::SCHED_FIFO, libc::SCHED_RR, libc::SCHED_DEADLINE].iter().any(|elevated| {
+                policy & !libc::c_long::from(libc::SCHED_RESET_ON_FORK) == libc::c_long::from(*elevated)
+            }),
+            has_io_priority: io >= 0 && io >> 13 == REAL_TIME_CLASS,
+            is_io_flusher: flusher == 1,
+            secure_bits: (bits > 0 && bits & keeping != 0).then_some(bits & !keeping),
+        }
+    }
+
+    /// Gives it up. Async-signal-safe.
+    pub(crate) fn give_up(self) -> Result<(), Errno> {
+        if let Some(bits) = self.secure_bits {
+            // Locked ones stay; the capabilities themselves are given up later, whatever these say.
+            // SAFETY: setting flags touches no memory.
+            unsafe { libc::prctl(libc::PR_SET_SECUREBITS, bits, 0, 0, 0) };
+        }
+        if self.is_real_time {
+            let priority: libc::c_int = 0;
+            // SAFETY: the kernel reads one number.
+            let set = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_OTHER, &raw const priority) };
+            Errno::result(set)?;
+        }
+        if self.has_io_priority {
+            // SAFETY: setting a priority touches no memory. 0 follows the niceness.
+            Errno::result(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, 0) })?;
+        }
+        if self.is_io_flusher {
+            // SAFETY: setting a flag touches no memory.
+            Errno::result(unsafe { libc::prctl(PR_SET_IO_FLUSHER, 0, 0, 0, 0) })?;
+        }
+        Ok(())
+    }
+}
+
+/// The niceness of the calling thread, and the OOM score adjustment of its process; 0 where they cannot be found out.
+pub(crate) fn own_priorities() -> (i32, i32) {
+    Errno::clear();
+    // SAFETY: asking touches no memory.
+    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    let score = std::fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| text.trim().parse().ok());
+    (nice, score.unwrap_or(0))
+}
+
 /// Whether the calling process may read a file. Async-signal-safe; the C library's function does more than ask.
 pub(crate) fn may_read(path: &CStr) -> Result<(), Errno> {
     // SAFETY: the path is a C string.
     Errno::result(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), libc::R_OK) }).map(drop)
+}
+
+/// Whether the calling process may execute a file; not what a directory's permission to search says. Async-signal-safe.
+pub(crate) fn may_execute(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: the path is a C string.
+    Errno::result(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), libc::X_OK) })?;
+    // SAFETY: all-zero is a valid structure.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a C string, and the structure outlives the call.
+    Errno::result(unsafe { libc::stat(path.as_ptr(), &raw mut stat) })?;
+    if stat.st_mode & libc::S_IFMT == libc::S_IFREG { Ok(()) } else { Err(Errno::EACCES) }
 }
 
 /// Sets the OOM score adjustment of the calling process (`proc_pid_oom_score_adj(5)`). Async-signal-safe.
@@ -154,12 +285,11 @@ pub(crate) fn forbid_new_privileges() -> Result<(), Errno> {
     Errno::result(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map(drop)
 }
 
-/// Gives a socket in the file system its mode and owner. The directory may belong to somebody who puts a link in its place:
-/// hence by a descriptor, and only if that is a socket.
-pub(crate) fn arrange_socket(path: &Path, mode: Mode, owner: Option<&Ids>) -> nix::Result<()> {
-    use nix::fcntl::{AT_FDCWD, OFlag, openat};
+/// Gives a socket in the file system its mode and owner: by a descriptor, and only if it is a socket.
+pub(crate) fn arrange_socket(entry: &Entry, mode: Mode, owner: Option<&Ids>) -> nix::Result<()> {
+    use nix::fcntl::OFlag;
     use nix::sys::stat::{SFlag, fstat};
-    let file: OwnedFd = openat(AT_FDCWD, path, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+    let file = entry.open(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
     if crate::sys::kind_of(&fstat(&file)?) != SFlag::S_IFSOCK {
         return Err(Errno::ENOTSOCK);
     }

@@ -1,12 +1,12 @@
 //! User and group ids, limits and priorities: what daemon(7) and its kin set right before exec.
 
 use std::ffi::CStr;
-use std::path::Path;
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 
 use crate::ids::Ids;
+use crate::trusted_path::Entry;
 
 /// The type that resources have.
 pub(crate) type ResourceNumber = libc::c_int;
@@ -71,6 +71,11 @@ pub(crate) fn may_set_ids() -> (bool, bool) {
     (is_root, is_root)
 }
 
+/// There are no namespaces of users.
+pub(crate) fn is_only_user() -> bool {
+    false
+}
+
 /// Takes exactly these supplementary groups.
 pub(crate) fn set_groups(groups: &[libc::gid_t]) -> Result<(), Errno> {
     let count = libc::c_int::try_from(groups.len()).map_err(|_| Errno::EINVAL)?;
@@ -103,10 +108,59 @@ pub(crate) fn can_become_root() -> bool {
     by_real || unsafe { libc::seteuid(0) } == 0
 }
 
+/// There are no capabilities.
+pub(crate) fn drop_capabilities() {}
+
+/// As above.
+pub(crate) fn has_capabilities() -> bool {
+    false
+}
+
+/// There are no keyrings that a process inherits.
+#[expect(clippy::unnecessary_wraps, reason = "it fails on other platforms")]
+pub(crate) fn join_own_keyring() -> Result<(), Errno> {
+    Ok(())
+}
+
+/// What only a privileged process can have, and what a change of the user leaves to it: nothing but the niceness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Elevated;
+
+impl Elevated {
+    /// There is nothing.
+    pub(crate) fn now() -> Self {
+        Self
+    }
+
+    /// As above.
+    #[expect(clippy::unnecessary_wraps, reason = "it fails on other platforms")]
+    #[expect(clippy::unused_self, reason = "it says what to give up on other platforms")]
+    pub(crate) fn give_up(self) -> Result<(), Errno> {
+        Ok(())
+    }
+}
+
+/// The niceness of the calling process; there are no OOM scores.
+pub(crate) fn own_priorities() -> (i32, i32) {
+    // SAFETY: asking touches no memory.
+    (unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }, 0)
+}
+
 /// Whether the calling process may read a file.
 pub(crate) fn may_read(path: &CStr) -> Result<(), Errno> {
     // SAFETY: the path is a C string.
     Errno::result(unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::R_OK, 0) }).map(drop)
+}
+
+/// Whether the calling process may execute a file; not what a directory's permission to search says. Async-signal-safe.
+pub(crate) fn may_execute(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: the path is a C string.
+    Errno::result(unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::X_OK, 0) })?;
+    // SAFETY: all-zero is a valid structure.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a C string, and the structure outlives the call.
+    Errno::result(unsafe { libc::stat(path.as_ptr(), &raw mut stat) })?;
+    if stat.st_mode & libc::S_IFMT == libc::S_IFREG { Ok(()) } else { Err(Errno::EACCES) }
 }
 
 /// There are none; plans that ask for one are refused.
@@ -119,16 +173,16 @@ pub(crate) fn forbid_new_privileges() -> Result<(), Errno> {
     Err(Errno::ENOSYS)
 }
 
-/// Gives a socket in the file system its mode and owner, and follows no link that somebody puts in its place.
-pub(crate) fn arrange_socket(path: &Path, mode: Mode, owner: Option<&Ids>) -> nix::Result<()> {
-    use nix::fcntl::{AT_FDCWD, AtFlags};
+/// Gives a socket in the file system its mode and owner, and follows no link in its place.
+pub(crate) fn arrange_socket(entry: &Entry, mode: Mode, owner: Option<&Ids>) -> nix::Result<()> {
+    use nix::fcntl::AtFlags;
     use nix::sys::stat::{FchmodatFlags, fchmodat};
     use nix::unistd::{Gid, Uid, fchownat};
-    fchmodat(AT_FDCWD, path, mode, FchmodatFlags::NoFollowSymlink)?;
+    fchmodat(entry.directory(), entry.name(), mode, FchmodatFlags::NoFollowSymlink)?;
     match owner {
         Some(Ids { uid, gid, .. }) => {
             let (user, group) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
-            fchownat(AT_FDCWD, path, Some(user), Some(group), AtFlags::AT_SYMLINK_NOFOLLOW)
+            fchownat(entry.directory(), entry.name(), Some(user), Some(group), AtFlags::AT_SYMLINK_NOFOLLOW)
         }
         None => Ok(()),
     }

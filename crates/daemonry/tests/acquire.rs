@@ -8,7 +8,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use daemonry::{Error, IfRunning, LaunchPlan, Outcome, Record, Status};
+use daemonry::{Error, IfRunning, LaunchPlan, Outcome, Record, Recorded, StartMethod, Status};
 use scratch::{Scratch, shell, stop, until};
 
 fn plan(scratch: &Scratch, if_running: IfRunning) -> LaunchPlan {
@@ -16,7 +16,11 @@ fn plan(scratch: &Scratch, if_running: IfRunning) -> LaunchPlan {
 }
 
 fn version(scratch: &Scratch, version: &str) -> Record {
-    Record { path: scratch.at("a.json"), version: Some(version.to_owned()), members: String::new() }
+    let recorded = Recorded {
+        version: Some(version.to_owned()),
+        ..Recorded::of_caller("a", scratch.at("a.pid"), "sleep", StartMethod::SpawnDaemon)
+    };
+    Record { path: scratch.at("a.json"), json: recorded.to_json() }
 }
 
 #[test]
@@ -57,8 +61,7 @@ fn a_herd_replaces_what_it_met_once() {
 fn the_same_version_is_reused_and_any_other_replaced() {
     let scratch = Scratch::new("version");
     let launch = |name: &str| {
-        daemonry::launch(&LaunchPlan { record: Some(version(&scratch, name)), ..plan(&scratch, IfRunning::Reuse) })
-            .unwrap()
+        daemonry::launch(&LaunchPlan { version: Some(name.to_owned()), ..plan(&scratch, IfRunning::Reuse) }).unwrap()
     };
     let first = launch("1");
     assert_eq!(first.outcome, Outcome::Started);
@@ -67,8 +70,6 @@ fn the_same_version_is_reused_and_any_other_replaced() {
     let upgraded = launch("1.1");
     assert_eq!(upgraded.outcome, Outcome::Replaced);
     assert_ne!(upgraded.pid, first.pid);
-    let record = fs::read_to_string(scratch.at("a.json")).unwrap();
-    assert_eq!(record, format!("{{\"pid\":{:10},\"version\":\"1.1\"}}\n", upgraded.pid));
     stop(&scratch.at("a.pid"));
 }
 
@@ -83,7 +84,7 @@ fn a_failed_start_leaves_the_record_of_the_daemon_before() {
     let failure = daemonry::launch(&LaunchPlan { pid_file: good.pid_file, ..bad }).unwrap_err();
     assert!(matches!(failure.error, Error::StartFailed { .. }), "{failure}");
     assert_eq!(fs::read_to_string(scratch.at("a.json")).unwrap(), before);
-    assert_eq!(scratch.entries(), ["a.json"]);
+    assert_eq!(scratch.entries(), ["a.json", "a.jsonl"], "and the journal says that it failed");
 }
 
 #[test]
@@ -106,7 +107,6 @@ fn what_needs_a_pidfile_is_refused_without_one() {
     for plan in [
         LaunchPlan { if_running: IfRunning::Reuse, ..shell("sleep 60") },
         LaunchPlan { record: Some(version(&scratch, "1")), ..shell("sleep 60") },
-        LaunchPlan { pid_file: Some(scratch.at("a.pid")), record: Some(version(&scratch, "\"")), ..shell("sleep 60") },
     ] {
         let failure = daemonry::launch(&plan).unwrap_err();
         assert!(matches!(failure.error, Error::InvalidPlan(_)), "{failure}");

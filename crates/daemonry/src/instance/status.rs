@@ -1,0 +1,166 @@
+//! Looking at an instance without disturbing it.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::end::end_of;
+use super::events::note_end;
+use super::prove::keys;
+use super::session::is_something_left;
+use super::timing::LOOKS;
+use crate::error::Result;
+use crate::pidfile::{self, Holder, Outside};
+use crate::state::{FailedReload, Life, Phase, Reloads, Role, Seen, Settled};
+use crate::store::{self, End};
+use crate::sys;
+
+/// The state of a daemon.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// Up.
+    Running {
+        /// The daemon's pid.
+        pid: i32,
+        /// When the process was started, if that can be seen.
+        since: Option<SystemTime>,
+        /// Its last reload, if that failed.
+        failed_reload: Option<FailedReload>,
+    },
+    /// Up, and on its way out.
+    Stopping {
+        /// The daemon's pid.
+        pid: i32,
+        /// When the process was started, if that can be seen.
+        since: Option<SystemTime>,
+        /// Its last reload, if that failed.
+        failed_reload: Option<FailedReload>,
+    },
+    /// A start is under way.
+    Starting {
+        /// The daemon's pid, once it has one.
+        pid: Option<i32>,
+    },
+    /// It has ended without having been asked to, or has left a pidfile that no process holds.
+    Dead {
+        /// The pid that it had.
+        last_pid: Option<i32>,
+        /// How it has ended, as far as that is known.
+        ended: Option<End>,
+    },
+    /// Locked by a process that is not the daemon, or cannot be seen from here.
+    Unknown {
+        /// The process that holds the lock, if it can be found.
+        held_by: Option<i32>,
+    },
+    /// Nothing runs, and there is no pidfile.
+    Stopped {
+        /// How the last one has ended, as far as that is known.
+        ended: Option<End>,
+    },
+}
+
+/// Returns the state of the daemon that belongs to the pidfile at `path`, without disturbing it.
+///
+/// The private lock decides where the caller may read it: its own, and for root everyone's. For other users the pidfile has to do.
+///
+/// # Errors
+///
+/// [`crate::Error::NotAPidFile`]; [`crate::Error::System`] when the file cannot be opened or read.
+pub fn status(path: &Path) -> Result<Status> {
+    let mut status = Status::Stopped { ended: None };
+    // A start that begins between the two looks holds the pidfile as well; the next look finds its lock.
+    for _ in 0..LOOKS {
+        let mut last = None;
+        for key in keys(path)? {
+            match key.settle()? {
+                Settled::Live(seen) => return Ok(of_live(&seen)),
+                Settled::Held { ended: Some(last) } if is_something_left(&last, key.owner()) => {
+                    let _unwritten = note_end(&key, &last);
+                    return Ok(Status::Dead { last_pid: Some(last.claim.pid), ended: end_of(&last) });
+                }
+                Settled::Held { .. } => return Ok(Status::Unknown { held_by: key.holder() }),
+                Settled::Nothing { ended } => {
+                    if let Some(seen) = &ended {
+                        // What no process has seen; where it cannot be written, the next look tries again.
+                        let _unwritten = note_end(&key, seen);
+                    }
+                    last = last.or(ended);
+                }
+            }
+        }
+        status = from_outside(path, last.as_deref())?;
+        if !matches!(status, Status::Unknown { .. }) {
+            break;
+        }
+    }
+    Ok(status)
+}
+
+/// The same for a daemon with a name: its journal still says how it has ended when the private state does not, as after a reboot.
+///
+/// # Errors
+///
+/// Those of [`status`].
+pub fn status_of_named(path: &Path, journal: &Path) -> Result<Status> {
+    Ok(match status(path)? {
+        status @ (Status::Stopped { ended: None } | Status::Dead { ended: None, .. }) => {
+            let is_left = matches!(status, Status::Dead { .. });
+            match store::settle(journal) {
+                Some((pid, end)) if is_left || !end.reason.is_orderly() => {
+                    Status::Dead { last_pid: Some(pid), ended: Some(end) }
+                }
+                Some((_, end)) => Status::Stopped { ended: Some(end) },
+                None => status,
+            }
+        }
+        status => status,
+    })
+}
+
+fn from_outside(path: &Path, last: Option<&Seen>) -> Result<Status> {
+    let ended = last.and_then(end_of);
+    let Some(Outside { pid, holder, .. }) = pidfile::look(path)? else {
+        return Ok(match ended {
+            Some(End { reason, .. }) if !reason.is_orderly() => {
+                Status::Dead { last_pid: last.map(|last| last.claim.pid), ended }
+            }
+            _ => Status::Stopped { ended },
+        });
+    };
+    Ok(match (holder, pid) {
+        // A lock of another process on the pidfile of an instance whose end is known says nothing: any user can take it.
+        _ if last.is_some() && nix::unistd::geteuid().is_root() => Status::Dead { last_pid: pid, ended },
+        (Holder::Proven, Some(pid)) => Status::Running { pid, since: sys::start_time(pid), failed_reload: None },
+        (Holder::Other(held_by), _) => Status::Unknown { held_by },
+        (Holder::Proven | Holder::None, last_pid) => Status::Dead { last_pid, ended },
+    })
+}
+
+/// Whether the daemon of the pidfile at `path` runs, and was started with another version than this, or with none.
+///
+/// # Errors
+///
+/// [`crate::Error::System`] when its lock cannot be read.
+pub fn runs_other_version(path: &Path, version: &str) -> Result<bool> {
+    for key in keys(path)? {
+        if let Settled::Live(seen) = key.settle()? {
+            return Ok(seen.claim.role == Role::Daemon && seen.claim.version.as_deref() != Some(version));
+        }
+    }
+    Ok(false)
+}
+
+fn of_live(seen: &Seen) -> Status {
+    let pid = seen.claim.pid;
+    if seen.claim.role == Role::Starter {
+        return Status::Starting { pid: None };
+    }
+    let since = sys::start_time(pid);
+    let failed_reload = seen.said.reloads.clone().and_then(|Reloads { failed, .. }| failed);
+    match (&seen.life, seen.phase) {
+        (Life::Exiting(_), _) | (_, Phase::Stopping) => Status::Stopping { pid, since, failed_reload },
+        (_, Phase::Starting) => Status::Starting { pid: Some(pid) },
+        (_, Phase::Up) => Status::Running { pid, since, failed_reload },
+    }
+}

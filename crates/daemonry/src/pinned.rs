@@ -1,0 +1,145 @@
+//! A plan that holds everything of its surroundings that the caller may change after the call.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::{Error, Result, Step};
+use crate::interrupt::Interrupts;
+use crate::listen::{self, ListenAddress, Source};
+use crate::plan::LaunchPlan;
+use crate::stdio::{LogFile, Stream};
+use crate::sys;
+
+/// A plan with descriptors of its own and with absolute paths: closing a descriptor, opening another file by its number or
+/// changing the working directory no longer has an effect on the start. See [`LaunchPlan::pin`].
+#[derive(Debug)]
+pub struct PinnedPlan {
+    plan: LaunchPlan,
+    programs: Vec<PathBuf>,
+    addresses: Vec<Option<SocketAddr>>,
+    _descriptors: Vec<OwnedFd>,
+}
+
+impl LaunchPlan {
+    /// Checks the plan, duplicates the descriptors that it names, and makes its paths absolute. For a caller that launches on
+    /// another thread: pin on the thread of the call.
+    ///
+    /// A plan without a working directory still means the one that the process has when it forks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidPlan`]; [`Error::System`] for a descriptor that is not open.
+    pub fn pin(&self) -> Result<PinnedPlan> {
+        self.check()?;
+        let mut plan = self.clone();
+        let mut descriptors = Vec::new();
+        let mut hold = |number: RawFd, step: Step| {
+            let duplicate = sys::duplicate_number_above(number, FIRST).map_err(|errno| Error::system(step, errno))?;
+            let held = duplicate.as_raw_fd();
+            descriptors.push(duplicate);
+            Ok(held)
+        };
+        let streams = [&mut plan.stdin, &mut plan.stdout, &mut plan.stderr];
+        for ((stream, step), number) in streams.into_iter().zip(Step::STREAMS).zip(0..) {
+            match stream {
+                Stream::Inherit => *stream = Stream::Descriptor(hold(number, step)?),
+                Stream::Descriptor(number) => *number = hold(*number, step)?,
+                Stream::File(file) => self.make_absolute(&mut file.path),
+                Stream::Null | Stream::Capture => {}
+            }
+        }
+        for listener in &mut plan.listeners {
+            match &mut listener.source {
+                Source::Descriptor(number) => *number = hold(*number, Step::Listen)?,
+                Source::Address(ListenAddress::Unix { path, .. }) => self.make_absolute(path),
+                Source::Address(ListenAddress::Tcp { .. }) => {}
+            }
+        }
+        let record = plan.record.as_mut().map(|record| &mut record.path);
+        let paths = [&mut plan.working_directory, &mut plan.must_read, &mut plan.pid_file];
+        paths.into_iter().filter_map(Option::as_mut).chain(record).for_each(|path| self.make_absolute(path));
+        let addresses = vec![None; plan.listeners.len()];
+        Ok(PinnedPlan { programs: self.candidates(&self.program), plan, addresses, _descriptors: descriptors })
+    }
+
+    fn make_absolute(&self, path: &mut PathBuf) {
+        *path = self.absolute(path);
+    }
+
+    /// Where a path of the plan leads. One of a directory that is gone stays as it is: it leads nowhere.
+    fn absolute(&self, path: &Path) -> PathBuf {
+        let place = self.directory.as_ref().map_or_else(|| path.to_owned(), |directory| directory.join(path));
+        std::path::absolute(&place).unwrap_or(place)
+    }
+
+    /// Where execvp(3) looks for a program: at its path, or for a mere name in the directories of `PATH`.
+    pub(crate) fn candidates(&self, program: &Path) -> Vec<PathBuf> {
+        const DEFAULT_PATH: &str = "/bin:/usr/bin";
+        if program.as_os_str().as_bytes().contains(&b'/') {
+            // The child has changed to another directory by then.
+            return vec![self.absolute(program)];
+        }
+        let path = self.environment.iter().rfind(|(name, _)| name == "PATH").map(|(_, value)| value.as_os_str());
+        // An empty element means the working directory, which is the launcher's here as for every other path.
+        std::env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH)))
+            .map(|directory| self.absolute(&directory.join(program)))
+            .collect()
+    }
+}
+
+/// Duplicates leave the standard streams alone: a number that is free there stays free.
+pub(crate) const FIRST: RawFd = 3;
+
+impl PinnedPlan {
+    /// Where to try to find the program, one after the other.
+    pub(crate) fn programs(&self) -> &[PathBuf] {
+        &self.programs
+    }
+
+    /// What each listener is bound to, where the resolver was asked.
+    pub(crate) fn addresses(&self) -> &[Option<SocketAddr>] {
+        &self.addresses
+    }
+
+    /// The same start without what can be had only once: the pidfile, the record and the sockets. It empties no log.
+    pub(crate) fn without_place(&self) -> Self {
+        let keeps = |stream: &Stream| match stream {
+            Stream::File(file) => Stream::File(LogFile { append: true, ..file.clone() }),
+            Stream::Capture => Stream::Null,
+            other => other.clone(),
+        };
+        let plan = LaunchPlan {
+            stdout: keeps(&self.stdout),
+            stderr: keeps(&self.stderr),
+            listeners: Vec::new(),
+            pid_file: None,
+            record: None,
+            ..self.plan.clone()
+        };
+        Self { plan, programs: self.programs.clone(), addresses: Vec::new(), _descriptors: Vec::new() }
+    }
+
+    /// Whether a host name has to be resolved.
+    pub(crate) fn needs_resolver(&self) -> bool {
+        self.plan.listeners.iter().any(|listener| listen::host_name(&listener.source).is_some())
+    }
+
+    /// Resolves the host names of its listeners within `limit`.
+    pub(crate) fn resolve(&mut self, limit: Duration, interrupts: &Interrupts) -> Result<()> {
+        self.addresses = listen::resolve(&self.plan.listeners, limit, interrupts)?;
+        Ok(())
+    }
+}
+
+impl Deref for PinnedPlan {
+    type Target = LaunchPlan;
+
+    fn deref(&self) -> &LaunchPlan {
+        &self.plan
+    }
+}

@@ -1,0 +1,76 @@
+//! A start that is gone through beside the daemon that it would replace: what is known to fail is found before that one is stopped.
+
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result, Step};
+use crate::interpreter;
+use crate::interrupt::Interrupts;
+use crate::launch::Start;
+use crate::listen;
+use crate::pinned::PinnedPlan;
+use crate::plan::{LaunchPlan, Prepared, c_string};
+
+impl LaunchPlan {
+    /// Goes through the start up to the point where the program would be executed, with the rights that it would have, in a process
+    /// that then exits: its user and limits, the standard streams, the working directory, the script that it must read, the program
+    /// and its interpreter. Nothing is locked, emptied or left behind.
+    ///
+    /// Sockets are bound only if they are TCP sockets on a free port, for an instant.
+    ///
+    /// # Errors
+    ///
+    /// What [`crate::launch`] would fail with.
+    pub fn rehearse(&self) -> Result<()> {
+        let interrupts = Interrupts { signals: None, abort: self.abort.clone() };
+        let mut plan = self.pin()?;
+        if plan.needs_resolver() {
+            plan.resolve(plan.start_timeout, &interrupts)?;
+        }
+        plan.rehearse_beside(&interrupts)
+    }
+}
+
+impl PinnedPlan {
+    /// The same with host names that were resolved already.
+    pub(crate) fn rehearse_beside(&self, interrupts: &Interrupts) -> Result<()> {
+        listen::rehearse(&self.listeners, self.addresses(), self.new_ids()?)?;
+        if let Some(record) = &self.record {
+            record.check_place()?;
+        }
+        let plan = self.without_place();
+        let interpreters: Vec<Vec<PathBuf>> =
+            plan.programs().iter().map(|program| interpreters(&plan, program)).collect();
+        let (mut prepared, descriptors, ends) = Prepared::new(&plan, None)?;
+        prepared.rehearsal = Some(interpreters.iter().map(|places| c_strings(places)).collect::<Result<_>>()?);
+        let mut start = Start::begin(prepared, descriptors, ends, interrupts)?;
+        let outcome = start.rehearse(&plan, plan.start_timeout);
+        start.end_all();
+        outcome.map_err(|(error, index)| match (error, usize::from(index).checked_sub(1)) {
+            (Error::System { step: Step::Exec, errno, .. }, Some(candidate)) => {
+                let interpreter = interpreters.get(candidate).and_then(|places| places.first()).cloned();
+                Error::System { step: Step::Exec, errno, path: interpreter }
+            }
+            (error, _) => error,
+        })
+    }
+}
+
+fn c_strings(paths: &[PathBuf]) -> Result<Vec<CString>> {
+    paths.iter().map(|path| c_string(path.as_os_str(), "an interpreter's path")).collect()
+}
+
+/// Where the interpreter of a script may be, which can be more than one place if `env(1)` looks for it; none for any other
+/// program, and where it cannot be known.
+fn interpreters(plan: &LaunchPlan, program: &Path) -> Vec<PathBuf> {
+    let Some(line) = interpreter::shebang(program) else { return Vec::new() };
+    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(OsStr::from_bytes);
+    let Some(interpreter) = words.next().map(Path::new).filter(|path| path.is_absolute()) else { return Vec::new() };
+    let is_env = interpreter.file_name() == Some(OsStr::new("env"));
+    let named = words.find(|word| *word != "-S" && !word.as_bytes().contains(&b'='));
+    match named.filter(|word| is_env && !word.as_bytes().starts_with(b"-")) {
+        Some(named) => plan.candidates(Path::new(named)),
+        None => vec![interpreter.to_owned()],
+    }
+}
