@@ -29,16 +29,44 @@ export declare class DaemonStart {
   exiting(code: number): Failure | null
 }
 
+/** Duplicates of descriptors, for a launch that may come later. */
+export declare class HeldDescriptors {
+  /** The duplicates in the order of the descriptors; -1, which is never open, for one that was not open. */
+  get numbers(): Array<number>
+  /** Closes them. */
+  close(): void
+}
+
+/** Reads a journal, and what is appended later. */
+export declare class NativeJournal {
+  /** The events since the last call, each as JSON; at first all. */
+  read(): Array<string> | Failure
+}
+
 /** A pidfile that this process holds. */
 export declare class NativePidFile {
   /** Its path; empty once released. */
   get path(): string
+  /** Why the start of this process could not be written down in its journal, in words. */
+  get unwritten(): string | null
   /** Makes it go with the process: a signal that ends it removes it first, an exit last. */
   guard(): void
   /** Says that the process, which has locked it itself, is up. */
   markUp(): Failure | null
-  /** Says that the process has begun to stop. */
-  markStopping(): Failure | null
+  /** Says how long the process takes to stop, in ms. */
+  markStopTimeout(timeout: number): Failure | null
+  /** Says that the process has begun to stop, or what became of its handlers then. */
+  markStopping(handlers?: 'failed' | 'timed-out' | undefined | null): Failure | null
+  /** Says what becomes of a reload of this process; `failed` with the reason. */
+  markReload(event: 'possible' | 'begins' | 'done' | 'failed', reason?: string | undefined | null): Failure | null
+  /** Says how the process ends: with an exit code, or of a signal. */
+  markEnd(exitCode?: number | undefined | null, signal?: number | undefined | null): Failure | null
+  /** Writes down in its journal how the process ends, as `markEnd` has said. */
+  noteEnd(): void
+  /** Says why the process will end: what it has thrown, or `null` when nothing has used it. */
+  markReason(lastWords?: string | undefined | null): Failure | null
+  /** Checks that the file can be found, and makes it again if it was removed. */
+  keep(): KeptPidFile | Failure
   /** Removes the file if it is still this process's, and lets go of the lock. */
   release(): Failure | null
 }
@@ -47,13 +75,19 @@ export declare class NativePidFile {
  * Locks a pidfile for this process, which stays in the foreground and is "starting" until it says more. With
  * `replace_within`, in ms, ends the daemon that holds it, for whose start it waits as long.
  */
-export declare function acquirePidFile(path: string, mode: number, replaceWithin?: number | undefined | null, record?: NativeRecord | undefined | null): NativePidFile | Failure
+export declare function acquirePidFile(path: string, mode: number, replaceWithin?: number | undefined | null, name?: string | undefined | null, version?: string | undefined | null, record?: NativeRecord | undefined | null): NativePidFile | Failure
 
 /** Takes over the start that the marker is about; `null` when it is about another process. */
 export declare function adopt(marker: string): DaemonStart | Failure | null
 
 /** Makes `signal`, with whatever it does by default, remove the guarded pidfile first. */
 export declare function armSignal(signal: number): Failure | null
+
+/** Whether a process has a handler for a signal; `null` where that cannot be seen. */
+export declare function catchesSignal(pid: number, signal: number): boolean | null
+
+/** Makes the directory of the pidfile, or of the record, for this process, which must be able to write there. */
+export declare function claimPlace(name: string, file: 'pidFile' | 'record'): Failure | null
 
 /** The command line of this process as the kernel keeps it; empty where it cannot be read. */
 export declare function commandLine(): Array<string>
@@ -98,15 +132,55 @@ export interface Failure {
   signal?: string
   /** The end of what the daemon wrote to stderr. */
   stderr?: string
+  /** Whether a daemon was stopped for this start, so that none runs now. */
+  isDown?: boolean
+  /** The command, and the directory, of the daemon that runs as another program. */
+  runningCommand?: string
+  /** The same of the start. */
+  command?: string
+  /** How many other processes that a daemon had started were ended with its failed start, if any. */
+  othersEnded?: number
+  /** How many of them run on, if any. */
+  othersLeft?: number
+  /** What to do about a program that ends and leaves others running; not in `message`. */
+  advice?: string
 }
+
+/** The first argument of this process that is not UTF-8, as a sentence shows it: JavaScript gets it with other bytes. */
+export declare function foreignArgument(): string | null
+
+/** Forgets the daemon of a name, or of a pidfile. */
+export declare function forgetDaemon(name: string | undefined | null, pidFile: string): ForgetOutcome | Failure
+
+/** What became of a daemon that was to be forgotten. */
+export interface ForgetOutcome {
+  /** `forgotten` or `not-known`. */
+  outcome: string
+  /** Its log, which stays. */
+  logFile?: string
+}
+
+/** Duplicates descriptors. */
+export declare function holdDescriptors(descriptors: Array<number>): HeldDescriptors
 
 /** Whether the calling thread is the process's first one. */
 export declare function isMainThread(): boolean
 
+/** What a check of a pidfile has found. */
+export interface KeptPidFile {
+  /** `superseded`: another process holds the lock. */
+  state: 'in-place' | 'made-again' | 'replaced' | 'superseded'
+  /** That process. */
+  by?: number
+}
+
 /** Launches a daemon and blocks until the outcome is known. */
 export declare function launch(request: LaunchRequest): Started | Failure
 
-/** Launches a daemon; a thread of its own waits for the outcome. */
+/**
+ * Launches a daemon; a thread of its own waits for the outcome. What the caller changes after the call, such as a descriptor or
+ * the working directory, is no part of the start any more.
+ */
 export declare function launchAside(request: LaunchRequest, abort?: Abort | undefined | null): Promise<Started | Failure>
 
 /** What to launch and how; times in ms. */
@@ -123,6 +197,8 @@ export interface LaunchRequest {
   stdout: NativeStream
   /** Standard error. */
   stderr: NativeStream
+  /** Where relative paths start, unless it is this process's working directory. */
+  directory?: string
   /** The directory to execute it in, unless it is the launcher's. */
   workingDirectory?: string
   /** File mode creation mask. */
@@ -145,6 +221,14 @@ export interface LaunchRequest {
   copies: boolean
   /** The pidfile to hold. */
   pidFile?: string
+  /** How long it takes to stop. */
+  stopTimeout?: number
+  /** What is ended besides the program itself when it is stopped. */
+  killMode: 'session' | 'process'
+  /** Its name. */
+  name?: string
+  /** Its version. */
+  version?: string
   /** What to leave on record. */
   record?: NativeRecord
   /** What to do when the daemon runs already. */
@@ -161,11 +245,26 @@ export interface LaunchRequest {
   note: string
 }
 
+/** The named daemons of this user and of the system, each as JSON, in the order of their names. */
+export declare function listDaemons(): Array<string> | Failure
+
 /** Binds a socket for this process itself and returns its descriptor. */
 export declare function listen(listener: NativeListener): number | Failure
 
+/** Those that have a journal, in the same form. */
+export declare function listJournals(): Array<string> | Failure
+
+/** The daemon of a name as JSON: `name`, `pidFile`, `record`, `journal`, and `searched`, every pidfile that it could have been. */
+export declare function locate(name: string): string | Failure
+
+/** The working directory as the caller calls it: a symbolic link such as `current` is not resolved. */
+export declare function logicalDirectory(): string
+
 /** Looks up a user, with another group or other supplementary groups. */
 export declare function lookUpUser(user?: string | number | undefined | null, group?: string | number | undefined | null, groups?: Array<string | number> | undefined | null): NativeAccount | Failure
+
+/** Makes the directories of a named daemon, for the user that it runs as. */
+export declare function makePlaces(name: string, owner?: NativeIds | undefined | null): Failure | null
 
 /** Microseconds of the clock that the manager compares `MONOTONIC_USEC=` with. */
 export declare function monotonicMicroseconds(): number | Failure
@@ -174,12 +273,26 @@ export declare function monotonicMicroseconds(): number | Failure
 export interface NativeAccount {
   /** Its ids. */
   ids: NativeIds
-  /** Its name. */
-  name?: string
   /** Its home directory. */
   home: string
-  /** Its shell. */
-  shell: string
+  /** What changes in the environment of a daemon that runs as this user: `NAME=value` sets a variable, `NAME` removes it. */
+  variables: Array<string>
+}
+
+/** How a daemon has ended. */
+export interface NativeEnd {
+  /** `stopped`, `replaced`, `finished`, `idle`, `crashed`, `killed`, `vanished` or `lost`. */
+  reason: string
+  /** When. */
+  at?: number
+  /** Its exit code. */
+  exitCode?: number
+  /** The signal that it died of. */
+  signal?: string
+  /** Who asked it to stop, as JSON. */
+  by?: string
+  /** What it has thrown. */
+  lastWords?: string
 }
 
 /** Where a socket listens: an address and a port, a path, or none of both. */
@@ -192,6 +305,14 @@ export interface NativeEndpoint {
   port?: number
   /** The path of a Unix socket. */
   path?: string
+}
+
+/** A reload that failed. */
+export interface NativeFailedReload {
+  /** When. */
+  at?: number
+  /** Why. */
+  reason: string
 }
 
 /** Who a daemon is to be. */
@@ -238,10 +359,8 @@ export interface NativeListener {
 export interface NativeRecord {
   /** Where it is. */
   path: string
-  /** The daemon's version. */
-  version?: string
-  /** More members of the JSON object, without its braces. */
-  members: string
+  /** A JSON object, to which the core adds who starts the daemon, and where. */
+  json: string
 }
 
 /** One standard stream. */
@@ -261,8 +380,14 @@ export interface NativeStream {
 /** Tells the service manager at `address` something, and gives it descriptors to keep (`sd_notify(3)`). */
 export declare function notify(address: string, state: string, descriptors: Array<number>): Failure | null
 
-/** Tells the state of the daemon that belongs to a pidfile. */
-export declare function pidFileStatus(path: string): PidFileStatus | Failure
+/** For the journal at `path`, which need not be there yet. */
+export declare function openJournal(path: string): NativeJournal
+
+/** Why the daemon of a pidfile cannot be taken for what the record is about: it runs as another program. */
+export declare function otherProgram(pidFile: string, record: NativeRecord): Failure | null
+
+/** Returns the state of the daemon that belongs to a pidfile. For a named daemon, its journal is read as well. */
+export declare function pidFileStatus(path: string, journal?: string | undefined | null): PidFileStatus | Failure
 
 /** What a look at a pidfile tells; times in ms since the epoch. */
 export interface PidFileStatus {
@@ -276,6 +401,33 @@ export interface PidFileStatus {
   lastPid?: number
   /** Who holds the lock instead. */
   heldBy?: number
+  /** Its last reload, if that failed. */
+  failedReload?: NativeFailedReload
+  /** How it has ended. */
+  ended?: NativeEnd
+}
+
+/**
+ * Where a daemon of that name has its files, as JSON: `user`, `system`, and which of them is the caller's `own`. Nothing is
+ * looked up or created.
+ */
+export declare function places(name: string): string | Failure
+
+/** What process `pid`, which runs as user `uid`, says about itself, as JSON: not to be trusted, without control characters. */
+export declare function readSelfReport(path: string, uid: number, pid: number): string
+
+/** Goes through a start as far as that can be done while the daemon runs that it would replace. */
+export declare function rehearse(request: LaunchRequest): Failure | null
+
+/** Sends SIGHUP to the daemon of a pidfile; a thread of its own waits, at most `timeout` ms, until it has reloaded. */
+export declare function reloadDaemon(path: string, timeout: number): Promise<ReloadOutcome | Failure>
+
+/** What became of a reload. */
+export interface ReloadOutcome {
+  /** `reloaded`, or `signalled` where the daemon does not report it. */
+  outcome: string
+  /** The daemon's pid. */
+  pid: number
 }
 
 /** Opens a log again and puts it in the place of the descriptors. */
@@ -284,11 +436,17 @@ export declare function reopenLog(path: string, mode: number, descriptors: Array
 /** The names of every resource that the platform limits. */
 export declare function resources(): Array<string>
 
+/** Whether the daemon of a pidfile runs, and has another version. */
+export declare function runsOtherVersion(pidFile: string, version: string): boolean | Failure
+
+/** The place of an interpreter's script among its arguments, `argv[0]` being the first; `null` if it is not known. */
+export declare function scriptAmong(program: string, arguments: Array<string>): number | null
+
 /** Whether this process is in its parent's process group; `null` where that cannot be seen. */
 export declare function sharesGroupOfParent(): boolean | null
 
-/** Sends a signal to the daemon of a pidfile and returns the pid that got it. */
-export declare function signalDaemon(path: string, signal: number): number | Failure
+/** Sends a signal to the daemon of a pidfile; the promise is of the pid that got it. A thread of its own waits for the proof. */
+export declare function signalDaemon(path: string, signal: number): Promise<number | Failure>
 
 /** The path of the Unix socket behind a descriptor, if it is one that has a path. */
 export declare function socketPath(descriptor: number): string | null
@@ -303,16 +461,24 @@ export interface Started {
   stderr: string
   /** Where its sockets listen. */
   listeners: Array<NativeEndpoint>
+  /** Why its journal could not be written, in words. */
+  unwritten?: string
 }
 
 /** The variable that carries the marker. */
 export declare function startVariable(): string
 
+/** Keeps the places of this process what they were when root started it by that name, whichever user it is now. */
+export declare function stayInSystemPlaces(name: string): Failure | null
+
 /** The names of every step, in the order of a start. */
 export declare function steps(): Array<string>
 
-/** Stops the daemon of a pidfile; `timeout` in ms. A thread of its own waits for the end. */
-export declare function stopDaemon(path: string, signal: number, timeout: number, force: boolean): Promise<StopOutcome | Failure>
+/**
+ * Stops the daemon of a pidfile, which another instance may replace; `timeout` in ms, or as long as the daemon has said. A
+ * thread of its own waits for the end.
+ */
+export declare function stopDaemon(path: string, signal: number, timeout: number | undefined | null, force: boolean, replaces: boolean): Promise<StopOutcome | Failure>
 
 /** How a daemon was stopped. */
 export interface StopOutcome {
@@ -320,10 +486,21 @@ export interface StopOutcome {
   outcome: string
   /** The pid that it had. */
   pid?: number
+  /** What went wrong with its stop handlers: `failed` or `timed-out`. */
+  handlers?: string
+  /** How many other processes of its session were ended after it, if any. */
+  othersEnded?: number
+  /** How many of them run on, if any. */
+  othersLeft?: number
+  /** Why its journal could not be written, in words. */
+  unwritten?: string
 }
 
 /** Takes descriptors that were handed over: no program that this one executes gets them. False where one is not a socket. */
 export declare function takeSockets(first: number, count: number): boolean
 
-/** Writes the record of this process, which holds the pidfile. */
+/** Writes the record of a daemon whose lock this process holds. */
 export declare function writeRecord(record: NativeRecord): Failure | null
+
+/** Writes what this process says about itself. */
+export declare function writeSelfReport(path: string, json: string): Failure | null

@@ -1,6 +1,7 @@
 /** The native core's binary for this platform: beside the package in a checkout, else in the platform's own package. */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { dirname, isAbsolute, join } from 'node:path';
 import type * as Binding from '../index.js';
 
 /** The binary's functions. */
@@ -30,19 +31,54 @@ export function loadBinary(): Native {
     }
   }
   // Wherever it may be, which takes several times longer.
-  const require = createRequire(import.meta.url);
-  for (const name of names) {
-    try {
-      return require(`daemonry-${name}`) as Native;
-    } catch (error) {
-      failures.push(error);
+  for (const place of searchedFrom()) {
+    for (const require of requiresOf(place)) {
+      for (const name of names) {
+        try {
+          // With the file: a program that Bun has compiled reads no package.json.
+          return require(`daemonry-${name}/daemonry.${name}.node`) as Native;
+        } catch (error) {
+          failures.push(error);
+        }
+      }
     }
   }
   throw new AggregateError(failures, `there is no binary for ${platform}`);
 }
 
+/** In a CommonJS bundle, whose `import.meta` is empty. */
+// eslint-disable-next-line no-underscore-dangle -- Node's own name
+declare const __filename: string;
+
+/** The file that this code is in; the executable, if the code was compiled into it and its own path exists only there. */
+function ownFile(): string {
+  return isBunExecutable() ? process.execPath : ((import.meta.filename as string | undefined) ?? __filename);
+}
+
+/** Whether `bun build --compile` has made this program. */
+export function isBunExecutable(): boolean {
+  return process.argv[1]?.startsWith('/$bunfs/') ?? false;
+}
+
+/** From where the platform's package is looked for: this file, and the script, if a bundler has given this file another path. */
+export function searchedFrom(): string[] {
+  const script = isBunExecutable() ? undefined : process.argv[1];
+  return [...new Set([ownFile(), script ?? ''])].filter((place) => isAbsolute(place) && existsSync(place));
+}
+
+/** How a file requires a package: as its own dependency, and as one of daemonry's, which pnpm keeps apart. */
+function* requiresOf(place: string): Iterable<NodeJS.Require> {
+  const require = createRequire(place);
+  yield require;
+  try {
+    yield createRequire(require.resolve('daemonry/package.json'));
+  } catch {
+    // It is daemonry itself, or a bundle without it.
+  }
+}
+
 /** In a checkout; in the first two places where Node.js looks for the platform's package, one of which npm and pnpm take. */
 function usualPlaces(name: string): string[] {
   const folders = ['..', `../node_modules/daemonry-${name}`, `../../daemonry-${name}`];
-  return folders.map((folder) => `${import.meta.dirname}/${folder}/daemonry.${name}.node`);
+  return folders.map((folder) => join(dirname(ownFile()), folder, `daemonry.${name}.node`));
 }

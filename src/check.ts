@@ -63,6 +63,19 @@ export function abortSignal(option: string, value: unknown): void {
   throw invalid(option, 'an AbortSignal', value);
 }
 
+/**
+ * Throws for a Unix socket whose path the kernel cannot take: `sun_path` has room for 107 bytes on Linux and 103 on macOS
+ * (unix(7), unix(4)).
+ */
+export function socketPath(socket: string): string {
+  const most = process.platform === 'darwin' ? 103 : 107;
+  const length = Buffer.byteLength(socket);
+  if (length > most) {
+    throw invalidOption(`the socket's path ${socket} is too long: it has ${length} bytes, and ${most} are possible`);
+  }
+  return socket;
+}
+
 /** Throws for options that are no object, and for one that is not `known`. */
 export function only(options: object, ...known: string[]): void {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {

@@ -1,13 +1,13 @@
 /** A connection to a daemon's Unix socket, and the daemon behind it if there is none yet. */
+import { existsSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { resolve } from 'node:path';
+import { absolute } from './directory.js';
 import * as check from './check.js';
 import { status } from './control.js';
 import { daemonError, invalidOption } from './errors.js';
-import { resolveSpawn, type ConnectOptions, type ResolvedStart, type SpawnDaemonOptions } from './options.js';
-import { checkSocket, paths } from './places.js';
-import { isOfAnotherVersion } from './record.js';
-import { aborted, checkCommand, spawnResolved } from './spawn.js';
+import { defaults, resolveSpawn, type ConnectOptions, type ResolvedStart, type SpawnDaemonOptions } from './options.js';
+import { aborted, checkCommand, holdCaller, refuseOtherProgram, spawnResolved } from './spawn.js';
+import { isOfAnotherVersion, paths } from './store.js';
 
 /** Between two tries to connect to a daemon that is there, in ms. */
 const retryPause = 25;
@@ -19,15 +19,18 @@ const mostStarts = 5;
  * Resolves with a connection to the daemon's Unix socket. When nothing listens there (`ENOENT`, `ECONNREFUSED`; every other
  * error is thrown), the daemon is started as {@link spawnDaemon} does with `ifRunning: 'reuse'`: of any number of callers at
  * the same moment one starts it, and all are connected. One that is about to end is waited for, and with `version` one of
- * another version is replaced first.
+ * another version is replaced first. Without `version`, a daemon of that name that runs another program is refused.
  *
- * The program behind `command` listens on `paths(name).socket`, or wherever `socket` says.
+ * Descriptors, relative paths and the environment are those of the call, however late the daemon is started.
+ *
+ * The program behind `command` listens on `paths(name).socket`, as {@link Daemon.listen} does, or wherever `socket` says. If the
+ * socket of a running daemon is missing, the call waits until it is back.
  *
  * @example
  * const socket = await connectDaemon(process.execPath, [serverScript], { name: 'fmt', version: '2.1.0' });
  *
  * @throws a {@link DaemonError}; what connect(2) says, as Node does; `ERR_START_FAILED` when the daemon ends
- * each time before it can be reached, and `ERR_START_TIMEOUT` when nobody listens within twice `startTimeout`
+ * each time before it can be reached, and `ERR_START_TIMEOUT` if no process listens within twice `startTimeout`
  */
 export async function connectDaemon(
   command: string,
@@ -35,8 +38,9 @@ export async function connectDaemon(
   options: ConnectOptions = {},
 ): Promise<Socket> {
   const { socket: chosen, ...others } = { ...options };
-  const start: SpawnDaemonOptions = { waitFor: 'ready', ifRunning: 'reuse', ...others };
-  const { name, signal, ifRunning } = start;
+  const { cwd = defaults.cwd } = others;
+  const start: SpawnDaemonOptions = { waitFor: 'ready', ifRunning: 'reuse', ...others, cwd };
+  const { name, ifRunning } = start;
   if (name === undefined && (start.pidFile === undefined || chosen === undefined)) {
     throw invalidOption('connectDaemon needs "name", or "pidFile" and "socket"');
   }
@@ -44,18 +48,36 @@ export async function connectDaemon(
     throw invalidOption(`option "ifRunning" of connectDaemon must be 'reuse' or 'replace', not 'error'`);
   }
   const resolved = resolveSpawn(checkCommand(command, args), start);
+  const path = check.socketPath(chosen === undefined ? paths(name!).socket : absolute(check.path('socket', chosen)));
+  // The caller may change them before there is a start.
+  const kept: SpawnDaemonOptions = start.env === undefined ? start : { ...start, env: { ...start.env } };
+  const held = holdCaller(resolved);
+  try {
+    return await reach(path, command, [...args], kept, held.start);
+  } finally {
+    held.release();
+  }
+}
+
+async function reach(
+  path: string,
+  command: string,
+  args: readonly string[],
+  start: SpawnDaemonOptions,
+  resolved: ResolvedStart,
+): Promise<Socket> {
+  const { signal, ifRunning } = start;
   const { label } = resolved;
   const pidFile = resolved.pidFile!;
-  const path = checkSocket(chosen === undefined ? paths(name!).socket : resolve(check.path('socket', chosen)));
-
-  const deadline = Date.now() + 2 * resolved.startTimeout;
+  const deadline = performance.now() + 2 * resolved.startTimeout;
   let mustReplace = ifRunning === 'replace' || isOfAnotherVersion(resolved);
   let starts = 0;
+  if (!mustReplace) refuseOtherProgram(command, args, start, resolved);
   for (;;) {
     const answer = mustReplace ? 'nobody' : await tryToConnect(path);
     if (typeof answer === 'object') return answer;
     if (signal?.aborted) throw aborted(label, signal);
-    if (Date.now() > deadline) throw nobodyListens(path, resolved);
+    if (performance.now() > deadline) throw nobodyListens(path, resolved);
     if (answer === 'nobody' && starts === mostStarts) {
       // Not started once more: the last one may end between a look and a start.
       if (!isRunning(pidFile)) throw endedEarly(path, label);
@@ -99,6 +121,10 @@ function endedEarly(socket: string, label: string) {
 }
 
 function nobodyListens(socket: string, { label, startTimeout, pidFile }: ResolvedStart) {
-  const message = `nothing has listened on ${socket} for ${2 * startTimeout} ms, though ${label} runs (pidfile ${pidFile})`;
+  const time = `${2 * startTimeout} ms`;
+  const why = existsSync(socket)
+    ? `no process listened on its socket ${socket} within ${time}`
+    : `its socket ${socket} was still missing after ${time}`;
+  const message = `${label} is running (pidfile ${pidFile}), but ${why}: restart it`;
   return daemonError('ERR_START_TIMEOUT', message, { stderr: '', path: socket });
 }

@@ -1,13 +1,21 @@
-/** Looking at daemons, signalling and stopping them, by name or pidfile. */
+/** Looking at daemons, signalling, stopping and forgetting them, by name or pidfile. */
 import { constants } from 'node:os';
+import type { NativeEnd } from '../index.js';
 import { currentDaemon } from './daemon.js';
-import { daemonError, isDaemonError } from './errors.js';
-import { isFailure, native, unwrap } from './native.js';
+import { daemonError, isDaemonError, type DaemonError } from './errors.js';
+import { failureError, isFailure, native, unwrap } from './native.js';
 import * as check from './check.js';
 import { defaults } from './options.js';
-import { namesInUse } from './places.js';
-import type { DaemonRecord } from './record.js';
-import { locate, located, type Located, type Target } from './target.js';
+import { sayUnwritten } from './say.js';
+import {
+  locate,
+  locateAll,
+  publicRecord,
+  type DaemonCaller,
+  type DaemonRecord,
+  type Located,
+  type Target,
+} from './store.js';
 
 /** What every {@link DaemonStatus} has. */
 interface StatusPlace {
@@ -29,6 +37,8 @@ export type DaemonStatus = StatusPlace &
         readonly pid: number;
         /** When the process was started. */
         readonly since: Date;
+        /** The last reload, if it failed; missing once a reload has succeeded, and for users who may not read the daemon's state. */
+        readonly failedReload?: FailedReload;
       }
     | {
         /** A start is under way. */
@@ -37,22 +47,65 @@ export type DaemonStatus = StatusPlace &
         readonly pid?: number;
       }
     | {
-        /** A pidfile that nobody holds. */
+        /** It has ended without having been asked to, or has left a pidfile that no process holds. */
         readonly state: 'dead';
-        /** The pid in it, which may by now be somebody else's. */
+        /** The pid that it had, which may by now be another process's. */
         readonly lastPid?: number;
+        /** How it has ended, as far as that is known. */
+        readonly ended?: DaemonEnd;
       }
     | {
-        /** Locked, but not by the process whose pid is in it. */
+        /** Locked, but not by the process whose pid is in it; or, from {@link list} alone, it cannot be inspected. */
         readonly state: 'unknown';
+        /** Why it cannot be inspected. */
+        readonly error?: DaemonError;
         /** Who holds it, where that can be found. */
         readonly heldBy?: number;
       }
     | {
-        /** No pidfile. */
+        /** No pidfile, and nothing has crashed. */
         readonly state: 'stopped';
+        /** How the last one has ended, as far as that is known. */
+        readonly ended?: DaemonEnd;
       }
   );
+
+/**
+ * How a daemon has ended, until it is started again. For a named daemon it outlives a reboot.
+ *
+ * | reason | what happened |
+ * | --- | --- |
+ * | `stopped` | it was asked to stop |
+ * | `replaced` | it was asked to stop because another one was to take its place: `daemonry restart`, `ifRunning: 'replace'`, another `version` |
+ * | `finished` | it had nothing left to do, and exited with 0 |
+ * | `idle` | nothing had held it for `idleTimeout` |
+ * | `crashed` | it threw, or exited with another code, without having been asked to stop |
+ * | `killed` | it did not stop in time |
+ * | `vanished` | no process saw how: it was killed by another program or by the kernel, or does not call `daemonize` |
+ * | `lost` | it ran when the machine, or the container, ended |
+ */
+export interface DaemonEnd {
+  /** Why, as in the table. */
+  readonly reason: 'stopped' | 'replaced' | 'finished' | 'idle' | 'crashed' | 'killed' | 'vanished' | 'lost';
+  /** When; missing if no process saw it. */
+  readonly at?: Date;
+  /** The code that it exited with, by its own word. */
+  readonly exitCode?: number;
+  /** The signal that it died of, by its own word. */
+  readonly signal?: NodeJS.Signals;
+  /** The process that asked it to stop, by {@link stop}, a restart or a replacement. */
+  readonly by?: DaemonCaller;
+  /** What it had thrown, in one line. */
+  readonly lastWords?: string;
+}
+
+/** A reload that failed. */
+export interface FailedReload {
+  /** When. */
+  readonly at: Date;
+  /** What the handlers threw, or why a log could not be reopened, in one line. */
+  readonly reason: string;
+}
 
 /** Options of {@link stop}. */
 export interface StopOptions {
@@ -63,7 +116,7 @@ export interface StopOptions {
   readonly killSignal?: NodeJS.Signals;
   /**
    * Milliseconds that it may take.
-   * @default 10_000
+   * @default the daemon's own `stopTimeout` and 2_000; 10_000 where that is not known
    */
   readonly timeout?: number;
   /**
@@ -75,50 +128,95 @@ export interface StopOptions {
 
 /** How a daemon was stopped: by itself, by SIGKILL, or not at all because none was running. */
 export type StopResult =
-  { readonly outcome: 'stopped' | 'killed'; readonly pid: number } | { readonly outcome: 'not-running' };
+  | {
+      readonly outcome: 'stopped' | 'killed';
+      /** The pid that it had. */
+      readonly pid: number;
+      /** What went wrong with its stop handlers: one threw, or they were cut off after `stopTimeout`. */
+      readonly handlers?: 'failed' | 'timed-out';
+      /** How many other processes of its session were ended after it (option `killMode`); missing where there were none. */
+      readonly othersEnded?: number;
+      /** How many run on, because they are another user's or cannot be proven to be of its session; missing where none does. */
+      readonly othersLeft?: number;
+    }
+  | { readonly outcome: 'not-running' };
+
+/** Options of {@link reloadDaemon}. */
+export interface ReloadOptions {
+  /**
+   * Milliseconds to wait for the reload.
+   * @default 10_000
+   */
+  readonly timeout?: number;
+}
+
+/** What became of a reload that did not fail. */
+export interface ReloadResult {
+  /**
+   * `'reloaded'`: the logs are reopened and all handlers have finished. `'signalled'`: SIGHUP was sent, but how the program
+   * handles it is not known: it has its own listener instead of {@link Daemon.onReload}, or root has started it and the caller may
+   * not read its state.
+   */
+  readonly outcome: 'reloaded' | 'signalled';
+  /** The daemon. */
+  readonly pid: number;
+}
+
+/** What became of a daemon that was to be forgotten: it was, or there was nothing to forget. */
+export type ForgetResult =
+  | {
+      /** Everything but its log was removed. */
+      readonly outcome: 'forgotten';
+      /** Its log, which stays; only a record says where that is. */
+      readonly logFile?: string;
+    }
+  | {
+      /** There was nothing to remove. */
+      readonly outcome: 'not-known';
+    };
 
 /**
  * Tells the state of a daemon without disturbing it.
  * @throws `ERR_NOT_A_PIDFILE`, `ERR_INVALID_OPTION`, a {@link SystemCallError}
  */
 export function status(target: Target): DaemonStatus {
-  return statusAt(locate(target));
+  return statusOf(locate(target));
 }
 
 /**
  * The named daemons of this user, and the system's, running or not, in the order of their names. One whose pidfile cannot be
- * looked at, or is something else, is `unknown`.
+ * inspected, or is something else, is `unknown`, with the `error`.
  * @throws a {@link SystemCallError} for directories that cannot be read
  */
 export function list(): DaemonStatus[] {
-  return namesInUse()
-    .sort((one, other) => (one.name < other.name ? -1 : 1))
-    .map(({ name, places }) => {
-      const found = located(name, places.pidFile, places.record);
-      try {
-        return statusAt(found);
-      } catch (error) {
-        // The others are no less to be told.
-        if (!isDaemonError(error)) throw error;
-        return { name, pidFile: found.pidFile, state: 'unknown' };
-      }
-    });
+  return locateAll().map((found) => {
+    try {
+      return statusOf(found);
+    } catch (error) {
+      // One that cannot be looked at hides none of the others.
+      if (!isDaemonError(error)) throw error;
+      return { name: found.name!, pidFile: found.pidFile, state: 'unknown', error };
+    }
+  });
 }
 
-function statusAt({ pidFile, name, record: onRecord }: Located): DaemonStatus {
-  const { since, ...found } = unwrap(native().pidFileStatus(pidFile));
-  const fields = { ...found, ...(since === undefined ? {} : { since: new Date(since) }) };
+/** The same for a daemon that was found already. */
+export function statusOf({ pidFile, name, record: onRecord, journal }: Located): DaemonStatus {
+  const { since, ended, failedReload, ...found } = unwrap(native().pidFileStatus(pidFile, journal));
+  const fields = {
+    ...found,
+    ...(since === undefined ? {} : { since: new Date(since) }),
+    ...(failedReload === undefined ? {} : { failedReload: { ...failedReload, at: new Date(failedReload.at ?? 0) } }),
+    ...(ended === undefined ? {} : { ended: endOf(ended) }),
+  };
   const record = onRecord === undefined ? {} : { record: publicRecord(onRecord, found.pid) };
   return { ...(name === undefined ? {} : { name }), pidFile, ...fields, ...record } as DaemonStatus;
 }
 
-/** What the daemon itself says counts only as long as it runs. */
-function publicRecord(record: NonNullable<Located['record']>, pid: number | undefined): DaemonRecord {
-  const { program, arguments: args, cwd, startedBy, logFile, version, socket, status, problem } = record;
-  const lasting = { program, arguments: args, cwd, startedBy, ...(logFile === undefined ? {} : { logFile }) };
-  if (pid !== record.pid) return lasting;
-  const own = Object.entries({ version, socket, status, problem }).filter(([, value]) => value !== undefined);
-  return { ...lasting, ...Object.fromEntries(own) };
+function endOf({ at, by, ...end }: NativeEnd): DaemonEnd {
+  const when = at === undefined ? {} : { at: new Date(at) };
+  const who = by === undefined ? {} : { by: JSON.parse(by) as DaemonCaller };
+  return { ...end, ...when, ...who } as DaemonEnd;
 }
 
 /**
@@ -134,9 +232,18 @@ function publicRecord(record: NonNullable<Located['record']>, pid: number | unde
  * @throws `ERR_STOP_TIMEOUT`, `ERR_PIDFILE_HELD`, `ERR_NOT_A_PIDFILE`, `ERR_INVALID_OPTION`, a {@link SystemCallError}
  */
 export async function stop(target: Target, options: StopOptions = {}): Promise<StopResult> {
+  return stopFor('nothing', target, options);
+}
+
+/** The same for a start that follows: the daemon is replaced. */
+export async function stopFor(
+  purpose: 'nothing' | 'restart',
+  target: Target,
+  options: StopOptions,
+): Promise<StopResult> {
   check.only(options, 'killSignal', 'timeout', 'force');
   const signal = signalNumber('killSignal', options.killSignal ?? 'SIGTERM');
-  const timeout = check.milliseconds('timeout', options.timeout, defaults.killTimeout);
+  const timeout = options.timeout === undefined ? undefined : check.milliseconds('timeout', options.timeout, 0);
   const force = check.boolean('force', options.force, true);
   const { pidFile } = locate(target);
   if (isThisProcess(pidFile)) {
@@ -145,11 +252,15 @@ export async function stop(target: Target, options: StopOptions = {}): Promise<S
     if (daemon === undefined) return { outcome: 'not-running' };
     await daemon.stop();
   }
-  return unwrap(await native().stopDaemon(pidFile, signal, timeout, force)) as StopResult;
+  const replaces = purpose === 'restart';
+  const { unwritten, ...result } = unwrap(await native().stopDaemon(pidFile, signal, timeout, force, replaces));
+  sayUnwritten(unwritten);
+  return result as StopResult;
 }
 
 /**
- * Sends a signal to a daemon.
+ * Sends a signal to a daemon, and to no other process. Proving that the process is the daemon can take seconds while it is
+ * starting or stopping; the event loop goes on meanwhile.
  *
  * A daemon that is still starting gets only SIGTERM, SIGKILL, SIGSTOP and SIGCONT; SIGHUP goes only to a program that catches
  * it.
@@ -158,15 +269,58 @@ export async function stop(target: Target, options: StopOptions = {}): Promise<S
  * @throws `ERR_NOT_RUNNING`, `ERR_SIGNAL_REFUSED`, `ERR_PIDFILE_HELD`, `ERR_NOT_A_PIDFILE`, `ERR_INVALID_OPTION`, a
  * {@link SystemCallError}
  */
-export function sendSignal(target: Target, signal: NodeJS.Signals): number {
+export async function sendSignal(target: Target, signal: NodeJS.Signals): Promise<number> {
   const number = signalNumber('signal', signal);
-  const { pidFile, name, searched } = locate(target);
-  const outcome = native().signalDaemon(pidFile, number);
+  const located = locate(target);
+  return unwrapOf(located, await native().signalDaemon(located.pidFile, number));
+}
+
+/**
+ * Sends SIGHUP to a daemon and waits until it has reloaded: its logs are reopened, and its {@link Daemon.onReload} handlers have
+ * finished. The outcome is that of a reload that began after this call, whichever process has requested it.
+ *
+ * A program that does not catch SIGHUP is not signalled, because the signal would end it.
+ *
+ * @example
+ * const { outcome } = await reloadDaemon('api'); // 'reloaded' or 'signalled'
+ *
+ * @throws `ERR_RELOAD_FAILED` with what the handlers threw, or if the daemon exits first; `ERR_RELOAD_TIMEOUT`;
+ * `ERR_NOT_RUNNING`, `ERR_SIGNAL_REFUSED`, `ERR_PIDFILE_HELD`, `ERR_NOT_A_PIDFILE`, `ERR_INVALID_OPTION`, a
+ * {@link SystemCallError}
+ */
+export async function reloadDaemon(target: Target, options: ReloadOptions = {}): Promise<ReloadResult> {
+  check.only(options, 'timeout');
+  const timeout = check.milliseconds('timeout', options.timeout, defaults.reloadTimeout);
+  const located = locate(target);
+  return unwrapOf(located, await native().reloadDaemon(located.pidFile, timeout)) as ReloadResult;
+}
+
+/** The value of a native call about a daemon; a name that was not found anywhere says where that was looked for. */
+function unwrapOf<T>({ name, pidFile, searched }: Located, outcome: T) {
   if (name !== undefined && isFailure(outcome) && outcome.errorCode === 'ERR_NOT_RUNNING') {
     const message = `no daemon named ${name} is running (looked at ${searched.join(' and ')})`;
     throw daemonError('ERR_NOT_RUNNING', message, { path: pidFile });
   }
   return unwrap(outcome);
+}
+
+/**
+ * Removes the record of a daemon that has ended, what it said about itself, how it ended, and a pidfile that it has left behind:
+ * `list` does not show it any more. Its log stays, and so does whatever the program has made.
+ *
+ * @example
+ * const { outcome } = await forgetDaemon('api'); // 'forgotten' or 'not-known'
+ *
+ * @throws `ERR_ALREADY_RUNNING` if it runs, is being started, or has left a process behind; `ERR_PIDFILE_HELD`,
+ * `ERR_INVALID_OPTION`, a {@link SystemCallError}
+ */
+export async function forgetDaemon(target: Target): Promise<ForgetResult> {
+  const [name, pidFile] = typeof target === 'string' ? [target, ''] : [undefined, locate(target).pidFile];
+  const outcome = native().forgetDaemon(name, pidFile);
+  if (isFailure(outcome) && outcome.errorCode === 'ERR_ALREADY_RUNNING') {
+    throw failureError(outcome, `${name ?? pidFile} ${outcome.message}`);
+  }
+  return unwrap(outcome) as ForgetResult;
 }
 
 function isThisProcess(pidFile: string): boolean {
@@ -175,7 +329,9 @@ function isThisProcess(pidFile: string): boolean {
 }
 
 function signalNumber(option: string, signal: unknown): number {
-  const number = typeof signal === 'string' ? (constants.signals as Record<string, number>)[signal] : undefined;
-  if (number === undefined) throw check.invalid(option, 'the name of a signal', signal);
-  return number;
+  // Where the table has a prototype, `constructor` is in it, too.
+  if (typeof signal === 'string' && Object.hasOwn(constants.signals, signal)) {
+    return constants.signals[signal as NodeJS.Signals];
+  }
+  throw check.invalid(option, 'the name of a signal', signal);
 }

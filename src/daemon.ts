@@ -3,15 +3,27 @@ import type { DaemonStart, NativePidFile } from '../index.js';
 import type { Server } from 'node:net';
 import { Idleness, type Hold } from './idle.js';
 import { Logs } from './logs.js';
-import type { OwnSocket } from './listeners.js';
+import * as check from './check.js';
+import { isClusterWorker } from './environment.js';
+import { invalidOption } from './errors.js';
+import { bindSocket, type OwnSocket } from './listeners.js';
 import type { ServiceManager } from './manager.js';
 import { failureError } from './native.js';
 import type { ReopenableLog } from './options.js';
 import { reasonOf } from './reasons.js';
-import type { OwnRecord, RecordChanges } from './record.js';
+import { claimPlace, paths, type SelfReport } from './store.js';
 import { Reload } from './reload.js';
-import { drain, holdWhileConnected, onUnixSocket } from './server.js';
+import { ServedSocket } from './served-socket.js';
+import {
+  drain,
+  holdWhileConnected,
+  keepsConnectionsTooLong,
+  listenOn,
+  onceListening,
+  UnusedConnections,
+} from './server.js';
 import { Termination } from './termination.js';
+import { Upkeep } from './upkeep.js';
 
 /** The running daemon, as it sees itself. `Sockets` are the names of the option `listen`. */
 export interface Daemon<Sockets extends string = string> extends AsyncDisposable {
@@ -34,20 +46,23 @@ export interface Daemon<Sockets extends string = string> extends AsyncDisposable
    */
   readonly stopping: AbortSignal;
   /**
-   * Says that the daemon serves: a start that waits for it has succeeded.
+   * Reports that the daemon is ready. A start that is waiting for readiness then succeeds, once the event loop has turned: an
+   * exception directly after the call is still a failed start, and so is a program that nothing keeps alive.
    * @param status one line about what it does, which `status` shows of a named daemon; a later call changes it
    */
   ready(status?: string): void;
   /**
    * Adds a handler that runs when the daemon is asked to stop, by SIGTERM, SIGINT or {@link Daemon.stop}. Handlers are awaited
-   * in the order in which they were added; then the process exits with 0. A second signal, or the end of `stopTimeout`, ends
-   * it by the signal. Where the program has its own listener for the signal, the handlers run but daemonry does not exit.
+   * in the order in which they were added; then the process exits with 0. A second signal, at least a second later, or the end of
+   * `stopTimeout` ends it by the signal. If the program has its own listener for the signal, the handlers run, but the program
+   * decides when to exit within `stopTimeout`.
    */
   onStop(handler: () => unknown): void;
   /**
-   * Adds a handler for SIGHUP; it runs after the logs were reopened. A rejection is logged and the daemon lives on. Signals
-   * during a reload reopen the logs at once, and cause one more reload when it is done. In a foreground with a terminal SIGHUP
-   * keeps its default and ends the process.
+   * Adds a handler for SIGHUP; it runs after the logs were reopened. If it throws, the reload has failed: the log,
+   * {@link reloadDaemon} and {@link DaemonStatus} report that, the other handlers run, and the daemon lives on. Signals during a
+   * reload reopen the logs at once, and cause one more reload when it is done. In a foreground with a terminal SIGHUP keeps its
+   * default and ends the process.
    */
   onReload(handler: () => unknown): void;
   /**
@@ -64,14 +79,30 @@ export interface Daemon<Sockets extends string = string> extends AsyncDisposable
   /**
    * Ties a server to the daemon's life. Every open connection is a {@link Daemon.hold}; when the daemon stops, the server takes
    * no new connections (a Unix socket loses its name first, so that nobody is cut off who has connected already), and the open
-   * ones have `stopTimeout` to end. That is a handler of {@link Daemon.onStop}, in the order of the calls: what the open
+   * ones have `stopTimeout` to end: an HTTP server answers further requests with `Connection: close`. That is a handler of {@link Daemon.onStop}, in the order of the calls: what the open
    * connections still need is to be closed by one that is added later. `status` of a named daemon tells its Unix socket.
    * @param server listening or not yet
    */
   serve(server: Server): void;
+  /**
+   * Listens on the daemon's own Unix socket, `paths(name).socket`, and serves the server as {@link Daemon.serve} does. Only the
+   * daemon's user and root can connect (mode 0600). A socket on which no process listens any more is replaced. While the daemon runs,
+   * a socket that was removed is made again within seconds. When the daemon stops, the socket is removed, unless another
+   * file is in its place by then; `server.listen(path)` of Node.js removes whatever has the name.
+   * @param server does not listen yet
+   * @returns the path, once the server listens
+   * @throws `ERR_INVALID_OPTION` for a daemon without a name, a path that is too long, a server that listens already, or in a worker
+   * of a cluster; a {@link SystemCallError}, such as `EADDRINUSE` if another process listens there
+   * @example
+   * await daemon.listen(createServer((connection) => connection.end('hello\n')));
+   */
+  listen(server: Server): Promise<string>;
   /** Stops as on SIGTERM: runs the handlers, then exits with 0. Settles only if the process does not end. */
   stop(): Promise<void>;
 }
+
+/** Mode of the daemon's own socket: its user may connect, and root. */
+const ownSocketMode = 0o600;
 
 /** Under this symbol every copy of the package finds the handle. */
 const key = Symbol.for('daemonry.daemon');
@@ -84,6 +115,7 @@ export function currentDaemon(): Daemon | undefined {
 /** What a handle is made of. */
 export interface DaemonParts {
   readonly mode: Daemon['mode'];
+  readonly name: string | undefined;
   /** The start that was taken over, in a daemon. */
   readonly start: DaemonStart | undefined;
   /** Who waits to hear of it, in the foreground. */
@@ -92,8 +124,8 @@ export interface DaemonParts {
   /** Whether this process has locked it by itself, so that nobody else says in it that the daemon is up. */
   readonly marksPidFile: boolean;
   readonly listeners: ReadonlyMap<string, OwnSocket>;
-  /** The record that it keeps up to date. */
-  readonly record: OwnRecord | undefined;
+  /** Where a named daemon says something about itself. */
+  readonly selfReport: SelfReport | undefined;
   readonly logs: readonly ReopenableLog[];
   readonly stopTimeout: number;
   readonly idleTimeout: number | undefined;
@@ -109,32 +141,49 @@ export class DaemonHandle implements Daemon {
   readonly listeners: Readonly<Record<string, number>>;
   readonly #parts: DaemonParts;
   #isUp = false;
+  /** How many times it will be up when the event loop has turned. */
+  #awaited = 0;
   readonly #termination: Termination;
   readonly #idleness: Idleness;
   readonly #logs: Logs;
   readonly #reload: Reload;
+  readonly #upkeep: Upkeep;
+  readonly #sockets: OwnSocket[];
 
   constructor(parts: DaemonParts) {
-    const { mode, start, manager, pidFile, logs, stopTimeout, idleTimeout } = parts;
+    const { mode, name, start, manager, pidFile, logs, stopTimeout, idleTimeout } = parts;
     this.mode = mode;
     this.pidFile = pidFile?.path;
-    const sockets = [...parts.listeners];
-    this.listeners = Object.freeze(Object.fromEntries(sockets.map(([name, { descriptor }]) => [name, descriptor])));
+    const listeners = [...parts.listeners];
+    this.listeners = Object.freeze(Object.fromEntries(listeners.map(([name, { descriptor }]) => [name, descriptor])));
+    this.#sockets = [...parts.listeners.values()];
     this.#parts = parts;
     this.#termination = new Termination(mode, pidFile, stopTimeout, manager);
     const onIdle = (timeout: number) => {
       process.stderr.write(`nothing has held the daemon for ${timeout} ms: it stops\n`);
+      pidFile?.markReason();
       void this.stop();
     };
     this.#idleness = new Idleness(idleTimeout, () => start?.isWatched !== true, onIdle);
-    this.#logs = new Logs(logs, (problem) => this.#record({ problem }));
-    this.#reload = new Reload(mode, this.#logs, manager);
+    this.#logs = new Logs(logs, (problem) => this.#say({ problem }));
+    this.#reload = new Reload(mode, this.#logs, manager, pidFile);
+    this.#upkeep = new Upkeep({
+      name,
+      pidFile,
+      isStopping: () => this.isStopping,
+      onMadeAgain: () => this.#say({}),
+      onSuperseded: () => void this.stop(),
+    });
     pidFile?.guard();
     process.on('exit', (code) => {
-      for (const [, { file }] of sockets) file?.remove();
+      pidFile?.markEnd(code);
+      // How a start has failed is for its launcher to say.
+      if (start?.isWatched !== true) pidFile?.noteEnd();
+      for (const { file } of this.#sockets) file?.remove();
       if (!this.#isUp && !this.isStopping) manager?.failed(`exited with code ${code} before it was up`);
       start?.exiting(code);
     });
+    process.once('beforeExit', (code) => this.#ends(code));
     process.on('uncaughtExceptionMonitor', (error) => {
       // With a listener of its own the program may well survive this.
       const survives = process.listenerCount('uncaughtException') > 0 || process.hasUncaughtExceptionCaptureCallback();
@@ -150,11 +199,13 @@ export class DaemonHandle implements Daemon {
   ready(status?: string): void {
     if (status !== undefined && typeof status !== 'string') throw new TypeError('the status must be a string');
     if (status !== undefined) {
-      this.#record({ status });
+      this.#say({ status });
       this.#parts.manager?.status(status);
     }
-    this.#up();
-    this.#report((start) => start.ready());
+    this.#afterATurn(true, () => {
+      this.#up();
+      this.#report((start) => start.ready());
+    });
   }
 
   onStop(handler: () => unknown): void {
@@ -174,12 +225,47 @@ export class DaemonHandle implements Daemon {
   }
 
   serve(server: Server): void {
-    if (typeof (server as Server | undefined)?.close !== 'function')
-      throw new TypeError('a server must be a net.Server');
+    checkServer(server);
     holdWhileConnected(server, () => this.hold());
-    const sockets = [...this.#parts.listeners.values()];
-    onUnixSocket(server, sockets, (socket) => this.#record({ socket }));
-    this.onStop(() => drain(server, sockets));
+    let socket: ServedSocket | undefined;
+    onceListening(server, () => {
+      const found = ServedSocket.of(server, this.#sockets);
+      if (found === undefined) return;
+      socket = found;
+      if (found.isOurs) this.#upkeep.add(found);
+      server.once('close', () => this.#upkeep.delete(found));
+      this.#say({ socket: found.path });
+    });
+    const { stopTimeout } = this.#parts;
+    const warning = keepsConnectionsTooLong(server, stopTimeout);
+    if (warning !== undefined) process.stderr.write(`${warning}\n`);
+    const unused = new UnusedConnections(server);
+    this.onStop(() => drain(server, socket, unused, stopTimeout));
+  }
+
+  async listen(server: Server): Promise<string> {
+    checkServer(server);
+    const { name } = this.#parts;
+    if (isClusterWorker()) {
+      throw invalidOption(
+        'daemon.listen() belongs in the primary of a cluster: a worker listens on a socket of the option "listen"',
+      );
+    }
+    if (name === undefined)
+      throw invalidOption('daemon.listen() needs a daemon with a name, as in daemonize({ name })');
+    if (server.listening) throw invalidOption('daemon.listen() needs a server that does not listen yet');
+    const path = check.socketPath(paths(name).socket);
+    claimPlace(name, 'pidFile');
+    const socket = bindSocket(path, ownSocketMode);
+    this.#sockets.push(socket);
+    this.serve(server);
+    try {
+      await listenOn(server, socket.descriptor);
+    } catch (error) {
+      socket.file?.remove();
+      throw error;
+    }
+    return path;
   }
 
   stop(): Promise<void> {
@@ -190,16 +276,50 @@ export class DaemonHandle implements Daemon {
     return this.stop();
   }
 
-  /** `daemonize` has returned and the event loop has turned. */
+  /** `daemonize` has returned. */
   started(): void {
-    if (this.#parts.waitFor !== 'ready') this.#up();
-    this.#report((start) => start.started());
+    const { waitFor } = this.#parts;
+    this.#afterATurn(waitFor === 'start', () => {
+      if (waitFor !== 'ready') this.#up();
+      this.#report((start) => start.started());
+    });
+  }
+
+  /**
+   * Once the event loop has turned, and goes on: what fails without being awaited, such as `listen(port)`, has thrown by then, and
+   * a program that has nothing to do has ended.
+   * @param isUp whether the daemon is up then
+   */
+  #afterATurn(isUp: boolean, callback: () => void): void {
+    if (isUp) this.#awaited += 1;
+    const turned = (again: number): void => {
+      // On a slow machine its time can have come before the loop has seen that it is empty. What native addons wait for is not listed.
+      if (again > 0 && listedResources() === 0) {
+        setTimeout(turned, 1, again - 1).unref();
+        return;
+      }
+      if (isUp) this.#awaited -= 1;
+      callback();
+    };
+    // The first turn may be the rest of the one that is under way. A timer without a reference keeps no program alive.
+    setImmediate(() => setImmediate(() => setTimeout(turned, 0, 10).unref()));
+  }
+
+  /** Nothing is left that the event loop waits for. */
+  #ends(code: number): void {
+    if (this.isStopping || this.mode === 'foreground') return;
+    if (this.#isUp) process.stderr.write('nothing keeps the daemon alive: it exits\n');
+    else if (this.#awaited > 0 && code === 0) {
+      process.exitCode = 1;
+      this.#report((start) => start.failed('nothing keeps it alive'));
+    }
   }
 
   /** The start has failed, or the daemon later, because of what was thrown. */
   failed(error: unknown): void {
     // What it exits with then says no more.
     this.#isUp = true;
+    this.#parts.pidFile?.markReason(reasonOf(error));
     this.#parts.manager?.failed(reasonOf(error), error);
     this.#report((start) => start.failed(reasonOf(error)));
   }
@@ -214,7 +334,9 @@ export class DaemonHandle implements Daemon {
     if (failure) process.stderr.write(`${failure.message}\n`);
     this.#isUp = true;
     manager?.ready();
+    this.#termination.considerWorkers();
     this.#idleness.begin();
+    this.#upkeep.begin();
   }
 
   /** While `main` runs, a program that only reads `stopping` is not considered done. */
@@ -227,10 +349,10 @@ export class DaemonHandle implements Daemon {
     return this.#termination.isStopping;
   }
 
-  /** A record that cannot be written is no reason to die; whoever reads the log learns of it. */
-  #record(changes: RecordChanges): void {
+  /** A self-report that cannot be written is no reason to die; the log has the reason. */
+  #say(changes: Parameters<SelfReport['change']>[0]): void {
     try {
-      this.#parts.record?.change(changes);
+      this.#parts.selfReport?.change(changes);
     } catch (error) {
       process.stderr.write(`${(error as Error).message}\n`);
     }
@@ -241,6 +363,15 @@ export class DaemonHandle implements Daemon {
     const failure = start === undefined ? null : tell(start);
     if (failure !== null) throw failureError(failure);
   }
+}
+
+/** What keeps the event loop alive, as far as Node lists it; other runtimes may have no list. */
+function listedResources(): number | undefined {
+  return (process as { getActiveResourcesInfo?(): string[] }).getActiveResourcesInfo?.().length;
+}
+
+function checkServer(server: unknown): void {
+  if (typeof (server as Server | undefined)?.close !== 'function') throw new TypeError('a server must be a net.Server');
 }
 
 function checkHandler(handler: unknown): () => unknown {

@@ -11,19 +11,12 @@ import { takeStart, worksFor } from './marker.js';
 import { chooseMode } from './mode.js';
 import { failureError, inMainThread, isFailure, native, nativeOfMainThread } from './native.js';
 import { defaults, resolveOptions, type DaemonizeOptions, type ResolvedOptions } from './options.js';
-import { paths, staysInSystemPlaces } from './places.js';
+import { ownArguments } from './program.js';
 import { describeFailure } from './reasons.js';
-import {
-  fullRecord,
-  isOfAnotherVersion,
-  nativeRecord,
-  readRecord,
-  recordOfOwn,
-  wordsOfOwn,
-  type FullRecord,
-  type OwnRecord,
-} from './record.js';
+import { isSameFile } from './same-file.js';
+import { sayUnwritten } from './say.js';
 import type { Note } from './spawn.js';
+import { isOfAnotherVersion, newRecord, paths, SelfReport, staysInSystemPlaces, type NewRecord } from './store.js';
 
 /**
  * Makes this program a daemon and runs `main` in it.
@@ -95,9 +88,10 @@ function begin(options: DaemonizeOptions = {}, main?: (daemon: Daemon) => unknow
 function adopt(start: DaemonStart, options: DaemonizeOptions, resolved: ResolvedOptions): DaemonHandle {
   const note = JSON.parse(start.note) as Note;
   markDaemon();
-  if (note.systemName !== undefined) staysInSystemPlaces(note.systemName);
+  if (note.name !== undefined && note.isSystems === true) staysInSystemPlaces(note.name);
   const daemon = new DaemonHandle({
     mode: 'daemon',
+    name: note.name ?? options.name,
     start,
     manager: undefined,
     ...ownPart(resolved),
@@ -110,7 +104,7 @@ function adopt(start: DaemonStart, options: DaemonizeOptions, resolved: Resolved
     start.failedChdir((error as NodeJS.ErrnoException).errno ?? 0, note.cwd ?? '');
     process.exit(1);
   }
-  afterATurn(() => daemon.started());
+  daemon.started();
   return daemon;
 }
 
@@ -132,70 +126,67 @@ function holdPidFile(
   options: DaemonizeOptions,
   resolved: ResolvedOptions,
 ): Held {
-  const { logs, recordFile } = note;
-  const held = { pidFile, marksPidFile: false, record: recordOf(note), logs };
-  if (note.startedBy === 'daemonize') return held;
+  const { logs } = note;
+  const selfReport = note.selfReport === undefined ? undefined : new SelfReport(note.selfReport);
+  const held = { pidFile, marksPidFile: false, selfReport, logs };
+  if (note.method === 'daemonize') return held;
   if (pidFile === undefined) {
     resolved.prepare();
-    return { ...claimPidFile(resolved, resolved.pidFile, 'daemonize'), logs };
+    return { ...claimPidFile(resolved, resolved.pidFile, 'daemonize', resolved.recordFile), logs };
   }
   const own = options.name ?? options.pidFile;
   // Whoever gave up root's rights looks for its places only now where root has them.
   const ownFile =
     options.pidFile === undefined && options.name !== undefined ? paths(options.name).pidFile : resolved.pidFile;
   // Two pidfiles for one daemon would let a second one start.
-  if (own !== undefined && ownFile !== pidFile.path) {
+  if (own !== undefined && (ownFile === undefined || !isSameFile(ownFile, pidFile.path))) {
     const how = options.name === undefined ? 'start it with its own, or give it a name' : 'start it by the same name';
     throw invalidOption(
       `this program calls itself ${own} (pidfile ${ownFile}), but was started with the pidfile ${pidFile.path}: ${how}`,
     );
   }
-  if (recordFile !== undefined && resolved.version !== undefined) nameVersion(recordFile, resolved.version);
+  // It is shown if the caller named none.
+  if (resolved.version !== undefined) selfReport?.change({ version: resolved.version });
   return held;
 }
 
-/** Where a named daemon says something about itself. */
-function recordOf({ recordFile, wordsFile }: Note): OwnRecord | undefined {
-  if (recordFile !== undefined) return recordOfOwn(recordFile);
-  return wordsFile === undefined ? undefined : wordsOfOwn(wordsFile);
-}
-
-/** A program knows its version also where whoever started it named none. */
-function nameVersion(recordFile: string, version: string): void {
-  if (readRecord(recordFile)?.version === undefined) recordOfOwn(recordFile).change({ version });
-}
-
-type Held = Pick<DaemonParts, 'pidFile' | 'marksPidFile' | 'record' | 'logs'>;
+type Held = Pick<DaemonParts, 'pidFile' | 'marksPidFile' | 'selfReport' | 'logs'>;
 
 /** Of a process that has locked its pidfile itself. */
 type Claimed = Omit<Held, 'logs'>;
 
-const nothingClaimed: Claimed = { pidFile: undefined, marksPidFile: false, record: undefined };
+const nothingClaimed: Claimed = { pidFile: undefined, marksPidFile: false, selfReport: undefined };
 
 /** Locks the pidfile for this process itself, and keeps the record of a named daemon. */
 function claimPidFile(
   options: ResolvedOptions,
   path: string | undefined,
-  startedBy: FullRecord['startedBy'],
-  recordFile = options.recordFile,
+  method: NewRecord['method'],
+  recordFile: string | undefined,
 ): Claimed {
   if (path === undefined) return nothingClaimed;
   // A process that is the daemon itself cannot reuse another.
   const mustReplace = options.ifRunning === 'replace' || (options.ifRunning === 'reuse' && isOfAnotherVersion(options));
   const replaceWithin = mustReplace ? 2 * options.startTimeout : undefined;
-  const { name, version, logPath } = options;
-  const [program, args] = [process.execPath, [process.argv0, ...process.execArgv, ...process.argv.slice(1)]];
-  const logFile = startedBy === 'supervisor' ? undefined : logPath;
+  const { name, version, logPath, selfReportFile: selfReport, stopTimeout } = options;
   const record =
     name === undefined || recordFile === undefined
       ? undefined
-      : nativeRecord(
-          recordFile,
-          fullRecord({ name, pidFile: path, program, arguments: args, startedBy, version, logFile }),
-        );
-  const pidFile = native().acquirePidFile(path, defaults.pidFileMode, replaceWithin, record);
+      : newRecord(recordFile, {
+          name,
+          pidFile: path,
+          program: process.execPath,
+          arguments: [process.argv0, ...process.execArgv, ...ownArguments()],
+          method,
+          logFile: method === 'foreground' ? undefined : logPath,
+          version,
+          selfReport,
+          stopTimeout,
+        });
+  const pidFile = native().acquirePidFile(path, defaults.pidFileMode, replaceWithin, name, version, record);
   if (isFailure(pidFile)) throw failureError(pidFile, describeFailure(pidFile, options, false));
-  return { pidFile, marksPidFile: true, record: recordFile === undefined ? undefined : recordOfOwn(recordFile) };
+  sayUnwritten(pidFile.unwritten);
+  return { pidFile, marksPidFile: true, selfReport: record && selfReport ? new SelfReport(selfReport) : undefined };
 }
 
 /** What a handle takes from the options. */
@@ -213,12 +204,6 @@ function refuseToWorkForAnother({ label, pidFile }: ResolvedOptions): void {
   throw daemonError('ERR_ALREADY_RUNNING', message, { pid, path: pidFile });
 }
 
-/** Once the event loop has turned: what fails without being awaited, such as `listen(port)`, has thrown by then. */
-function afterATurn(callback: () => void): void {
-  // The first turn may be the rest of the one that is under way.
-  setImmediate(() => setImmediate(callback));
-}
-
 /** What a supervisor runs, or somebody who wants to see it. */
 function stayInForeground(options: DaemonizeOptions, resolved: ResolvedOptions): DaemonHandle {
   const manager = ServiceManager.find();
@@ -227,7 +212,8 @@ function stayInForeground(options: DaemonizeOptions, resolved: ResolvedOptions):
     const claimed = claimOwnPidFile(options, resolved);
     const listeners = listenOrRelease(resolved, claimed.pidFile, manager);
     forgetSupervisor();
-    return foreground(resolved, { manager, ...claimed, listeners });
+    markDaemon();
+    return foreground(resolved, { name: resolved.name, manager, ...claimed, listeners });
   } catch (error) {
     manager?.failed((error as Error).message, error);
     throw error;
@@ -237,15 +223,15 @@ function stayInForeground(options: DaemonizeOptions, resolved: ResolvedOptions):
 /** A worker of a cluster: the pidfile and the sockets are the daemon's whose worker this is. */
 function workForDaemon(resolved: ResolvedOptions): DaemonHandle {
   const listeners = socketsOfPrimary();
-  return foreground(resolved, { manager: undefined, ...nothingClaimed, listeners });
+  return foreground(resolved, { name: resolved.name, manager: undefined, ...nothingClaimed, listeners });
 }
 
 function foreground(
   options: ResolvedOptions,
-  parts: Claimed & Pick<DaemonParts, 'manager' | 'listeners'>,
+  parts: Claimed & Pick<DaemonParts, 'name' | 'manager' | 'listeners'>,
 ): DaemonHandle {
   const daemon = new DaemonHandle({ mode: 'foreground', start: undefined, logs: [], ...ownPart(options), ...parts });
-  afterATurn(() => daemon.started());
+  daemon.started();
   return daemon;
 }
 
@@ -260,7 +246,7 @@ function claimOwnPidFile(options: DaemonizeOptions, resolved: ResolvedOptions): 
   if (!hasPlace && options.pidFile === undefined) return nothingClaimed;
   const hasRecord =
     recordFile !== undefined && orWithout(`${label} keeps no record`, () => resolved.prepareForeground('record'));
-  return claimPidFile(resolved, pidFile, 'supervisor', hasRecord ? recordFile : undefined);
+  return claimPidFile(resolved, pidFile, 'foreground', hasRecord ? recordFile : undefined);
 }
 
 /** Whether something could be done; where there is no place for it, says what is to be done without. */
@@ -296,7 +282,7 @@ function runMain(daemon: DaemonHandle, main: (daemon: Daemon) => unknown): void 
   const running = (async () => main(daemon))();
   daemon.mainRuns(running);
   running.then(
-    () => afterATurn(() => daemon.ready()),
+    () => daemon.ready(),
     (error: unknown) => {
       // A main that waits on `stopping` ends this way when the daemon stops.
       if (daemon.isStopping && (error as Error | undefined)?.name === 'AbortError') return;

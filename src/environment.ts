@@ -1,6 +1,6 @@
 /** The environment that a daemon gets. */
 
-import type { Cluster } from 'node:cluster';
+import type { Cluster, Worker } from 'node:cluster';
 
 /** Left in a daemon's environment: it names the daemon and its script, for {@link isDaemonsWorker}. */
 export const daemonVariable = 'DAEMONRY_DAEMON';
@@ -59,18 +59,31 @@ export type Variables = Readonly<Record<string, string | undefined>>;
 
 /**
  * The daemon's environment as `NAME=value`: the launcher's (unless `extendEnv` is false) without what belongs to the launcher
- * alone, then what the daemon's user brings, then `env`.
+ * alone, then what changes for another user (`NAME=value` sets a variable, `NAME` removes it), then `env`.
  */
-export function daemonEnvironment(env: Variables, extendEnv: boolean, ofUser: Variables): string[] {
-  const set = { ...ofUser, ...env };
+export function daemonEnvironment(
+  env: Variables,
+  extendEnv: boolean,
+  ofUser: readonly string[],
+  own: Variables = process.env,
+): string[] {
+  // A map: in an object, `constructor` and `toString` would seem to be set.
+  const set = new Map<string, string | undefined>(ofUser.map(splitVariable));
+  for (const [name, value] of Object.entries(env)) set.set(name, value);
   const variables: string[] = [];
   // Every look at process.env asks the C library, so each variable is looked at once.
-  for (const [name, value] of extendEnv ? Object.entries(process.env) : []) {
-    if (ofOneProcess.has(name) || name in set) continue;
+  for (const [name, value] of extendEnv ? Object.entries(own) : []) {
+    if (ofOneProcess.has(name) || set.has(name)) continue;
     variables.push(`${name}=${name === 'NODE_OPTIONS' ? withoutInspector(value ?? '') : value}`);
   }
-  for (const [name, value] of Object.entries(set)) if (value !== undefined) variables.push(`${name}=${value}`);
+  for (const [name, value] of set) if (value !== undefined) variables.push(`${name}=${value}`);
   return variables;
+}
+
+/** The name of a variable, and its value unless it is to be removed. */
+function splitVariable(variable: string): [name: string, value: string | undefined] {
+  const at = variable.indexOf('=');
+  return at < 0 ? [variable, undefined] : [variable.slice(0, at), variable.slice(at + 1)];
 }
 
 /** Hides from what this process starts what its supervisor has said to it alone. */
@@ -93,6 +106,20 @@ export function isClusterWorker(): boolean {
   if (process.send === undefined) return false;
   // Looked at only now: loading it takes time that every other program would pay, too.
   return (process.getBuiltinModule('node:cluster') as unknown as Cluster).isWorker;
+}
+
+/** The workers of a cluster whose primary is this process; nothing where the program has not loaded `node:cluster`. */
+export function clusterWorkers(): readonly Worker[] {
+  // No public API lists the loaded modules, and loading this one would slow down every program.
+  const { moduleLoadList = [] } = process as { moduleLoadList?: readonly string[] };
+  if (!moduleLoadList.includes('NativeModule cluster')) return [];
+  const { isPrimary, workers } = process.getBuiltinModule('node:cluster') as unknown as Cluster;
+  return isPrimary ? Object.values(workers ?? {}).filter((worker) => worker !== undefined) : [];
+}
+
+/** Whether the program that has started this process is a daemon, or a service in the foreground, by daemonry. */
+export function isDaemonsChild(): boolean {
+  return process.env[daemonVariable]?.startsWith(`${process.ppid}:`) ?? false;
 }
 
 /** Whether this process is a cluster worker, or a child of a daemon that runs the daemon's own script over IPC. */

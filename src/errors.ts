@@ -1,6 +1,7 @@
 /** Every error that daemonry throws: its codes, its fields, its one sentence. */
 import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
+import { printableLine } from './printable.js';
 import { say } from './say.js';
 import { scriptName } from './script.js';
 import { steps } from './steps.js';
@@ -15,6 +16,8 @@ export type DaemonStep = (typeof steps)[number];
 interface CommonError extends Error {
   /** The same for every kind; `code` tells them apart. */
   readonly name: 'DaemonError';
+  /** A daemon was stopped to make room for the one that then did not start: none runs now. Missing otherwise. */
+  readonly isDown?: boolean;
 }
 
 /** A system call failed. `code` is its errno's name, as in Node's own errors. */
@@ -45,6 +48,19 @@ export interface AlreadyRunningError extends CommonError {
   readonly path: string;
 }
 
+/** The daemon of that name runs another program than the one to start, or in another directory. Nothing was done. */
+export interface OtherProgramError extends CommonError {
+  readonly code: 'ERR_OTHER_PROGRAM';
+  /** The daemon that runs. */
+  readonly pid: number;
+  /** The pidfile. */
+  readonly path: string;
+  /** The command of the daemon that runs, and its directory, for a person. */
+  readonly runningCommand: string;
+  /** The same of the one to start. */
+  readonly command: string;
+}
+
 /** No daemon holds the pidfile. */
 export interface NotRunningError extends CommonError {
   readonly code: 'ERR_NOT_RUNNING';
@@ -57,14 +73,25 @@ export interface StartError extends CommonError {
   readonly code: 'ERR_START_FAILED' | 'ERR_START_TIMEOUT' | 'ERR_START_INTERRUPTED';
   /** The pid that the daemon had, if it came that far. */
   readonly pid?: number;
-  /** `ERR_START_TIMEOUT` of somebody else's start, which was waited for: the pidfile. That start was left alone. */
+  /**
+   * The pidfile, if `ERR_START_TIMEOUT` came from waiting for another process's start, which was not interrupted; the socket, if a
+   * running daemon could not be reached on it.
+   */
   readonly path?: string;
+  /** `ERR_START_TIMEOUT` of a host name in `listen` that was not resolved in time: that name. Nothing was started. */
+  readonly address?: string;
+  /** The port that goes with `address`. */
+  readonly port?: number;
   /** `ERR_START_FAILED`: the code that the daemon exited with. */
   readonly exitCode?: number;
   /** The signal that ended the daemon, or that interrupted the launcher; none when an `AbortSignal` did. */
   readonly signal?: NodeJS.Signals;
   /** The end of what the daemon wrote to its stderr during this start, at most 8 KiB. */
   readonly stderr: string;
+  /** The number of other processes that the daemon had started and that were stopped with it, in any session; missing if none. */
+  readonly othersEnded?: number;
+  /** The number of those that still run because they are another user's; missing if none. */
+  readonly othersLeft?: number;
 }
 
 /** The user database does not have the user or the group. Nothing was forked. */
@@ -76,6 +103,14 @@ export interface UnknownUserError extends CommonError {
 export interface StopTimeoutError extends CommonError {
   readonly code: 'ERR_STOP_TIMEOUT';
   /** The daemon, which runs still. */
+  readonly pid: number;
+}
+
+/** The daemon runs on, but has not reloaded; or it exited first. */
+export interface ReloadError extends CommonError {
+  /** `ERR_RELOAD_TIMEOUT`: not in time; it may do so later. */
+  readonly code: 'ERR_RELOAD_FAILED' | 'ERR_RELOAD_TIMEOUT';
+  /** The daemon. */
   readonly pid: number;
 }
 
@@ -113,9 +148,11 @@ export interface UsageError extends CommonError {
 export type DaemonError =
   | SystemCallError
   | AlreadyRunningError
+  | OtherProgramError
   | NotRunningError
   | StartError
   | StopTimeoutError
+  | ReloadError
   | PidFileHeldError
   | NotAPidFileError
   | SignalRefusedError
@@ -142,7 +179,8 @@ class DaemonErrorImplementation extends Error {
   declare readonly code: string;
 
   constructor(code: string, message: string, fields: object, cause: unknown) {
-    super(message, cause === undefined ? undefined : { cause });
+    // It names what others have chosen: paths, and what a daemon has thrown.
+    super(printableLine(message), cause === undefined ? undefined : { cause });
     Object.assign(this, { code }, fields);
   }
 
@@ -174,6 +212,16 @@ export function invalidOption(message: string): DaemonError {
   return daemonError('ERR_INVALID_OPTION', message, {});
 }
 
+/** The same error with another message and more fields. */
+export function amended(error: DaemonError, message: string, fields: { readonly isDown?: true } = {}): DaemonError {
+  return Object.assign(error, { message: printableLine(message), ...fields });
+}
+
+/** What is to be said about a daemon that was stopped in vain. */
+export function downNow(label: string): string {
+  return `the daemon that ran was stopped for this start, so ${label} is down now`;
+}
+
 /** The error of a system call that Node made, in the words of those that the core makes. */
 export function systemCallError(step: DaemonStep, doing: string, path: string, cause: unknown): DaemonError {
   const { code, errno, syscall } = cause as NodeJS.ErrnoException;
@@ -185,7 +233,7 @@ export function systemCallError(step: DaemonStep, doing: string, path: string, c
 
 /** What a program prints about an error that nobody caught. */
 export function sentence(error: DaemonError): string {
-  const program = scriptName() ?? 'daemonry';
+  const program = printableLine(scriptName() ?? 'daemonry');
   return error.message.startsWith(`${program} `) ? `${error.message}\n` : `${program}: ${error.message}\n`;
 }
 

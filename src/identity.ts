@@ -1,5 +1,5 @@
 /** Who a daemon is to be: the options `user`, `group` and `groups`, and what the user database makes of them. */
-import type { NativeIds } from '../index.js';
+import type { NativeAccount } from '../index.js';
 import * as check from './check.js';
 import { native, unwrap } from './native.js';
 
@@ -9,29 +9,6 @@ export interface Identity {
   readonly group: string | number | undefined;
   readonly groups: readonly (string | number)[] | undefined;
 }
-
-/** What the database makes of them. */
-export interface Account {
-  readonly ids: NativeIds;
-  /** Whether it is another user than the caller. */
-  readonly isAnother: boolean;
-  /** For the environment; only of another user. */
-  readonly variables: Readonly<Record<string, string | undefined>>;
-}
-
-/** Variables that lead to the files and the session of the user who starts the daemon. */
-const ofOneUser = [
-  'HOME',
-  'LOGNAME',
-  'MAIL',
-  'SHELL',
-  'USER',
-  'XDG_CACHE_HOME',
-  'XDG_CONFIG_HOME',
-  'XDG_DATA_HOME',
-  'XDG_RUNTIME_DIR',
-  'XDG_STATE_HOME',
-];
 
 /** Checks the options; `undefined` where none of them is given. */
 export function checkIdentity({ user, group, groups }: Partial<Identity>): Identity | undefined {
@@ -55,16 +32,6 @@ function checkWho(option: string, value: unknown, kind: string): void {
 /**
  * Looks the identity up. Throws `ERR_UNKNOWN_USER`, or a {@link SystemCallError} when the database cannot be asked.
  */
-export function lookUp({ user, group, groups }: Identity): Account {
-  const account = unwrap(native().lookUpUser(user, group, groups === undefined ? undefined : [...groups]));
-  const { ids, name, home, shell } = account;
-  const isAnother = ids.uid !== process.geteuid?.();
-  if (!isAnother) return { ids, isAnother, variables: {} };
-  // As service managers do: systemd.exec(5), "User=".
-  const own = { HOME: home, SHELL: shell, USER: name, LOGNAME: name };
-  return {
-    ids,
-    isAnother,
-    variables: { ...Object.fromEntries(ofOneUser.map((variable) => [variable, undefined])), ...own },
-  };
+export function lookUp({ user, group, groups }: Identity): NativeAccount {
+  return unwrap(native().lookUpUser(user, group, groups === undefined ? undefined : [...groups]));
 }

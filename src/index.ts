@@ -2,7 +2,23 @@
 export { connectDaemon } from './connect.js';
 export { currentDaemon, type Daemon } from './daemon.js';
 export { daemonize } from './daemonize.js';
-export { list, sendSignal, status, stop, type DaemonStatus, type StopOptions, type StopResult } from './control.js';
+export {
+  forgetDaemon,
+  list,
+  reloadDaemon,
+  sendSignal,
+  status,
+  stop,
+  type DaemonEnd,
+  type DaemonStatus,
+  type FailedReload,
+  type ReloadOptions,
+  type ReloadResult,
+  type ForgetResult,
+  type StopOptions,
+  type StopResult,
+} from './control.js';
+export { daemonEvents, type DaemonEvent, type EventsOptions } from './events.js';
 export {
   isDaemonError,
   type AlreadyRunningError,
@@ -12,7 +28,9 @@ export {
   type Errno,
   type NotAPidFileError,
   type NotRunningError,
+  type OtherProgramError,
   type PidFileHeldError,
+  type ReloadError,
   type SignalRefusedError,
   type StartError,
   type StopTimeoutError,
@@ -35,7 +53,5 @@ export {
 export { type Limit, type LimitValue, type Resource } from './limits.js';
 export { type Endpoint, type ListenAddress, type TcpAddress, type UnixAddress } from './listeners.js';
 export { PidFile } from './pidfile.js';
-export { paths, type DaemonPaths } from './places.js';
-export { type DaemonRecord } from './record.js';
 export { spawnDaemon, type SpawnedDaemon } from './spawn.js';
-export { type Target } from './target.js';
+export { paths, type DaemonCaller, type DaemonPaths, type DaemonRecord, type Target } from './store.js';

@@ -8,7 +8,7 @@ import { failureError, isFailure, native } from './native.js';
 import type { ResolvedOptions } from './options.js';
 import { runningProgram } from './program.js';
 import { describeFailure } from './reasons.js';
-import { say } from './say.js';
+import { say, sayUnwritten } from './say.js';
 import { launchRequest } from './spawn.js';
 
 /**
@@ -17,12 +17,14 @@ import { launchRequest } from './spawn.js';
  */
 export function launch(options: ResolvedOptions, hasMain: boolean): never {
   const { script, ...program } = runningProgram();
-  const request = launchRequest(options, program, { startedBy: 'daemonize', cwd: options.cwd });
+  const { cwd } = options;
+  const request = launchRequest(options, program, { method: 'daemonize', cwd }, {});
   // Else another user's daemon would only say that it cannot find its module.
   const mustRead = request.ids === undefined || script === undefined ? {} : { mustRead: script };
   const outcome = native().launch({ ...request, ...mustRead, launcherLeaves: true });
   if (isFailure(outcome)) return fail(outcome, options, hasMain);
   say(outcome.stderr);
+  sayUnwritten(outcome.unwritten);
   return native().exitNow(tellStarted(options, outcome) ? 0 : 1) as never;
 }
 

@@ -1,13 +1,12 @@
 /** Sockets that are bound before the daemon runs: the option `listen`, and the door through which they come. */
-import { closeSync, lstatSync, unlinkSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { closeSync, lstatSync, unlinkSync, type BigIntStats } from 'node:fs';
 import type { NativeEndpoint, NativeListener, Started } from '../index.js';
+import { absolute } from './directory.js';
 import * as check from './check.js';
 import { isClusterWorker, socketsVariable } from './environment.js';
 import { invalidOption } from './errors.js';
 import type { ServiceManager } from './manager.js';
 import { native, unwrap } from './native.js';
-import { checkSocket } from './places.js';
 
 /** A TCP port to listen on. */
 export interface TcpAddress {
@@ -50,7 +49,7 @@ export type ListenAddress = TcpAddress | UnixAddress;
 export type Endpoint =
   { readonly address: string; readonly port: number } | { readonly path: string } | { readonly path?: undefined };
 
-/** A socket of a daemon: its descriptor, and the file that goes with it, if that is the daemon's to remove. */
+/** A socket of a daemon: its descriptor, and the file that goes with it, if that is the daemon's. */
 export interface OwnSocket {
   readonly descriptor: number;
   /** Of a Unix socket. */
@@ -91,7 +90,7 @@ function resolveAddress(name: string, address: unknown): NativeListener {
   const waiting = backlog === undefined ? {} : { backlog: check.integer(`${option}.backlog`, backlog, 0, 2 ** 31 - 1) };
   if (path !== undefined) {
     const bits = mode === undefined ? {} : { mode: check.mode(`${option}.mode`, mode, 0) };
-    return { name, path: checkSocket(resolve(check.path(`${option}.path`, path))), ...bits, ...waiting };
+    return { name, path: check.socketPath(absolute(check.path(`${option}.path`, path))), ...bits, ...waiting };
   }
   if (host !== undefined && (typeof host !== 'string' || !/^[^\s\0]+$/.test(host))) {
     throw check.invalid(`${option}.host`, 'an IP address or a host name', host);
@@ -132,6 +131,7 @@ function taking(sockets: ReadonlyMap<string, number>, wanted: readonly NativeLis
   const [only, ...others] = [...sockets].filter(([name]) => !name.startsWith(storedPrefix));
   const any = wanted.length === 1 && others.length === 0 ? only?.[1] : undefined;
   return wanted.map((listener) => {
+    if (listener.descriptor !== undefined) return listener;
     const names = [listener.name, `${listener.name}.socket`, storedName(listener)];
     const descriptor = names.map((name) => sockets.get(name)).find((found) => found !== undefined) ?? any;
     return descriptor === undefined ? listener : { name: listener.name, descriptor };
@@ -217,35 +217,61 @@ export function socketsOfPrimary(): Map<string, OwnSocket> {
   return new Map(descriptors.map(([name, descriptor]) => [name, { descriptor, path: undefined, file: undefined }]));
 }
 
+/** Binds a Unix socket for this process; one on which no process listens is replaced. Throws a {@link SystemCallError}. */
+export function bindSocket(path: string, mode: number): OwnSocket {
+  const descriptor = unwrap(native().listen({ name: 'socket', path, mode }));
+  return { descriptor, path, file: SocketFile.at(path) };
+}
+
 /** The file of a Unix socket that goes with its daemon. */
 export class SocketFile {
   readonly path: string;
-  readonly #identity: string;
+  readonly #mode: number;
+  #identity: string | undefined;
 
   static at(path: string): SocketFile | undefined {
-    const identity = identityOf(path);
-    return identity === undefined ? undefined : new SocketFile(path, identity);
+    const stat = socketAt(path);
+    return stat === undefined ? undefined : new SocketFile(path, stat);
   }
 
-  private constructor(path: string, identity: string) {
+  private constructor(path: string, stat: BigIntStats) {
     this.path = path;
-    this.#identity = identity;
+    this.#mode = Number(stat.mode) & 0o777;
+    this.#identity = identityOf(stat);
+  }
+
+  /** Whether the name is gone, or leads to another file. */
+  isLost(): boolean {
+    const stat = socketAt(this.path);
+    return stat === undefined || identityOf(stat) !== this.#identity;
+  }
+
+  /** Binds another socket under the name, and returns its descriptor. Throws a {@link SystemCallError}. */
+  bindAgain(): number {
+    const { descriptor } = bindSocket(this.path, this.#mode);
+    const stat = socketAt(this.path);
+    this.#identity = stat && identityOf(stat);
+    return descriptor;
   }
 
   /** Removes it, if it is still the same. Where the directory is not ours to write it stays, and the next start replaces it. */
   remove(): void {
     try {
-      if (identityOf(this.path) === this.#identity) unlinkSync(this.path);
+      if (!this.isLost()) unlinkSync(this.path);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if (!['ENOENT', 'EACCES', 'EPERM', 'EROFS'].includes(code ?? '')) throw error;
+      if (!['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM', 'EROFS'].includes(code ?? '')) throw error;
     }
   }
 }
 
-function identityOf(path: string): string | undefined {
+function socketAt(path: string): BigIntStats | undefined {
   const stat = lstatSync(path, { throwIfNoEntry: false, bigint: true });
-  return stat?.isSocket() === true ? `${stat.dev}:${stat.ino}` : undefined;
+  return stat?.isSocket() === true ? stat : undefined;
+}
+
+function identityOf({ dev, ino }: BigIntStats): string {
+  return `${dev}:${ino}`;
 }
 
 /** What a start tells of its sockets: nothing where there are none. */

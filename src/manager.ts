@@ -7,6 +7,7 @@ import { readinessVariable } from './environment.js';
 import { longestTimer } from './check.js';
 import { invalidOption } from './errors.js';
 import { failureError, native, unwrap } from './native.js';
+import { printableLine } from './printable.js';
 import { isSystemdsService } from './supervisor.js';
 
 export class ServiceManager {
@@ -54,9 +55,9 @@ export class ServiceManager {
     });
   }
 
-  /** One line about what it does. */
+  /** One line about what it does. A message has lines: a text with lines of its own could say anything else, too. */
   status(text: string): void {
-    this.#tell([`STATUS=${line(text)}`]);
+    this.#tell([`STATUS=${printableLine(text)}`]);
   }
 
   /** A reload has begun; the end is told by {@link ready}. */
@@ -81,7 +82,7 @@ export class ServiceManager {
   /** The service fails for this reason, which may be an errno. */
   failed(reason: string, error?: unknown): void {
     const errno: unknown = (error as NodeJS.ErrnoException | undefined)?.errno;
-    this.#tell([`STATUS=${line(reason)}`, ...(typeof errno === 'number' ? [`ERRNO=${Math.abs(errno)}`] : [])]);
+    this.#tell([`STATUS=${printableLine(reason)}`, ...(typeof errno === 'number' ? [`ERRNO=${Math.abs(errno)}`] : [])]);
   }
 
   /** Gives a descriptor into safekeeping: the service finds it by this name when it is started again. False without a socket. */
@@ -128,12 +129,6 @@ function watchdogPeriod(): number | undefined {
 /** Only ever makes the manager's own limit longer. */
 function extension(timeout: number): string {
   return `EXTEND_TIMEOUT_USEC=${Math.round(timeout * 1000)}`;
-}
-
-/** A message has lines, and a text that has some of its own could say anything else, too. */
-function line(text: string): string {
-  // eslint-disable-next-line no-control-regex
-  return text.replaceAll(/[\u0000-\u001F\u007F]+/g, ' ');
 }
 
 /** The open descriptor that a variable names. */

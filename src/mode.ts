@@ -1,9 +1,8 @@
 /** Whether this program becomes a daemon or stays in the foreground. */
-import { realpathSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
-import { modeVariable } from './environment.js';
+import { isDaemonsChild, modeVariable } from './environment.js';
 import { invalidOption } from './errors.js';
 import { modes, type ResolvedOptions } from './options.js';
+import { isSameFile } from './same-file.js';
 import { findSupervisor } from './supervisor.js';
 
 /** The variable decides, then the option, then who has started this program. */
@@ -16,6 +15,8 @@ export function chooseMode({ mode: option, pidFile }: ResolvedOptions): 'daemon'
   }
   const mode = variable === '' ? option : (variable as typeof option);
   if (mode !== 'auto') return mode;
+  // What a service starts besides is no service of its supervisor's.
+  if (isDaemonsChild()) return 'daemon';
   const supervisor = findSupervisor();
   if (supervisor === undefined) return 'daemon';
   const ofUnit = process.env['PIDFILE'];
@@ -27,20 +28,9 @@ export function chooseMode({ mode: option, pidFile }: ResolvedOptions): 'daemon'
 
 /** systemd would wait for the other file until it gives up. */
 function checkPidFile(ofUnit: string, own: string | undefined): void {
-  if (own !== undefined && (own === ofUnit || real(own) === real(ofUnit))) return;
+  if (own !== undefined && isSameFile(own, ofUnit)) return;
   const program = own === undefined ? 'has no pidfile' : `has the pidfile ${own}`;
   throw invalidOption(
     `the unit of this service says PIDFile=${ofUnit}, but the program ${program}: make them the same`,
   );
-}
-
-/** A path without symbolic links in its directory, as far as that exists: `/var/run` is one. */
-function real(path: string): string {
-  const directory = dirname(path);
-  if (directory === path) return path;
-  try {
-    return join(realpathSync(directory), basename(path));
-  } catch {
-    return join(real(directory), basename(path));
-  }
 }

@@ -1,5 +1,5 @@
 /** The one door to the native core: loads it, and turns its failures into errors. */
-import { binaryPackage, loadBinary, type Native } from './binary.js';
+import { binaryPackage, loadBinary, searchedFrom, type Native } from './binary.js';
 import { daemonError, type DaemonError, type DaemonErrorCode } from './errors.js';
 import type * as Binding from '../index.js';
 
@@ -46,7 +46,7 @@ export function unwrap<T>(outcome: T): Exclude<T, Binding.Failure> {
 
 /** A native failure as an error, its sentence optionally put another way. */
 export function failureError(failure: Binding.Failure, message = failure.message): DaemonError {
-  const { errorCode, message: _, ...fields } = failure;
+  const { errorCode, message: _, advice: _advice, ...fields } = failure;
   return daemonError(errorCode as DaemonErrorCode, message, fields as never);
 }
 
@@ -73,7 +73,7 @@ function whyNotLoaded(cause: unknown): string {
   const errors = cause instanceof AggregateError ? (cause.errors as NodeJS.ErrnoException[]) : [];
   const found = errors.find(({ code }) => code !== 'MODULE_NOT_FOUND');
   if (found !== undefined) return `cannot be loaded: ${found.message.split('\n', 1)[0]}`;
-  return `is missing: install daemonry again with its optional dependencies, for it is in the package ${binaryPackage()}`;
+  return `was not found: its package ${binaryPackage()}, an optional dependency of daemonry, must be in a node_modules directory above ${searchedFrom().join(' or ')}`;
 }
 
 /** `--no-addons`, or the permission model without `--allow-addons`. */

@@ -1,15 +1,16 @@
 /** The options of every way to start a daemon: their documentation, their defaults, and the one place where they are checked. */
 import { statSync } from 'node:fs';
-import { basename, resolve } from 'node:path';
+import { basename } from 'node:path';
 import type { NativeIds, NativeLimit, NativeListener, NativeStream } from '../index.js';
+import { absolute, absoluteAsCalled, callersDirectory } from './directory.js';
 import * as check from './check.js';
 import { daemonEnvironment, type Variables } from './environment.js';
 import { invalidOption, systemCallError } from './errors.js';
 import { checkIdentity, type Identity } from './identity.js';
 import { resolveLimits, type Limit, type Resource } from './limits.js';
 import { resolveListen, type Endpoint, type ListenAddress } from './listeners.js';
-import { checkName, claimPlace, makePlaces, ownPlaces, recordPlace } from './places.js';
 import { scriptName } from './script.js';
+import { claimPlace, makePlaces, ownPlaces } from './store.js';
 
 /** A file that a daemon writes to. */
 export interface LogFile {
@@ -73,7 +74,7 @@ export interface StartOptions<Sockets extends string = string> {
   readonly stderr?: StreamOption;
   /**
    * The daemon's working directory.
-   * @default '/'
+   * @default '/' for `daemonize` and `connectDaemon`, the caller's for `spawnDaemon`
    */
   readonly cwd?: string;
   /**
@@ -151,10 +152,23 @@ export interface StartOptions<Sockets extends string = string> {
    */
   readonly startTimeout?: number;
   /**
+   * Milliseconds that the daemon has to stop. `stop` waits as long, and 2 s; a program that calls `daemonize` ends itself by then.
+   * @default 8_000, also for a program that says nothing about it
+   */
+  readonly stopTimeout?: number;
+  /**
+   * What a stop ends: `'session'`, the main process and then whatever is left of the session that the start made, such as the
+   * server that a shell script runs; `'process'`, only the main process. Needs a pidfile.
+   * @default 'session'
+   */
+  readonly killMode?: 'session' | 'process';
+  /**
    * What to do when the daemon is running already: `'error'` fails with `ERR_ALREADY_RUNNING`; `'reuse'` takes it for the one
    * that was to be started, once it is up, and waits for one that is about to end; `'replace'` ends it as `stop` does and
    * starts another, but reuses one that somebody else has started meanwhile. Needs a pidfile. A daemon that is to stay in the
-   * foreground cannot reuse another, and fails.
+   * foreground cannot reuse another, and fails. With `name`, `'reuse'` of another program, or of one in another directory, fails
+   * with `ERR_OTHER_PROGRAM`, unless there is a `version`. `'replace'` fails without stopping anything if the new start is known to
+   * fail.
    * @default 'error'
    */
   readonly ifRunning?: 'error' | 'reuse' | 'replace';
@@ -183,11 +197,6 @@ export interface DaemonizeOptions<Sockets extends string = string> extends Start
    * @default 'auto'
    */
   readonly mode?: 'auto' | 'daemon' | 'foreground';
-  /**
-   * Milliseconds that a stopping daemon has for its `onStop` handlers.
-   * @default 8_000
-   */
-  readonly stopTimeout?: number;
   /**
    * Milliseconds without a {@link Daemon.hold} after which the daemon stops itself, counted from when it is up.
    * @default none
@@ -239,7 +248,7 @@ export const defaults = {
   aliveFor: 0,
   startTimeout: 30_000,
   stopTimeout: 8_000,
-  killTimeout: 10_000,
+  reloadTimeout: 10_000,
 } as const;
 
 /** The values of the option `mode`. */
@@ -260,8 +269,8 @@ export interface ResolvedStart {
   readonly pidFile: string | undefined;
   /** Where the record is kept; only named daemons have one. */
   readonly recordFile: string | undefined;
-  /** Where the daemon says something about itself once it has given up root's rights. */
-  readonly wordsFile: string | undefined;
+  /** Where a named daemon says something about itself. */
+  readonly selfReportFile: string | undefined;
   readonly version: string | undefined;
   readonly stdin: NativeStream;
   readonly stdout: NativeStream;
@@ -275,13 +284,17 @@ export interface ResolvedStart {
   readonly nice: number | undefined;
   readonly oomScore: number | undefined;
   readonly noNewPrivileges: boolean;
-  /** As they would be bound; none has a descriptor. */
+  /** Where the program's relative path begins, unless that is the working directory at the launch; also for the record. */
+  readonly directory?: string | undefined;
+  /** As they would be bound; a descriptor only where one is held for a later start. */
   readonly listen: readonly NativeListener[];
-  /** The environment, for a user who brings these variables. */
-  environment(ofUser: Variables): string[];
+  /** The environment, with what changes in it for another user; `own` is the launcher's. */
+  environment(ofUser: readonly string[], own?: Variables): string[];
   readonly waitFor: 'exec' | 'start' | 'ready';
   readonly aliveFor: number;
   readonly startTimeout: number;
+  readonly stopTimeout: number;
+  readonly killMode: 'session' | 'process';
   readonly ifRunning: 'error' | 'reuse' | 'replace';
   /** What the option `log` names, or `name` means. */
   readonly logPath: string | undefined;
@@ -297,7 +310,6 @@ export interface ResolvedStart {
 /** Options of `daemonize` with everything filled in. */
 export interface ResolvedOptions extends ResolvedStart {
   readonly mode: (typeof modes)[number];
-  readonly stopTimeout: number;
   readonly idleTimeout: number | undefined;
   readonly onStarted: ((started: StartedDaemon) => void) | undefined;
 }
@@ -324,6 +336,8 @@ const startOptions = [
   'waitFor',
   'aliveFor',
   'startTimeout',
+  'stopTimeout',
+  'killMode',
   'ifRunning',
   'version',
 ] as const satisfies (keyof SpawnDaemonOptions)[];
@@ -335,7 +349,7 @@ export function resolveOptions(options: DaemonizeOptions, hasMain: boolean): Res
       'the options must be an object, not a function: a main function comes second, as in daemonize({}, main)',
     );
   }
-  check.only(options, ...startOptions, 'mode', 'stopTimeout', 'idleTimeout', 'onStarted');
+  check.only(options, ...startOptions, 'mode', 'idleTimeout', 'onStarted');
   const waitFor = check.oneOf('waitFor', options.waitFor, 'start', ['start', 'ready']);
   if (hasMain && options.waitFor !== undefined) {
     throw invalidOption('option "waitFor" does not go with a main function, which counts as up when it has settled');
@@ -345,24 +359,31 @@ export function resolveOptions(options: DaemonizeOptions, hasMain: boolean): Res
   return {
     ...start,
     mode: check.oneOf('mode', options.mode, 'auto', modes),
-    stopTimeout: check.milliseconds('stopTimeout', options.stopTimeout, defaults.stopTimeout),
     idleTimeout: idleTimeout === undefined ? undefined : check.milliseconds('idleTimeout', idleTimeout, 0),
     onStarted: check.callback('onStarted', options.onStarted),
   };
 }
 
-/** The same for `spawnDaemon` and `connectDaemon`. */
-export function resolveSpawn(command: string, options: SpawnDaemonOptions, ...others: string[]): ResolvedStart {
-  check.only(options, ...startOptions, 'signal', ...others);
+/** The same for `spawnDaemon` and `connectDaemon`, for a caller in `directory`, where the program works by default. */
+export function resolveSpawn(
+  command: string,
+  options: SpawnDaemonOptions,
+  directory: string = callersDirectory(),
+): ResolvedStart {
+  check.only(options, ...startOptions, 'signal');
   const { name, signal } = options;
   check.abortSignal('signal', signal);
   const waitFor = check.oneOf('waitFor', options.waitFor, 'exec', ['exec', 'start', 'ready']);
-  return resolveStart(options, name ?? basename(command), waitFor);
+  return { ...resolveStart(options, name ?? basename(command), waitFor, directory), directory };
 }
 
-function resolveStart(options: StartOptions, label: string, waitFor: ResolvedStart['waitFor']): ResolvedStart {
+function resolveStart(
+  options: StartOptions,
+  label: string,
+  waitFor: ResolvedStart['waitFor'],
+  defaultCwd: string = defaults.cwd,
+): ResolvedStart {
   const { name } = options;
-  if (name !== undefined) checkName(name);
   const places = name === undefined ? undefined : ownPlaces(name);
   const log = options.log === undefined ? places?.logFile : options.log;
   const logStream = log === undefined ? undefined : fileStream('log', log);
@@ -370,7 +391,7 @@ function resolveStart(options: StartOptions, label: string, waitFor: ResolvedSta
   const stdout = stream('stdout', options.stdout, nowhere, logStream);
   // What only says that it is up when it has taken over its start lets go of the memory file then.
   const stderr = stream('stderr', options.stderr, waitFor === 'exec' ? nowhere : { kind: 'capture' }, logStream);
-  const pidFile = options.pidFile === undefined ? places?.pidFile : resolve(check.path('pidFile', options.pidFile));
+  const pidFile = options.pidFile === undefined ? places?.pidFile : absolute(check.path('pidFile', options.pidFile));
   for (const [option, { path }] of Object.entries({ stdin, stdout, stderr })) {
     if (path !== undefined && path === pidFile) {
       throw invalidOption(
@@ -380,14 +401,14 @@ function resolveStart(options: StartOptions, label: string, waitFor: ResolvedSta
   }
   const env = environment(options.env);
   const extendEnv = check.boolean('extendEnv', options.extendEnv, true);
-  const cwd = resolve(options.cwd === undefined ? defaults.cwd : check.path('cwd', options.cwd));
+  const cwd = options.cwd === undefined ? defaultCwd : absoluteAsCalled(check.path('cwd', options.cwd));
 
   return {
     label,
     name,
     pidFile,
-    recordFile: places && recordPlace(places),
-    wordsFile: places?.words,
+    recordFile: places?.record,
+    selfReportFile: places?.selfReport,
     stdin,
     stdout,
     stderr,
@@ -396,17 +417,18 @@ function resolveStart(options: StartOptions, label: string, waitFor: ResolvedSta
     umask: check.mode('umask', options.umask, defaults.umask),
     ...resolveRights(options),
     listen: resolveListen(options.listen),
-    environment: (ofUser) => daemonEnvironment(env, extendEnv, ofUser),
+    environment: (ofUser, own) => daemonEnvironment(env, extendEnv, ofUser, own),
     waitFor,
     ...resolveTimes(options),
+    killMode: check.oneOf('killMode', options.killMode, 'session', ['session', 'process']),
     ...resolveRivals(options, pidFile),
     logPath: logStream?.path,
     prepare: (owner) => {
       checkDirectory(cwd);
-      if (places !== undefined) makePlaces(places, owner);
+      if (name !== undefined) makePlaces(name, owner);
     },
     prepareForeground: (file) => {
-      if (places !== undefined && (file === 'record' || pidFile === places.pidFile)) claimPlace(places, file);
+      if (name !== undefined && (file === 'record' || pidFile === places?.pidFile)) claimPlace(name, file);
     },
   };
 }
@@ -430,14 +452,15 @@ function resolveRights(
   };
 }
 
-function resolveTimes(options: StartOptions): Pick<ResolvedStart, 'startTimeout' | 'aliveFor'> {
+function resolveTimes(options: StartOptions): Pick<ResolvedStart, 'startTimeout' | 'aliveFor' | 'stopTimeout'> {
   const startTimeout = check.milliseconds('startTimeout', options.startTimeout, defaults.startTimeout);
   if (startTimeout === 0) throw check.invalid('startTimeout', 'more than 0 milliseconds', startTimeout);
   const aliveFor = check.milliseconds('aliveFor', options.aliveFor, defaults.aliveFor);
   if (aliveFor > 0 && aliveFor >= startTimeout) {
     throw invalidOption(`option "aliveFor" (${aliveFor}) must be less than "startTimeout" (${startTimeout})`);
   }
-  return { startTimeout, aliveFor };
+  const stopTimeout = check.milliseconds('stopTimeout', options.stopTimeout, defaults.stopTimeout);
+  return { startTimeout, aliveFor, stopTimeout };
 }
 
 /** What is to happen when the daemon is running already. */
@@ -518,7 +541,7 @@ function fileStream(option: string, value: unknown): NativeStream {
   }
   return {
     kind: 'file',
-    path: resolve(check.path(typeof value === 'string' ? option : `${option}.path`, place)),
+    path: absolute(check.path(typeof value === 'string' ? option : `${option}.path`, place)),
     mode: resolved,
     append: check.boolean(`${option}.append`, append, true),
   };
@@ -534,5 +557,6 @@ function environment(value: unknown): Record<string, string | undefined> {
       throw check.invalid(`env.${name}`, 'a string without NUL, or undefined', text);
     }
   }
-  return value as Record<string, string | undefined>;
+  // A copy: what the caller changes later is no part of this start.
+  return { ...value } as Record<string, string | undefined>;
 }

@@ -1,6 +1,6 @@
 /** The same pidfile for programs that stay in the foreground. */
-import { resolve } from 'node:path';
 import type { NativePidFile } from '../index.js';
+import { absolute } from './directory.js';
 import { invalidOption } from './errors.js';
 import { failureError, native, unwrap } from './native.js';
 import * as check from './check.js';
@@ -28,7 +28,7 @@ export class PidFile implements Disposable {
     check.only(options, 'mode');
     const mode = check.mode('mode', options.mode, defaults.pidFileMode);
     if ((mode & 0o002) !== 0) throw invalidOption('option "mode" must not let everybody write');
-    const file = unwrap(native().acquirePidFile(resolve(check.path('path', path)), mode));
+    const file = unwrap(native().acquirePidFile(absolute(check.path('path', path)), mode));
     const failure = file.markUp();
     if (failure !== null) {
       file.release();

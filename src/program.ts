@@ -1,6 +1,7 @@
 /** The command line by which the daemon becomes a fresh image of the running program. */
 import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { isBunExecutable } from './binary.js';
+import { absolute, calledScript } from './directory.js';
 import { daemonError, type DaemonError } from './errors.js';
 import { native } from './native.js';
 import { isEvaluated } from './script.js';
@@ -15,6 +16,8 @@ export interface Program {
 
 /** How to execute this program again. Throws `ERR_NOT_RESTARTABLE` where that is impossible. */
 export function runningProgram(): Program {
+  const problem = problemWithArguments();
+  if (problem !== undefined) throw notRestartable(problem);
   if (process.env['WATCH_REPORT_DEPENDENCIES'] !== undefined) throw watched();
   if (isSingleExecutable()) return singleExecutable();
   return 'deno' in process.versions ? denoProgram() : nodeProgram();
@@ -24,7 +27,7 @@ export function runningProgram(): Program {
 function nodeProgram(): Program {
   const flags = withoutInspector(process.execArgv);
   if (hasFlag(flags, '--watch', '--watch-path', '--hot')) throw watched();
-  const [, script, ...args] = process.argv;
+  const [script, ...args] = ownArguments();
   const evaluated = isEvaluated();
   if (hasFlag(flags, '-i', '--interactive') || (script === undefined && !evaluated)) throw nameless();
   if (!evaluated && /^(-|\/dev\/stdin|\/dev\/fd\/\d+|\/proc\/self\/fd\/\d+)$/.test(script ?? '')) {
@@ -35,8 +38,15 @@ function nodeProgram(): Program {
   return {
     program: process.execPath,
     arguments: [process.argv0, ...flags, ...rest],
-    ...(evaluated || script === undefined ? {} : { script: resolve(script) }),
+    ...(evaluated || script === undefined ? {} : { script: absolute(script) }),
   };
+}
+
+/** The arguments of this process, from the script on. */
+export function ownArguments(): string[] {
+  const [, script, ...args] = process.argv;
+  if (script === undefined) return [];
+  return [isEvaluated() ? script : calledScript(script), ...args];
 }
 
 /** Deno does not tell its flags; the kernel knows the whole command line. */
@@ -44,7 +54,7 @@ function denoProgram(): Program {
   const [, script, ...args] = process.argv;
   const [argv0, ...line] = native().commandLine();
   const place = line.length - args.length - 1;
-  if (argv0 === undefined || script === undefined || !existsSync(script) || resolve(line[place] ?? '') !== script) {
+  if (argv0 === undefined || script === undefined || !existsSync(script) || absolute(line[place] ?? '') !== script) {
     throw nameless();
   }
   const flags = withoutInspector(line.slice(0, place));
@@ -52,12 +62,20 @@ function denoProgram(): Program {
   return { program: process.execPath, arguments: [argv0, ...flags, ...line.slice(place)], script };
 }
 
-/** The program is in the executable, flags included, which has its own path as its script. */
+/** The program is in the executable, flags included, which has its own path, or one that exists only in it, as its script. */
 function singleExecutable(): Program {
   return { program: process.execPath, arguments: [process.argv0, ...process.argv.slice(2)] };
 }
 
+/** Why the arguments cannot be passed on: JavaScript replaces what is not UTF-8. */
+export function problemWithArguments(): string | undefined {
+  if (!process.argv.some((argument) => argument.includes('\uFFFD'))) return undefined;
+  const argument = native().foreignArgument();
+  return argument === null ? undefined : `the argument ${argument} is not UTF-8, and Node.js cannot pass it on`;
+}
+
 function isSingleExecutable(): boolean {
+  if (isBunExecutable()) return true;
   // Not every runtime has it; importing it would fail there.
   const sea = process.getBuiltinModule?.('node:sea') as { isSea(): boolean } | undefined;
   return sea?.isSea() ?? false;

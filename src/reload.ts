@@ -1,22 +1,31 @@
 /** SIGHUP: the logs are reopened first, then the program reads its configuration again. */
 import { inspect } from 'node:util';
+import type { NativePidFile } from '../index.js';
 import type { Logs } from './logs.js';
 import type { ServiceManager } from './manager.js';
+import { reasonOf } from './reasons.js';
 import { hasTerminal } from './terminal.js';
 
 export class Reload {
   readonly #mode: 'daemon' | 'foreground';
   readonly #logs: Logs;
   readonly #manager: ServiceManager | undefined;
+  readonly #pidFile: NativePidFile | undefined;
   readonly #handlers: (() => unknown)[] = [];
   #listens = false;
   #reloading = false;
   #again = false;
 
-  constructor(mode: 'daemon' | 'foreground', logs: Logs, manager: ServiceManager | undefined) {
+  constructor(
+    mode: 'daemon' | 'foreground',
+    logs: Logs,
+    manager: ServiceManager | undefined,
+    pidFile: NativePidFile | undefined,
+  ) {
     this.#mode = mode;
     this.#logs = logs;
     this.#manager = manager;
+    this.#pidFile = pidFile;
     // A manager that asks for a reload has its answer also where there is nothing to do.
     if (!logs.isEmpty || manager !== undefined) this.#listen();
   }
@@ -30,35 +39,56 @@ export class Reload {
     // In a foreground with a terminal SIGHUP means that the terminal went away.
     if (this.#listens || (this.#mode === 'foreground' && hasTerminal())) return;
     this.#listens = true;
+    // First: whoever sees that the signal is caught waits for the outcome where one is reported.
+    this.#pidFile?.markReload('possible');
     process.on('SIGHUP', () => void this.#reload());
   }
 
   async #reload(): Promise<void> {
-    try {
-      this.#logs.reopen();
-    } catch (error) {
-      process.stderr.write(`${(error as Error).message}\n`);
-    }
     // One at a time. However many signals come meanwhile, the last reload begins after the last of them.
     this.#again = true;
-    if (this.#reloading) return;
+    if (this.#reloading) {
+      // Logs do not wait for a slow handler. If this fails, so does the reload that follows.
+      this.#reopenLogs();
+      return;
+    }
     this.#reloading = true;
     while (this.#again) {
       this.#again = false;
+      // Before anything else: whoever asked for it earlier than this takes the outcome for an answer.
+      this.#pidFile?.markReload('begins');
       this.#manager?.reloading();
-      await this.#runHandlers();
+      const reasons = [...this.#reopenLogs(), ...(await this.#runHandlers())];
+      if (reasons.length === 0) this.#pidFile?.markReload('done');
+      else this.#pidFile?.markReload('failed', reasons.join('; '));
       this.#manager?.reloaded();
     }
     this.#reloading = false;
   }
 
-  async #runHandlers(): Promise<void> {
+  /** Returns why that failed, if it did. */
+  #reopenLogs(): string[] {
+    try {
+      this.#logs.reopen();
+      return [];
+    } catch (error) {
+      const { message } = error as Error;
+      process.stderr.write(`${message}\n`);
+      return [message];
+    }
+  }
+
+  /** Returns what they threw. */
+  async #runHandlers(): Promise<string[]> {
+    const reasons: string[] = [];
     for (const handler of this.#handlers) {
       try {
         await handler();
       } catch (error) {
+        reasons.push(reasonOf(error));
         process.stderr.write(`a reload handler failed: ${inspect(error)}\n`);
       }
     }
+    return reasons;
   }
 }

@@ -1,11 +1,20 @@
 /** What a launcher says. */
+import { printable } from './printable.js';
 
-/** Writes to stderr, if there is anybody to hear it: what has become of a start does not depend on that. */
+/**
+ * Writes to stderr, in a form in which no terminal obeys it: a daemon may have written it. Where that fails nothing changes,
+ * because the outcome of a start does not depend on it.
+ */
 export function say(text: string): void {
   if (text === '') return;
   try {
-    process.stderr.write(text);
+    process.stderr.write(printable(text));
   } catch {
     // It is closed, or no file that Node can write to; the exit code tells the same.
   }
+}
+
+/** Says why an event could not be written into a daemon's journal, which is no reason for a start or a stop to fail. */
+export function sayUnwritten(reason: string | null | undefined): void {
+  if (reason) say(`an event was not recorded: ${reason}\n`);
 }

@@ -2,6 +2,7 @@
 import { constants } from 'node:os';
 import { inspect } from 'node:util';
 import type { NativePidFile } from '../index.js';
+import { clusterWorkers } from './environment.js';
 import type { ServiceManager } from './manager.js';
 import { native } from './native.js';
 
@@ -14,6 +15,9 @@ const stopSignals = ['SIGTERM', 'SIGINT'] as const;
  */
 const endingSignals = [...stopSignals, 'SIGQUIT'] as const;
 
+/** Milliseconds within which repeated signals count as one request: `npm run` and the terminal both send one. */
+const repeatWindow = 1000;
+
 export class Termination {
   readonly #pidFile: NativePidFile | undefined;
   readonly #timeout: number;
@@ -22,8 +26,11 @@ export class Termination {
   readonly #handlers: (() => unknown)[] = [];
   #optedIn = false;
   #stopped: Promise<void> | undefined;
-  #signalled = false;
+  /** When the first signal came. */
+  #signalledAt: number | undefined;
   #limited = false;
+  /** The program has seen `stopping`. */
+  #isWatched = false;
   /** Who only watches `stopping` winds down by itself. */
   #windsDown = false;
   #main: Promise<unknown> | undefined;
@@ -37,10 +44,13 @@ export class Termination {
     this.#pidFile = pidFile;
     this.#timeout = timeout;
     this.#manager = manager;
+    // Where that cannot be written, who stops this daemon goes by what the launcher has said, or by the default.
+    pidFile?.markStopTimeout(timeout);
     if (mode === 'daemon' || pidFile !== undefined || process.pid === 1) this.#armDefaults();
   }
 
   get signal(): AbortSignal {
+    this.#isWatched = true;
     this.#optIn();
     return this.#controller.signal;
   }
@@ -52,6 +62,11 @@ export class Termination {
   add(handler: () => unknown): void {
     this.#handlers.push(handler);
     this.#optIn();
+  }
+
+  /** The workers of a cluster have open requests, which are lost when their primary ends at once. */
+  considerWorkers(): void {
+    if (clusterWorkers().length > 0) this.#optIn();
   }
 
   awaitMain(main: Promise<unknown>): void {
@@ -68,22 +83,25 @@ export class Termination {
   }
 
   readonly #onSignal = (signal: NodeJS.Signals): void => {
-    const isOnlyListener = () => process.listeners(signal).every((listener) => listener === this.#onSignal);
-    // A repeated signal ends what the first one could not, whoever listened only once.
-    if (this.#signalled) return isOnlyListener() ? this.#end(signal) : undefined;
-    this.#signalled = true;
+    const isOnlyListener = () => process.listenerCount(signal) === 1 + listenersOfSignalExit();
+    if (this.#signalledAt !== undefined) {
+      // A second request ends the process if the first one could not, even if the program had a listener for the first one only.
+      const isSecond = performance.now() - this.#signalledAt >= repeatWindow;
+      return isSecond && isOnlyListener() ? this.#end(signal) : undefined;
+    }
+    this.#signalledAt = performance.now();
     // Where the program listens itself, it decides when to exit. Asked now, too: its listener may go with the first signal.
     const decides = isOnlyListener();
     void this.#stop(() => decides && isOnlyListener());
-    if (decides) this.#limit(signal, signal, isOnlyListener);
+    this.#limit(signal, signal);
   };
 
-  /** Handlers that take too long are cut off. */
-  #limit(signal: NodeJS.Signals, reason: string, mayEnd = () => true): void {
+  /** Whatever takes too long is cut off. */
+  #limit(signal: NodeJS.Signals, reason: string): void {
     if (this.#limited) return;
     this.#limited = true;
     const timer = setTimeout(() => {
-      if (!mayEnd()) return;
+      this.#pidFile?.markStopping('timed-out');
       process.stderr.write(`the daemon did not stop within ${this.#timeout} ms after ${reason} and ends now\n`);
       this.#end(signal);
     }, this.#timeout);
@@ -109,7 +127,8 @@ export class Termination {
     this.#pidFile?.markStopping();
     this.#manager?.stopping(this.#timeout);
     this.#controller.abort();
-    this.#windsDown = this.#optedIn && this.#handlers.length === 0;
+    this.#windsDown = this.#isWatched && this.#handlers.length === 0;
+    await stopWorkers();
     await this.#runHandlers();
   }
 
@@ -120,6 +139,7 @@ export class Termination {
         await handler();
       } catch (error) {
         process.exitCode = 1;
+        this.#pidFile?.markStopping('failed');
         process.stderr.write(`a stop handler failed: ${inspect(error)}\n`);
       }
     }
@@ -134,6 +154,8 @@ export class Termination {
 
   /** By the signal, as its default action would. */
   #end(signal: NodeJS.Signals): void {
+    this.#pidFile?.markEnd(undefined, constants.signals[signal]);
+    this.#pidFile?.noteEnd();
     this.#pidFile?.release();
     native().dieOfSignal(constants.signals[signal]);
     // The default action of a signal does not reach PID 1.
@@ -156,6 +178,43 @@ export class Termination {
       if (isEnding(event)) arm(event);
     });
   }
+}
+
+/** How often workers are looked for that a program has forked in the place of those that have exited. */
+const workerRounds = 3;
+
+/**
+ * Waits until the workers of a cluster have finished their requests and exited. Those with a handler for SIGTERM, which
+ * `serve` adds, get that: `disconnect` closes idle connections at once, and so resets requests that are on their way.
+ */
+async function stopWorkers(): Promise<void> {
+  for (let round = 0; round < workerRounds; round += 1) {
+    const workers = clusterWorkers();
+    if (workers.length === 0) return;
+    const ended = workers.map((worker) => new Promise((resolve) => worker.once('exit', resolve)));
+    for (const worker of workers) {
+      const { pid } = worker.process;
+      if (pid !== undefined && native().catchesSignal(pid, constants.signals.SIGTERM) === true) {
+        // It is what a program looks at before it forks another one.
+        worker.exitedAfterDisconnect = true;
+        worker.process.kill('SIGTERM');
+      } else worker.disconnect();
+    }
+    await Promise.all(ended);
+  }
+}
+
+/**
+ * How many of the listeners for a signal are of the package signal-exit, in however many versions: they do nothing where another
+ * one listens, and would wait for it to end the process.
+ */
+function listenersOfSignalExit(): number {
+  const emitters = [
+    // eslint-disable-next-line no-underscore-dangle -- where version 3 keeps it
+    (process as { __signal_exit_emitter__?: unknown }).__signal_exit_emitter__,
+    (globalThis as { [key: symbol]: unknown })[Symbol.for('signal-exit emitter')],
+  ] as ({ count?: unknown } | undefined)[];
+  return emitters.reduce((sum, emitter) => sum + (typeof emitter?.count === 'number' ? emitter.count : 0), 0);
 }
 
 function isEnding(event: unknown): event is (typeof endingSignals)[number] {

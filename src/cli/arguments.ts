@@ -1,10 +1,14 @@
 /** The arguments of a command. */
 import { parseArgs } from 'node:util';
-import type { Target } from '../target.js';
+import { printableLine } from '../printable.js';
+import { say } from '../say.js';
+import type { Target } from '../store.js';
 import type { Command, Option } from './commands.js';
 
 /** The command line itself is wrong; the message is one sentence. */
-export class UsageError extends Error {}
+export class UsageError extends Error {
+  readonly code = 'ERR_INVALID_OPTION';
+}
 
 export interface Parsed {
   readonly values: Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>;
@@ -23,6 +27,7 @@ export const jsonOption: Option = { type: 'boolean', help: 'print JSON' };
 export function parse(command: Command, args: readonly string[]): Parsed {
   const options = { ...command.options, help: { type: 'boolean', short: 'h' } as const };
   const [own, program] = splitAtProgram(command, options, args);
+  if (program.length > 0 && args[own.length] !== '--') noteMisplaced(command, program);
   try {
     const { values, positionals } = parseArgs({ args: [...own], options, allowPositionals: true });
     return { values, positionals, program };
@@ -34,6 +39,12 @@ export function parse(command: Command, args: readonly string[]): Parsed {
       `${sentence.charAt(0).toLowerCase()}${sentence.slice(1)}: see daemonry ${command.name} --help`,
     );
   }
+}
+
+/** Whether the output is to be JSON, also where the rest of the command line is wrong. */
+export function wantsJson(command: Command, args: readonly string[]): boolean {
+  const [own] = splitAtProgram(command, command.options, args);
+  return 'json' in command.options && own.includes('--json');
 }
 
 /** What is the command's own, and the program: after `--`, or the first positional that the command itself does not take. */
@@ -52,27 +63,48 @@ function splitAtProgram(
   return first === undefined ? [args, []] : [args.slice(0, first.index), args.slice(first.index)];
 }
 
-/** The daemon that a command is about: a name as the only positional, or a pidfile. */
-export function targetOf({ values, positionals }: Parsed, others = 0): Target {
-  const pidFile = text(values, 'pid-file');
-  const [name, ...surplus] = positionals.slice(others);
-  if (pidFile !== undefined && name !== undefined) throw new UsageError('give a name or --pid-file, not both');
-  if (surplus[0] !== undefined) throw new UsageError(`unexpected argument ${JSON.stringify(surplus[0])}`);
-  if (pidFile !== undefined) return { pidFile };
-  if (name === undefined) throw new UsageError('which daemon is missing: give its name, or --pid-file');
-  return name;
+/** Other tools take their own options behind the program, too. Here they are the program's, which may be what was meant. */
+function noteMisplaced({ name, options }: Command, [program = '', ...words]: readonly string[]): void {
+  const end = words.indexOf('--');
+  const place = (end < 0 ? words : words.slice(0, end)).findIndex((word) => {
+    const [, option] = /^--([^=]+)/.exec(word) ?? [];
+    return option !== undefined && Object.hasOwn(options, option);
+  });
+  if (place < 0) return;
+  const given = words[place]!;
+  const [option] = given.split('=', 1) as [string];
+  const isWhole = given !== option || options[option.slice(2)]!.type === 'boolean';
+  const right = [given, ...(isWhole ? [] : words.slice(place + 1, place + 2)), program].join(' ');
+  const sentence = `${option} stands behind ${program} and is passed on to it: an option of daemonry ${name} goes before the program, as in daemonry ${name} ${right}`;
+  say(`daemonry: ${printableLine(sentence)}\n`);
 }
 
-/** The daemon that a command is about which needs its record: only named daemons have one. */
-export function nameOnly({ positionals: [name, ...surplus] }: Parsed): string {
+/** The daemons that a command is about, each once: names, behind `others` other positionals, or a pidfile. */
+export function targetsOf({ values, positionals }: Parsed, others = 0): Target[] {
+  const pidFile = text(values, 'pid-file');
+  const names = [...new Set(positionals.slice(others))];
+  if (pidFile !== undefined && names.length > 0) throw new UsageError('give a name or --pid-file, not both');
+  if (pidFile !== undefined) return [{ pidFile }];
+  if (names.length === 0) throw new UsageError('which daemon is missing: give its name, or --pid-file');
+  return names;
+}
+
+/** The daemons that a command is about which needs their records: only named daemons have one. */
+export function namesOf({ positionals }: Parsed): string[] {
+  if (positionals.length === 0) throw new UsageError("the daemon's name is missing");
+  return [...new Set(positionals)];
+}
+
+/** The same for a command that is about one. */
+export function nameOnly(parsed: Parsed): string {
+  const [name, ...surplus] = namesOf(parsed);
   if (surplus[0] !== undefined) throw new UsageError(`unexpected argument ${JSON.stringify(surplus[0])}`);
-  if (name === undefined) throw new UsageError("the daemon's name is missing");
-  return name;
+  return name!;
 }
 
 /** How messages call a target. */
 export function labelOf(target: Target): string {
-  return typeof target === 'string' ? target : target.pidFile;
+  return printableLine(typeof target === 'string' ? target : target.pidFile);
 }
 
 export function text(values: Parsed['values'], option: string): string | undefined {

@@ -1,10 +1,13 @@
 /** Every command. */
 import type { ParseArgsConfig } from 'node:util';
 import type { Parsed } from './arguments.js';
+import { events } from './events.js';
+import { forget } from './forget.js';
 import { list } from './list.js';
 import { logs } from './logs.js';
+import { reload } from './reload.js';
 import { restart } from './restart.js';
-import { reload, signal } from './signal.js';
+import { signal } from './signal.js';
 import { start } from './start.js';
 import { status } from './status.js';
 import { stop } from './stop.js';
@@ -35,4 +38,16 @@ export type Option = NonNullable<ParseArgsConfig['options']>[string] & {
   readonly help: string;
 };
 
-export const commands: readonly Command[] = [start, stop, restart, reload, signal, status, logs, list, unit];
+export const commands: readonly Command[] = [
+  start,
+  stop,
+  restart,
+  reload,
+  signal,
+  status,
+  logs,
+  events,
+  list,
+  forget,
+  unit,
+];

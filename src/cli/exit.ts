@@ -1,8 +1,11 @@
 /** Exit codes, those of LSB init scripts, and the sentence on stderr that goes with them. */
 import { constants } from 'node:os';
-import { isDaemonError } from '../errors.js';
+import { isDaemonError, type DaemonError } from '../errors.js';
 import { native } from '../native.js';
+import { printableLine } from '../printable.js';
+import { say } from '../say.js';
 import { UsageError } from './arguments.js';
+import { printJson } from './output.js';
 
 /** Linux Standard Base, "Init Script Actions". */
 export const exitCodes = {
@@ -19,7 +22,9 @@ export const exitCodes = {
 export const statusCodes = { running: 0, starting: 0, stopping: 0, dead: 1, stopped: 3, unknown: 4 } as const;
 
 /** Something that only a start with the right options could have left is missing. */
-export class NotConfiguredError extends Error {}
+export class NotConfiguredError extends Error {
+  readonly code = 'ERR_NOT_CONFIGURED';
+}
 
 export function exitCodeOf(error: unknown): number {
   if (error instanceof UsageError) return exitCodes.usage;
@@ -34,20 +39,35 @@ export function exitCodeOf(error: unknown): number {
     case 'EPERM':
       return exitCodes.notPermitted;
     case 'ENOENT':
-      return error.step === 'exec' ? exitCodes.notInstalled : exitCodes.failure;
+      return ['exec', 'read-script'].includes(error.step) ? exitCodes.notInstalled : exitCodes.failure;
     default:
       return exitCodes.failure;
   }
 }
 
-/** Prints what was thrown as one sentence, and sets the exit code; a start that was interrupted ends by its signal. */
-export function fail(error: unknown, codeOf = exitCodeOf): void {
-  const isOurs = isDaemonError(error) || error instanceof UsageError || error instanceof NotConfiguredError;
-  // Anything else is a mistake of this program, and its stack helps to find it.
-  if (!isOurs) throw error;
-  process.stderr.write(`daemonry: ${error.message}\n`);
+/** Prints what was thrown as one sentence behind `prefix`. */
+export function explain(error: unknown, prefix = ''): void {
+  say(`daemonry: ${prefix}${printableLine(expected(error).message)}\n`);
+}
+
+/** What was thrown, for `--json`. */
+export function failureJson(error: unknown): object {
+  const { code, message, ...fields } = expected(error);
+  return { code, message, ...fields };
+}
+
+/** Prints what was thrown, and sets the exit code; a start that was interrupted ends by its signal. */
+export function fail(error: unknown, { codeOf = exitCodeOf, json = false } = {}): void {
+  explain(error);
+  if (json) printJson(failureJson(error));
   process.exitCode = codeOf(error);
   if (isDaemonError(error) && error.code === 'ERR_START_INTERRUPTED' && error.signal !== undefined) {
     native().dieOfSignal(constants.signals[error.signal]);
   }
+}
+
+/** Anything but these is a mistake of this program, and its stack helps to find it. */
+function expected(error: unknown): DaemonError | UsageError | NotConfiguredError {
+  if (isDaemonError(error) || error instanceof UsageError || error instanceof NotConfiguredError) return error;
+  throw error;
 }

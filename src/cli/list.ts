@@ -1,26 +1,58 @@
 /** `daemonry list`. */
 import { list as daemons, type DaemonStatus } from '../control.js';
+import type { DaemonError } from '../errors.js';
+import { printableLine } from '../printable.js';
 import { jsonOption, UsageError, type Parsed } from './arguments.js';
 import type { Command } from './commands.js';
-import { exitCodes } from './exit.js';
+import { exitCodes, failureJson } from './exit.js';
 import { coloured, printJson, stamp } from './output.js';
+import { endSentence } from './status.js';
 
 export const list: Command = {
   name: 'list',
   usage: '[OPTIONS]',
   summary: "List the named daemons of this user and the system's, running or not.",
-  options: { json: jsonOption },
-  notes: [],
+  options: {
+    failed: { type: 'boolean', help: 'only those that crashed, were killed, vanished or were lost' },
+    json: jsonOption,
+  },
+  notes: [
+    'Exit code: 1 if a daemon cannot be inspected, for the reason in STATUS;',
+    'with --failed also if one has failed.',
+  ],
   run,
 };
 
 function run({ values, positionals }: Parsed): number {
   if (positionals[0] !== undefined) throw new UsageError(`unexpected argument ${JSON.stringify(positionals[0])}`);
-  const found = daemons();
-  if (values['json']) printJson(found);
-  else if (found.length === 0) process.stdout.write('no named daemons\n');
+  const onlyFailed = values['failed'] === true;
+  const found = daemons().filter((daemon) => !onlyFailed || hasFailed(daemon) || errorOf(daemon) !== undefined);
+  if (values['json']) printJson(found.map(withMessage));
+  else if (found.length === 0) process.stdout.write(onlyFailed ? 'no daemon has failed\n' : 'no named daemons\n');
   else process.stdout.write(table(found));
-  return exitCodes.success;
+  const isWell = onlyFailed ? found.length === 0 : found.every((daemon) => errorOf(daemon) === undefined);
+  return isWell ? exitCodes.success : exitCodes.failure;
+}
+
+/** One that has left its pidfile may have ended as it should. */
+function hasFailed(daemon: DaemonStatus): boolean {
+  return daemon.state === 'dead' && !['stopped', 'finished', 'idle'].includes(daemon.ended?.reason ?? 'vanished');
+}
+
+/** Why a daemon could not be inspected. */
+function errorOf(daemon: DaemonStatus): DaemonError | undefined {
+  return daemon.state === 'unknown' ? daemon.error : undefined;
+}
+
+/** JSON leaves the message of an error out. */
+function withMessage(daemon: DaemonStatus): object {
+  const error = errorOf(daemon);
+  return error === undefined ? daemon : { ...daemon, error: failureJson(error) };
+}
+
+/** For a dead daemon, how it ended. */
+function endOf(daemon: DaemonStatus): string {
+  return daemon.state === 'dead' && daemon.ended !== undefined ? endSentence(daemon.ended) : '';
 }
 
 function table(found: readonly DaemonStatus[]): string {
@@ -28,14 +60,16 @@ function table(found: readonly DaemonStatus[]): string {
   const calls = new Map<string | undefined, number>();
   for (const { name } of found) calls.set(name, (calls.get(name) ?? 0) + 1);
   // The user and the system may each have one of that name.
-  const rows = found.map((daemon) => [
-    calls.get(daemon.name)! > 1 ? `${daemon.name} (${daemon.pidFile})` : (daemon.name ?? ''),
-    daemon.state,
-    'pid' in daemon ? String(daemon.pid ?? '') : '',
-    'since' in daemon && (daemon.since as Date | undefined) !== undefined ? stamp(daemon.since) : '',
-    daemon.record?.version ?? '',
-    daemon.record?.problem ?? daemon.record?.status ?? '',
-  ]);
+  const rows = found.map((daemon) =>
+    [
+      calls.get(daemon.name)! > 1 ? `${daemon.name} (${daemon.pidFile})` : (daemon.name ?? ''),
+      daemon.state,
+      'pid' in daemon ? String(daemon.pid ?? '') : '',
+      'since' in daemon && (daemon.since as Date | undefined) !== undefined ? stamp(daemon.since) : '',
+      daemon.record?.version ?? '',
+      errorOf(daemon)?.message ?? daemon.record?.problem ?? daemon.record?.status ?? endOf(daemon),
+    ].map(printableLine),
+  );
   const widths = titles.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]!.length)));
   const line = (cells: readonly string[]) => cells.map((cell, column) => cell.padEnd(widths[column]!));
   const lines = rows.map((row, index) => {

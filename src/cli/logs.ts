@@ -1,12 +1,15 @@
 /** `daemonry logs`. */
 import { closeSync, existsSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
+import { StringDecoder } from 'node:string_decoder';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemCallError } from '../errors.js';
-import { allPlaces } from '../places.js';
-import { locate } from '../target.js';
-import { nameOnly, number, type Parsed } from './arguments.js';
+import { printable } from '../printable.js';
+import { allPlaces, locate } from '../store.js';
+import { jsonOption, namesOf, number, UsageError, type Parsed } from './arguments.js';
 import type { Command } from './commands.js';
-import { exitCodes, NotConfiguredError } from './exit.js';
+import { NotConfiguredError } from './exit.js';
+import { forEach, type Done } from './several.js';
+import { endWithReader } from './streams.js';
 
 const linesDefault = 10;
 /** How often a log is looked at that is followed, in ms. */
@@ -15,45 +18,48 @@ const chunkSize = 65_536;
 
 export const logs: Command = {
   name: 'logs',
-  usage: '[OPTIONS] NAME',
-  summary: "Print the end of a daemon's log.",
+  usage: '[OPTIONS] NAME…',
+  summary: 'Print the end of the logs of daemons.',
   options: {
     follow: { type: 'boolean', short: 'f', help: 'and what is written from now on, also after a rotation' },
     lines: { type: 'string', short: 'n', value: 'N', help: `how many lines (default: ${linesDefault})` },
+    json: jsonOption,
   },
-  notes: [],
+  notes: [
+    'On a terminal, escape sequences such as colours are left out, and other control characters',
+    'are shown as escapes such as \\x07. A pipe or a file gets the log as it is.',
+  ],
   run,
 };
 
 async function run(parsed: Parsed): Promise<number> {
-  const path = logOf(nameOnly(parsed));
+  const { json, follow } = parsed.values;
+  const names = namesOf(parsed);
   const lines = number(parsed.values, 'lines') ?? linesDefault;
-  let log = open(path);
-  // Whoever reads through `| head` has seen enough.
-  process.stdout.on('error', () => process.exit(exitCodes.success));
-  let place = print(log, lastLines(log, lines));
-  while (parsed.values['follow']) {
-    await sleep(followPause);
-    // What was written before a rotation comes first.
-    place = print(log, Math.min(place, fstatSync(log).size));
-    const named = statSync(path, { throwIfNoEntry: false });
-    const { dev, ino } = fstatSync(log);
-    if (named === undefined || (named.dev === dev && named.ino === ino)) continue;
-    closeSync(log);
-    log = open(path);
-    place = print(log, 0);
-  }
-  closeSync(log);
-  return exitCodes.success;
+  if (json && follow) throw new UsageError('give --follow or --json, not both');
+  endWithReader();
+  const logs: Log[] = [];
+  const show = (name: string): Done => {
+    const log = new Log(logOf(name), names.length > 1 ? name : undefined);
+    if (json) return { text: '', result: { logFile: log.path, lines: log.last(lines) } };
+    log.printLast(lines);
+    logs.push(log);
+    return { text: '', result: {} };
+  };
+  const exitCode = await forEach(parsed, names, { inTurn: true, act: show });
+  if (follow) await Promise.all(logs.map((log) => log.follow()));
+  return exitCode;
 }
 
 function logOf(target: string): string {
   const { record } = locate(target);
   if (record?.logFile !== undefined) return record.logFile;
-  if (record?.startedBy === 'supervisor') {
+  if (record?.method === 'foreground') {
     throw new NotConfiguredError(`${target} was started in the foreground: its output is where its supervisor puts it`);
   }
-  const byConvention = allPlaces(target).find(({ logFile }) => existsSync(logFile));
+  const byConvention = [allPlaces(target)]
+    .flatMap(({ user, system }) => [user, system])
+    .find(({ logFile }) => existsSync(logFile));
   if (record === undefined && byConvention !== undefined) return byConvention.logFile;
   throw new NotConfiguredError(`there is no log of ${target}: none is known or found`);
 }
@@ -63,6 +69,75 @@ function open(path: string): number {
     return openSync(path, 'r');
   } catch (error) {
     throw systemCallError('open-stdout', 'open the log', path, error);
+  }
+}
+
+/** Whose log was printed last, where several are. */
+let shown: string | undefined;
+
+/** A log that is printed. */
+class Log {
+  readonly path: string;
+  readonly #title: string | undefined;
+  /** A character can lie across two reads. */
+  readonly #decoder = new StringDecoder();
+  #file: number;
+  #place = 0;
+
+  /** @param title what to print above it, unless it is the only one */
+  constructor(path: string, title: string | undefined) {
+    this.path = path;
+    this.#title = title;
+    this.#file = open(path);
+  }
+
+  last(count: number): string[] {
+    const lines: string[] = [];
+    for (const bytes of chunks(this.#file, lastLines(this.#file, count))) lines.push(this.#decoder.write(bytes));
+    const text = lines.join('') + this.#decoder.end();
+    return text === '' ? [] : text.replace(/\n$/, '').split('\n');
+  }
+
+  printLast(count: number): void {
+    this.#print(lastLines(this.#file, count));
+  }
+
+  /** Prints what is written from now on. */
+  async follow(): Promise<never> {
+    for (;;) {
+      await sleep(followPause);
+      // What was written before a rotation comes first.
+      this.#print(Math.min(this.#place, fstatSync(this.#file).size));
+      const named = statSync(this.path, { throwIfNoEntry: false });
+      const { dev, ino } = fstatSync(this.#file);
+      if (named === undefined || (named.dev === dev && named.ino === ino)) continue;
+      closeSync(this.#file);
+      this.#file = open(this.path);
+      this.#print(0);
+    }
+  }
+
+  #print(from: number): void {
+    this.#place = from;
+    for (const bytes of chunks(this.#file, from)) {
+      if (this.#title !== shown) {
+        process.stdout.write(`${shown === undefined ? '' : '\n'}==> ${this.#title} <==\n`);
+        shown = this.#title;
+      }
+      process.stdout.write(process.stdout.isTTY ? printable(this.#decoder.write(bytes)) : bytes);
+      this.#place += bytes.length;
+    }
+  }
+}
+
+/** What is in a file from `place` on. */
+function* chunks(file: number, place: number): Generator<Uint8Array> {
+  const buffer = Buffer.alloc(chunkSize);
+  for (let at = place; ;) {
+    const read = readSync(file, buffer, 0, buffer.length, at);
+    if (read === 0) return;
+    yield Uint8Array.prototype.slice.call(buffer, 0, read);
+    at += read;
   }
 }
 
@@ -83,15 +158,4 @@ function lastLines(file: number, count: number): number {
     end = begin;
   }
   return count === 0 ? size : 0;
-}
-
-/** Prints from `place` on; returns where that ended. */
-function print(file: number, place: number): number {
-  const buffer = Buffer.alloc(chunkSize);
-  for (let at = place; ;) {
-    const read = readSync(file, buffer, 0, buffer.length, at);
-    if (read === 0) return at;
-    process.stdout.write(Uint8Array.prototype.slice.call(buffer, 0, read));
-    at += read;
-  }
 }

@@ -1,10 +1,13 @@
 #!/usr/bin/env node
 /** The command line: finds the command, runs it, and turns whatever is thrown into one sentence and an exit code. */
+import { problemWithArguments } from '../program.js';
 import { commands, type Command } from './commands.js';
-import { parse, UsageError } from './arguments.js';
-import { exitCodeOf, fail } from './exit.js';
+import { parse, UsageError, wantsJson } from './arguments.js';
+import { fail } from './exit.js';
 import { helpOf, overview, version } from './help.js';
+import { surviveWriteErrors } from './streams.js';
 
+surviveWriteErrors();
 const [first, ...rest] = process.argv.slice(2);
 
 if (first === undefined || first === '--help' || first === '-h' || (first === 'help' && rest.length === 0)) {
@@ -21,10 +24,12 @@ if (first === undefined || first === '--help' || first === '-h' || (first === 'h
 
 async function run(command: Command, args: readonly string[]): Promise<void> {
   try {
+    const problem = problemWithArguments();
+    if (problem !== undefined) throw new UsageError(problem);
     const parsed = parse(command, args);
     if (parsed.values['help'] === true) process.stdout.write(helpOf(command));
     else process.exitCode = await command.run(parsed);
   } catch (error) {
-    fail(error, command.exitCodeOf ?? exitCodeOf);
+    fail(error, { codeOf: command.exitCodeOf, json: wantsJson(command, args) });
   }
 }

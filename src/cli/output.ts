@@ -1,6 +1,8 @@
 /** What a person sees: colours and a spinner, on a terminal only; and JSON for machines. */
 import { styleText } from 'node:util';
 import type { DaemonStatus } from '../control.js';
+import { printableJson, printableLine } from '../printable.js';
+import type { DaemonCaller } from '../store.js';
 
 const colours = {
   running: 'green',
@@ -12,7 +14,7 @@ const colours = {
 } as const;
 
 export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, undefined, 2)}\n`);
+  process.stdout.write(`${printableJson(JSON.stringify(value, undefined, 2))}\n`);
 }
 
 /** A state in its colour; `shown` is what it looks like in a table. */
@@ -37,6 +39,12 @@ export function stamp(date: Date): string {
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
+/** The user of a process as a person knows it. */
+export function userOf({ uid, user, loginUid }: DaemonCaller): string {
+  const name = user === undefined ? `user ${uid}` : printableLine(user);
+  return loginUid === undefined || loginUid === uid ? name : `${name} (login uid ${loginUid})`;
+}
+
 const frames = '⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏';
 /** What is done by then needs no spinner, in ms. */
 const spinnerDelay = 200;
@@ -45,12 +53,12 @@ const spinnerPause = 80;
 /** Shows on a terminal's stderr that something is under way, until it is done. */
 export async function spin<T>(what: string, work: Promise<T>): Promise<T> {
   if (!process.stderr.isTTY || process.env['TERM'] === 'dumb') return work;
-  const begun = Date.now();
+  const begun = performance.now();
   let frame = 0;
   const timer = setInterval(() => {
-    if (Date.now() - begun < spinnerDelay) return;
+    if (performance.now() - begun < spinnerDelay) return;
     const mark = frames[frame++ % frames.length]!;
-    process.stderr.write(`\r${wantsColour(process.stderr) ? painted('cyan', mark) : mark} ${what}`);
+    process.stderr.write(`\r${wantsColour(process.stderr) ? painted('cyan', mark) : mark} ${printableLine(what)}`);
   }, spinnerPause);
   try {
     return await work;

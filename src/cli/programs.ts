@@ -1,7 +1,11 @@
 /** What a program on the command line means. */
 import { accessSync, constants, statSync } from 'node:fs';
-import { basename, delimiter, dirname, extname, isAbsolute, join, resolve } from 'node:path';
-import { daemonError, type DaemonError } from '../errors.js';
+import { createRequire } from 'node:module';
+import { basename, delimiter, dirname, extname, isAbsolute, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { absolute, absoluteAsCalled, callersDirectory } from '../directory.js';
+import { daemonError, isDaemonError, type DaemonError } from '../errors.js';
+import { checkName } from '../store.js';
 import { UsageError } from './arguments.js';
 
 const scripts = /\.[cm]?[jt]s$/;
@@ -11,17 +15,50 @@ export function isScript(file: string): boolean {
   return scripts.test(file);
 }
 
-/** A script is run by this Node.js, with its flags; everything else is found as a shell finds it. */
-export function programOf(given: string, args: readonly string[]): { command: string; args: readonly string[] } {
+/**
+ * A script is run by this Node.js, with its flags; everything else is found as a shell finds it. In another directory, `isMoved`,
+ * what the flags name is still that of this one.
+ */
+export function programOf(
+  given: string,
+  args: readonly string[],
+  isMoved = false,
+): { command: string; args: readonly string[] } {
   if (!isScript(given)) return { command: given, args };
-  const script = resolve(given);
+  const script = absoluteAsCalled(given);
   if (statSync(script, { throwIfNoEntry: false }) === undefined) throw missing(script);
-  return { command: process.execPath, args: [...process.execArgv, script, ...args] };
+  const flags = isMoved ? movedFlags(process.execArgv) : process.execArgv;
+  return { command: process.execPath, args: [...flags, script, ...args] };
+}
+
+/** Node's options that name a module, and those that name a file. */
+const moduleOptions = new Set(['-r', '--require', '--import', '--loader', '--experimental-loader']);
+const fileOptions = new Set(['--env-file', '--env-file-if-exists']);
+
+/** Node's flags with absolute paths in the place of what is looked for in the working directory. */
+function movedFlags(flags: readonly string[]): string[] {
+  return flags.map((flag, index) => {
+    const [, option, value] = /^(--[^=]+)=(.*)$/s.exec(flag) ?? [];
+    if (option !== undefined && value !== undefined) return `${option}=${moved(option, value)}`;
+    return moved(flags[index - 1] ?? '', flag);
+  });
+}
+
+function moved(option: string, value: string): string {
+  if (fileOptions.has(option)) return absoluteAsCalled(value);
+  if (!moduleOptions.has(option) || /^(\w[\w+.-]*:|\/)/.test(value)) return value;
+  try {
+    const found = createRequire(`${callersDirectory()}/`).resolve(value);
+    return isAbsolute(found) && option.startsWith('--') && option !== '--require' ? pathToFileURL(found).href : found;
+  } catch {
+    // Node says itself what is wrong with it.
+    return value;
+  }
 }
 
 /** Where a command is, as execvp(3) finds it; throws `ENOENT`. */
 export function locateCommand(command: string): string {
-  if (command.includes('/')) return resolve(command);
+  if (command.includes('/')) return absolute(command);
   const found = searchPath()
     .map((directory) => join(directory, command))
     .find(isExecutable);
@@ -41,8 +78,13 @@ function searchPath(): string[] {
 /** What a daemon is called whose program nobody has given another name. */
 export function nameOf(program: string): string {
   const name = isScript(program) ? basename(program, extname(program)) : basename(program);
-  if (/^[A-Za-z0-9_.@-]+$/.test(name) && !/^\.+$/.test(name)) return name;
-  throw new UsageError(`${JSON.stringify(name)} cannot be a daemon's name: give one with --name`);
+  try {
+    checkName(name);
+    return name;
+  } catch (error) {
+    if (!isDaemonError(error) || error.code !== 'ERR_INVALID_OPTION') throw error;
+    throw new UsageError(`${JSON.stringify(name)} cannot be a daemon's name: give one with --name`);
+  }
 }
 
 function missing(program: string): DaemonError {

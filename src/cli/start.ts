@@ -1,6 +1,7 @@
 /** `daemonry start`: any script or command as a daemon. */
 import * as check from '../check.js';
 import type { ListenAddress } from '../listeners.js';
+import { printableLine } from '../printable.js';
 import { resolveSpawn, type SpawnDaemonOptions } from '../options.js';
 import { spawnResolved } from '../spawn.js';
 import { jsonOption, number, pairs, text, UsageError, type Parsed } from './arguments.js';
@@ -21,7 +22,7 @@ export const start: Command = {
     name: { type: 'string', short: 'n', value: 'NAME', help: "how it is called (default: PROGRAM's base name)" },
     'pid-file': { type: 'string', short: 'p', value: 'FILE', help: 'the pidfile, instead of a name or beside it' },
     log: { type: 'string', short: 'l', value: 'FILE', help: 'where its output goes (default: by the name)' },
-    cwd: { type: 'string', short: 'C', value: 'DIR', help: 'its working directory (default: /)' },
+    cwd: { type: 'string', short: 'C', value: 'DIR', help: 'its working directory (default: this one)' },
     env: { type: 'string', short: 'e', value: 'NAME=VALUE', multiple: true, help: 'set a variable; may be repeated' },
     umask: { type: 'string', value: 'MASK', help: 'its file mode creation mask, in octal (default: 022)' },
     user: { type: 'string', short: 'u', value: 'USER', help: 'run as this user; takes root' },
@@ -39,27 +40,35 @@ export const start: Command = {
       multiple: true,
       help: 'hand it a socket: a port, HOST:PORT or a path (see sd_listen_fds(3))',
     },
-    wait: { type: 'string', short: 'w', value: 'POINT', help: 'exec, start or ready (default: exec)' },
+    wait: {
+      type: 'string',
+      short: 'w',
+      value: 'POINT',
+      help: 'exec; start or ready for a script that calls daemonize() (default: exec)',
+    },
     'alive-for': {
       type: 'string',
       value: 'MS',
       help: `it must live on so long (default: ${aliveForDefault} with exec)`,
     },
     timeout: { type: 'string', short: 't', value: 'MS', help: 'then the start has failed (default: 30000)' },
+    'stop-timeout': { type: 'string', value: 'MS', help: 'how long it may take to stop (default: 8000)' },
+    'kill-mode': {
+      type: 'string',
+      value: 'MODE',
+      help: 'what a stop ends: session or process (default: session)',
+    },
     replace: { type: 'boolean', help: 'end one that runs already, instead of leaving it' },
     json: jsonOption,
   },
-  notes: [
-    'PROGRAM is a script of Node.js (.js, .mjs, .cjs, .ts, .mts, .cts), or a command as a shell finds it.',
-    'start and ready are for scripts that call daemonize(). One that runs already is a success.',
-  ],
+  notes: ['PROGRAM is a Node.js script (.js, .ts, …) or a command. The same one that runs already is a success.'],
   run,
 };
 
 async function run({ values, program }: Parsed): Promise<number> {
   const [given, ...rest] = program;
   if (given === undefined) throw new UsageError('which program to start is missing: see daemonry start --help');
-  const { command, args } = programOf(given, rest);
+  const { command, args } = programOf(given, rest, values['cwd'] !== undefined);
   const options = optionsOf(values, given);
   const resolved = resolveSpawn(given, options);
   const starting = spawnResolved(command, args, options, resolved, true);
@@ -70,7 +79,7 @@ async function run({ values, program }: Parsed): Promise<number> {
   else {
     const words = { started: 'started', reused: 'is already running', replaced: 'started in the place of another' };
     const log = logFile === undefined ? '' : ` (log ${logFile})`;
-    process.stdout.write(`${label} ${words[outcome]} with pid ${pid}${log}\n`);
+    process.stdout.write(`${printableLine(`${label} ${words[outcome]} with pid ${pid}${log}`)}\n`);
   }
   return exitCodes.success;
 }
@@ -81,6 +90,8 @@ function optionsOf(values: Parsed['values'], program: string): SpawnDaemonOption
   const waitFor = check.oneOf('wait', text(values, 'wait'), 'exec', ['exec', 'start', 'ready']);
   const aliveFor = number(values, 'alive-for') ?? (waitFor === 'exec' ? aliveForDefault : 0);
   const startTimeout = number(values, 'timeout');
+  const stopTimeout = number(values, 'stop-timeout');
+  const killMode = text(values, 'kill-mode');
   const umask = text(values, 'umask');
   if (umask !== undefined && !/^[0-7]{1,4}$/.test(umask)) {
     throw new UsageError(`--umask must be an octal number, not ${JSON.stringify(umask)}`);
@@ -97,6 +108,10 @@ function optionsOf(values: Parsed['values'], program: string): SpawnDaemonOption
     ...rightsOf(values),
     ...(umask === undefined ? {} : { umask: Number.parseInt(umask, 8) }),
     ...(startTimeout === undefined ? {} : { startTimeout }),
+    ...(stopTimeout === undefined ? {} : { stopTimeout }),
+    ...(killMode === undefined
+      ? {}
+      : { killMode: check.oneOf('kill-mode', killMode, 'session', ['session', 'process']) }),
   };
 }
 

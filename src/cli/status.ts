@@ -1,35 +1,43 @@
 /** `daemonry status`. */
-import { status as statusOf, type DaemonStatus } from '../control.js';
-import { jsonOption, labelOf, targetOf, targetOption, type Parsed } from './arguments.js';
+import { status as statusOf, type DaemonEnd, type DaemonStatus } from '../control.js';
+import { printableLine } from '../printable.js';
+import type { Target } from '../store.js';
+import { jsonOption, labelOf, targetOption, targetsOf, type Parsed } from './arguments.js';
 import type { Command } from './commands.js';
 import { statusCodes } from './exit.js';
-import { coloured, printJson, stamp } from './output.js';
+import { coloured, stamp, userOf } from './output.js';
+import { forEach, type Done } from './several.js';
 
 export const status: Command = {
   name: 'status',
-  usage: '[OPTIONS] NAME | -p FILE',
-  summary: 'Tell whether a daemon runs, by what the kernel says.',
+  usage: '[OPTIONS] NAME… | -p FILE',
+  summary: 'Print whether daemons run, by what the kernel says.',
   options: {
     'pid-file': targetOption,
     ready: { type: 'boolean', short: 'r', help: 'for probes: while it starts or stops, it counts as stopped' },
     json: jsonOption,
   },
   notes: [
-    'Exit code: 0 running, starting or stopping; 1 dead (a pidfile that nobody holds); 3 stopped;',
+    'Exit code: 0 running, starting or stopping; 1 dead (crashed, killed or vanished); 3 stopped;',
     '4 unknown (locked by somebody else, or it cannot be seen).',
   ],
-  run,
-  // In this table, 1 to 3 say something about the daemon.
-  exitCodeOf: () => statusCodes.unknown,
+  run: (parsed) => forEach(parsed, targetsOf(parsed), { act: (target) => look(target, parsed), exitCodeOf }),
+  exitCodeOf,
 };
 
-function run(parsed: Parsed): number {
-  const target = targetOf(parsed);
+/** In this table, 1 to 3 say something about the daemon. */
+function exitCodeOf(): number {
+  return statusCodes.unknown;
+}
+
+function look(target: Target, { values }: Parsed): Done {
   const found = statusOf(target);
-  if (parsed.values['json']) printJson(found);
-  else process.stdout.write(`${labelOf(target)} is ${sentence(found)}\n${details(found)}`);
   const isBetween = found.state === 'starting' || found.state === 'stopping';
-  return parsed.values['ready'] && isBetween ? statusCodes.stopped : statusCodes[found.state];
+  return {
+    text: `${labelOf(target)} is ${sentence(found)}\n${details(found)}`,
+    result: found,
+    exitCode: values['ready'] && isBetween ? statusCodes.stopped : statusCodes[found.state],
+  };
 }
 
 function sentence(found: DaemonStatus): string {
@@ -42,16 +50,46 @@ function sentence(found: DaemonStatus): string {
     }
     case 'starting':
       return found.pid === undefined ? state : `${state} with pid ${found.pid}`;
-    case 'dead':
-      return `${state}${found.lastPid === undefined ? '' : `; its pid was ${found.lastPid}`}`;
+    case 'dead': {
+      const end = found.ended === undefined ? '' : `: it ${endSentence(found.ended)}`;
+      return `${state}${end}${found.lastPid === undefined ? '' : `; its pid was ${found.lastPid}`}`;
+    }
     case 'unknown':
       return `${state}: the pidfile is locked by ${found.heldBy === undefined ? 'a process that cannot be seen' : `process ${found.heldBy}`}`;
     case 'stopped':
-      return state;
+      return found.ended === undefined ? state : `${state}: it ${endSentence(found.ended)}`;
   }
 }
 
-function details({ pidFile, record }: DaemonStatus): string {
+/** How it has ended, to follow "it". */
+export function endSentence({ reason, at, exitCode, signal, by, lastWords }: DaemonEnd): string {
+  const when = at === undefined ? '' : ` at ${stamp(at)}`;
+  const who = by === undefined ? '' : ` by ${userOf(by)}`;
+  const code = exitCode === undefined ? '' : ` with exit code ${exitCode}`;
+  const words = lastWords === undefined ? '' : `: ${printableLine(lastWords)}`;
+  switch (reason) {
+    case 'stopped':
+      return `was stopped${signal === undefined ? '' : ` with ${signal}`}${when}${who}`;
+    case 'replaced':
+      return `was stopped to be replaced${when}${who}`;
+    case 'finished':
+      return `exited by itself${when}${code}`;
+    case 'idle':
+      return `stopped itself${when}, because nothing used it`;
+    case 'crashed':
+      return `crashed${when}${code}${words}`;
+    case 'killed':
+      return `did not stop in time, and was killed${when}${who}`;
+    case 'vanished':
+      return 'ended, and no process saw how';
+    case 'lost':
+      return 'ended with the machine or the container';
+  }
+}
+
+function details(found: DaemonStatus): string {
+  const { pidFile, record } = found;
+  const failed = 'failedReload' in found ? found.failedReload : undefined;
   const lines: readonly (readonly [string, string | undefined])[] = [
     ['pidfile', pidFile],
     ['log', record?.logFile],
@@ -59,6 +97,9 @@ function details({ pidFile, record }: DaemonStatus): string {
     ['version', record?.version],
     ['status', record?.status],
     ['problem', record?.problem],
+    ['reload', failed && `failed at ${stamp(failed.at)}: ${failed.reason}`],
   ];
-  return lines.map(([label, value]) => (value === undefined ? '' : `${label.padStart(8)}: ${value}\n`)).join('');
+  return lines
+    .map(([label, value]) => (value === undefined ? '' : `${label.padStart(8)}: ${printableLine(value)}\n`))
+    .join('');
 }

@@ -1,37 +1,47 @@
 /** `daemonry stop`. */
-import { stop as stopDaemon, type StopOptions } from '../control.js';
-import { jsonOption, labelOf, number, targetOf, targetOption, text, type Parsed } from './arguments.js';
+import { stop as stopDaemon, type StopOptions, type StopResult } from '../control.js';
+import type { Target } from '../store.js';
+import { jsonOption, labelOf, number, targetOption, targetsOf, text, type Parsed } from './arguments.js';
 import type { Command, Option } from './commands.js';
-import { exitCodes } from './exit.js';
-import { printJson, spin } from './output.js';
+import { allOption, chosen, forEach, type Done } from './several.js';
 import { signalName } from './signal.js';
 
 export const stopOptions: Readonly<Record<string, Option>> = {
   signal: { type: 'string', short: 's', value: 'SIGNAL', help: 'what asks it to stop (default: SIGTERM)' },
-  timeout: { type: 'string', short: 't', value: 'MS', help: 'how long it may take (default: 10000)' },
+  timeout: { type: 'string', short: 't', value: 'MS', help: 'how long it may take (default: its own time)' },
   'no-force': { type: 'boolean', help: 'fail then, instead of sending SIGKILL' },
 };
 
 export const stop: Command = {
   name: 'stop',
-  usage: '[OPTIONS] NAME | -p FILE',
-  summary: 'Stop a daemon and wait until it has ended.',
-  options: { 'pid-file': targetOption, ...stopOptions, json: jsonOption },
-  notes: ['Of a daemon that is not running it says so, and succeeds.'],
-  run,
+  usage: '[OPTIONS] NAME… | --all | -p FILE',
+  summary: 'Stop daemons and wait until they have ended, all at once.',
+  options: { all: allOption, 'pid-file': targetOption, ...stopOptions, json: jsonOption },
+  notes: ['If a daemon is not running, that is printed, and counts as success.'],
+  run: (parsed) => {
+    const options = stopOptionsOf(parsed.values);
+    const targets = chosen(parsed, targetsOf, ({ state }) => state !== 'stopped');
+    return forEach(parsed, targets, { doing: 'stops', act: (target) => stopOne(target, options) });
+  },
 };
 
-async function run(parsed: Parsed): Promise<number> {
-  const target = targetOf(parsed);
-  const label = labelOf(target);
-  const result = await spin(`${label} stops`, stopDaemon(target, stopOptionsOf(parsed.values)));
-  if (parsed.values['json']) printJson(result);
-  else if (result.outcome === 'not-running') process.stdout.write(`${label} is not running\n`);
-  else {
-    const how = result.outcome === 'killed' ? 'did not end in time and was killed' : 'stopped';
-    process.stdout.write(`${label} ${how} (pid ${result.pid})\n`);
-  }
-  return exitCodes.success;
+async function stopOne(target: Target, options: StopOptions): Promise<Done> {
+  const result = await stopDaemon(target, options);
+  const how = result.outcome === 'not-running' ? 'is not running' : endOf(result);
+  return { text: `${labelOf(target)} ${how}\n`, result };
+}
+
+/** How it ended, and what else is to be known of that. */
+function endOf({ outcome, pid, handlers, othersEnded, othersLeft }: Exclude<StopResult, { outcome: 'not-running' }>) {
+  const how = outcome === 'killed' ? 'did not end in time and was killed' : 'stopped';
+  const processes = (count: number) => `${count} other process${count === 1 ? '' : 'es'} of its session`;
+  const details = [
+    `pid ${pid}`,
+    ...(handlers === undefined ? [] : [`its stop handlers ${handlers === 'failed' ? 'failed' : 'ran out of time'}`]),
+    ...(othersEnded === undefined ? [] : [`${processes(othersEnded)} ended`]),
+    ...(othersLeft === undefined ? [] : [`${processes(othersLeft)} left running`]),
+  ];
+  return `${how} (${details.join('; ')})`;
 }
 
 export function stopOptionsOf(values: Parsed['values']): StopOptions {

@@ -1,16 +1,16 @@
 /** `daemonry unit`: what a supervisor wants to read, for a daemon that is on record or for any program. */
 import { userInfo } from 'node:os';
 import { resolve } from 'node:path';
+import { absolute } from '../directory.js';
 import * as check from '../check.js';
 import { isFailure, native } from '../native.js';
 import type { SpawnDaemonOptions } from '../options.js';
-import { checkName, systemPlaces } from '../places.js';
-import type { FullRecord } from '../record.js';
-import { locate } from '../target.js';
+import { checkName, locate, type FullRecord } from '../store.js';
 import { nameOnly, pairs, text, UsageError, type Parsed } from './arguments.js';
 import type { Command } from './commands.js';
 import { exitCodes, NotConfiguredError } from './exit.js';
 import { isOnPath, isScript, locateCommand, programOf } from './programs.js';
+import { lastingPath } from './version-managers.js';
 import { units, type Service } from './units/index.js';
 import { labelOf } from './units/service.js';
 
@@ -37,7 +37,7 @@ export const unit: Command = {
   notes: [
     'NAME is what the program calls itself: daemonize({ name: NAME }).',
     'Without --for it is for systemd; on macOS for launchd. Nothing is installed: the first line says where it goes.',
-    'Containers need an image with the project in its working directory, daemonry in node_modules, and Node.js.',
+    'Containers need an image with the project in /app, daemonry in its node_modules, and Node.js.',
   ],
   run,
 };
@@ -55,30 +55,54 @@ function run(parsed: Parsed): number {
   if (unfit !== undefined) {
     throw new UsageError(`a unit cannot set the variable ${JSON.stringify(unfit)}: it must be letters, digits and _`);
   }
+  const cwd = absolute(text(values, 'cwd') ?? known.cwd);
   const service: Service = {
     ...known,
     name,
-    cwd: resolve(text(values, 'cwd') ?? known.cwd),
+    cwd,
     env,
     user,
     containerUser: text(values, 'user') ?? '1000',
     home: user === undefined ? undefined : homeOf(user),
     daemonizes: known.daemonizes && values['plain'] !== true,
-    pidFile: systemPlaces(name).pidFile,
-    daemonry: [process.execPath, resolve(process.argv[1]!)],
+    program: lastingPath(known.program, cwd),
+    daemonry: [process.execPath, lastingPath(absolute(process.argv[1]!), cwd)],
     isOnPath: isOnPath(known.program),
     image: text(values, 'image') ?? `${labelOf(name)}:latest`,
   };
+  checkCharacters(service);
   process.stdout.write(units[kind]!(service));
   return exitCodes.success;
 }
 
-type Known = Pick<Service, 'program' | 'args' | 'cwd' | 'env' | 'user' | 'daemonizes'>;
+/**
+ * No language of a supervisor has them all, and they come from a record or from the names of files: a line that stands in one of
+ * these words must not become a line of the unit.
+ */
+function checkCharacters({ program, args, cwd, env, user, image }: Service): void {
+  const words = [program, ...args, ...Object.values(env)];
+  const single = [cwd, image, ...(user === undefined ? [] : [user])];
+  const unfit = words.find((word) => /(?![\n\t])\p{Cc}/u.test(word)) ?? single.find((word) => /\p{Cc}/u.test(word));
+  if (unfit !== undefined) {
+    throw new UsageError(`a unit cannot contain ${JSON.stringify(unfit)}, which has a control character`);
+  }
+}
+
+type Known = Pick<Service, 'program' | 'args' | 'cwd' | 'env' | 'user' | 'daemonizes' | 'stopTimeout' | 'killMode'>;
 
 function byCommand(given: string, words: readonly string[]): Known {
   const { command, args } = programOf(given, words);
   const daemonizes = [given, ...words].some(isScript);
-  return { program: locateCommand(command), args, cwd: process.cwd(), env: {}, user: undefined, daemonizes };
+  return {
+    program: locateCommand(command),
+    args,
+    cwd: '.',
+    env: {},
+    user: undefined,
+    daemonizes,
+    stopTimeout: undefined,
+    killMode: 'session',
+  };
 }
 
 function onRecord(name: string): Known {
@@ -89,28 +113,36 @@ function onRecord(name: string): Known {
     );
   }
   const { program, cwd, arguments: words } = record;
-  const { env = {}, user, waitFor } = (record.options ?? {}) as SpawnDaemonOptions;
+  const { env = {}, user, waitFor, killMode = 'session' } = (record.options ?? {}) as SpawnDaemonOptions;
   return {
-    program: locateCommand(program),
+    program: locateCommand(program.includes('/') ? resolve(cwd, program) : program),
     args: words.slice(1),
     cwd: cwdOf(record, cwd),
     env: Object.fromEntries(
       Object.entries(env).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
     ),
     user: user === undefined ? undefined : String(user),
-    daemonizes: record.startedBy !== 'spawnDaemon' || (waitFor ?? 'exec') !== 'exec',
+    daemonizes: record.method !== 'spawnDaemon' || (waitFor ?? 'exec') !== 'exec',
+    stopTimeout: record.stopTimeout,
+    killMode,
   };
 }
 
 /** What `spawnDaemon` has started runs in the directory of its option; everything else where it was started. */
-function cwdOf({ startedBy, options }: FullRecord, cwd: string): string {
+function cwdOf({ options }: FullRecord, cwd: string): string {
   const { cwd: option } = (options ?? {}) as SpawnDaemonOptions;
-  return startedBy === 'spawnDaemon' ? resolve(cwd, option ?? '/') : cwd;
+  return resolve(cwd, option ?? '.');
 }
 
-/** Root's services may be anybody's; those of a user are his. */
+/** Root's services may run as any user; a user's run as that user, by number if the database has no name. */
 function ownUser(): string | undefined {
-  return process.geteuid?.() === 0 ? undefined : userInfo().username;
+  const uid = process.geteuid!();
+  if (uid === 0) return undefined;
+  try {
+    return userInfo().username;
+  } catch {
+    return String(uid);
+  }
 }
 
 /** Where a user's places are; unknown for one of another machine, or of a number without a name. */

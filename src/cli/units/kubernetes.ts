@@ -1,6 +1,7 @@
 /** A manifest for Kubernetes: one Deployment, as the restricted Pod Security Standard wants it. */
 import { UsageError } from '../arguments.js';
-import { commandInImage, labelOf, probeInImage, stateInImage, stopSeconds, text, type Service } from './service.js';
+import { commandInImage, probeInImage, projectInImage, stateInImage } from './image.js';
+import { labelOf, stopSeconds, text, type Service } from './service.js';
 
 export function kubernetesManifest(service: Service): string {
   const { name, env, image, daemonizes, containerUser } = service;
@@ -39,7 +40,7 @@ export function kubernetesManifest(service: Service): string {
     `        app.kubernetes.io/name: ${label}`,
     '    spec:',
     '      automountServiceAccountToken: false',
-    `      terminationGracePeriodSeconds: ${stopSeconds}`,
+    `      terminationGracePeriodSeconds: ${stopSeconds(service)}`,
     '      securityContext:',
     '        runAsNonRoot: true',
     `        runAsUser: ${containerUser}`,
@@ -50,6 +51,7 @@ export function kubernetesManifest(service: Service): string {
     '      containers:',
     `        - name: ${label}`,
     `          image: ${JSON.stringify(image)}`,
+    `          workingDir: ${projectInImage}`,
     `          command: ${flow(commandInImage(service))}`,
     '          env:',
     ...variables.flatMap(([variable, value]) => [

@@ -39,7 +39,7 @@ export function launchdPlist(service: Service): string {
     '      <false/>',
     '    </dict>',
     '    <key>ExitTimeOut</key>',
-    `    <integer>${stopSeconds}</integer>`,
+    `    <integer>${stopSeconds(service)}</integer>`,
     '    <key>Umask</key>',
     `    <integer>${0o022}</integer>`,
     '    <key>StandardOutPath</key>',

@@ -1,5 +1,6 @@
 /** A job for Nomad, run by its Docker driver. */
-import { commandInImage, stateInImage, stopSeconds, text, type Service } from './service.js';
+import { commandInImage, projectInImage, stateInImage } from './image.js';
+import { stopSeconds, text, type Service } from './service.js';
 
 export function nomadJob(service: Service): string {
   const { name, env, image, containerUser } = service;
@@ -23,12 +24,13 @@ export function nomadJob(service: Service): string {
     '      driver       = "docker"',
     `      user         = ${quote(containerUser)}`,
     '      kill_signal  = "SIGTERM"',
-    `      kill_timeout = "${stopSeconds}s"`,
+    `      kill_timeout = "${stopSeconds(service)}s"`,
     '',
     '      config {',
     `        image           = ${quote(image)}`,
     `        command         = ${command}`,
     `        args            = [${args.join(', ')}]`,
+    `        work_dir        = ${quote(projectInImage)}`,
     '        readonly_rootfs = true',
     '        cap_drop        = ["all"]',
     '        security_opt    = ["no-new-privileges"]',

@@ -1,6 +1,5 @@
 /** What is known of a service that is to be run by a supervisor. */
-import { closeSync, openSync, readSync } from 'node:fs';
-import { basename, isAbsolute, relative } from 'node:path';
+import { modeVariable } from '../../environment.js';
 
 /** Whatever the supervisor, it has to know this. */
 export interface Service {
@@ -24,35 +23,30 @@ export interface Service {
   readonly containerUser: string;
   /** The home of that user; `undefined` where there is none, or it is not known here. */
   readonly home: string | undefined;
-  /** Where root's daemon of that name has its pidfile. */
-  readonly pidFile: string;
   /** How to call this command line, also where Node.js is not on the PATH. */
   readonly daemonry: readonly string[];
   /** The image of a container. */
   readonly image: string;
+  /** Milliseconds that its stop handlers may take, if that is on record. */
+  readonly stopTimeout: number | undefined;
+  /** What a stop ends. */
+  readonly killMode: 'session' | 'process';
 }
 
-/** Grace between SIGTERM and SIGKILL in seconds: longer than the handlers of a daemon have by default. */
-export const stopSeconds = 15;
+/** The least grace between SIGTERM and SIGKILL in seconds: longer than the handlers of a daemon have by default. */
+const leastStopSeconds = 15;
+
+/** How much longer than its handlers the service itself gets, in ms. */
+const stopSlack = 2000;
+
+/** The grace between SIGTERM and SIGKILL in seconds, by what is on record. */
+export function stopSeconds({ stopTimeout = 0 }: Service): number {
+  return Math.max(leastStopSeconds, Math.ceil((stopTimeout + stopSlack) / 1000));
+}
 
 /** The command line of the service. */
 export function commandOf({ program, args }: Service): readonly string[] {
   return [program, ...args];
-}
-
-/** The same in a container whose image has the project as its working directory, and Node.js on its PATH. */
-export function commandInImage({ program, isOnPath, args, cwd }: Service): readonly string[] {
-  const inside = (path: string) => {
-    const place = relative(cwd, path);
-    return isAbsolute(path) && !place.startsWith('..') ? place : path;
-  };
-  const command = program === process.execPath ? 'node' : isOnPath ? basename(program) : inside(program);
-  return [command, ...args.map(inside)];
-}
-
-/** How a probe asks whether the service is up, in such a container. */
-export function probeInImage({ name }: Service): readonly string[] {
-  return ['node_modules/.bin/daemonry', 'status', '--ready', name];
 }
 
 /** A name as clusters and registries allow it: a DNS label (RFC 1123). */
@@ -61,39 +55,41 @@ export function labelOf(name: string): string {
   return label.slice(0, 63).replaceAll(/^-+|-+$/g, '') || 'service';
 }
 
-/** Where containers have room for the pidfile, also with a read-only root file system. */
-export const stateInImage = '/run/state';
+/** What an init script runs, as lines of sh(1) with the exit codes of init scripts (LSB). */
+export interface Actions {
+  readonly start: string;
+  readonly stop: string;
+  readonly reload: string;
+  readonly status: string;
+}
 
 /**
- * How an init script starts, ends and asks for a service that does not become by itself the daemon that it is to be, or whose
- * process nobody can tell by its executable; `undefined` for every other. All of them as lines of sh(1).
+ * Every action finds the daemon as `daemonry` does, by what the kernel confirms, and never by the number in the pidfile: by now
+ * that can be the number of any other process.
  */
-export function managedLines(service: Service): { start: string; stop: string; status: string } | undefined {
-  const { name, user, cwd, daemonizes, daemonry, program } = service;
-  if (daemonizes && user === undefined && !isInterpreted(program)) return undefined;
-  const wait = daemonizes ? ['--wait', 'ready'] : [];
-  const identity = user === undefined ? [] : ['--user', user];
-  const options = ['--name', name, ...wait, ...identity, '--cwd', cwd];
+export function actionsOf(service: Service): Actions {
+  const { name, daemonry } = service;
+  const call = (...words: readonly string[]) => shellLine([...daemonry, ...words, name]);
   return {
+    start: startLine(service, call('status', '--ready')),
     // What they print would stand in the middle of the script's own line.
-    start: `${shellLine([...daemonry, 'start', ...options, '--', ...commandOf(service)])} >/dev/null`,
-    stop: `${shellLine([...daemonry, 'stop', '--timeout', String(stopSeconds * 1000), name])} >/dev/null`,
-    status: shellLine([...daemonry, 'status', name]),
+    stop: `${call('stop', '--timeout', String(stopSeconds(service) * 1000))} >/dev/null`,
+    reload: `${call('reload')} >/dev/null`,
+    status: call('status'),
   };
 }
 
-/** Whether another program runs this one, by its first line. */
-function isInterpreted(program: string): boolean {
-  const start = Buffer.alloc(2);
-  try {
-    const file = openSync(program, 'r');
-    readSync(file, start);
-    closeSync(file);
-  } catch {
-    // A program that is not here, or not for us to read, is of another machine or no script.
-    return false;
+function startLine(service: Service, isReady: string): string {
+  const { name, user, cwd, daemonizes, daemonry } = service;
+  if (daemonizes && user === undefined) {
+    // Its own launcher knows its options and reports why it does not start; only that it runs already is no failure here.
+    const launch = `cd ${shellWord(cwd)} && ${modeVariable}=daemon ${shellLine(commandOf(service))}`;
+    return `${isReady} >/dev/null 2>&1 || (${launch})`;
   }
-  return start.toString() === '#!';
+  const wait = daemonizes ? ['--wait', 'ready'] : [];
+  const identity = user === undefined ? [] : ['--user', user];
+  const options = ['--name', name, ...wait, ...identity, '--cwd', cwd];
+  return `${shellLine([...daemonry, 'start', ...options, '--', ...commandOf(service)])} >/dev/null`;
 }
 
 /** A remark for scripts of root's. */

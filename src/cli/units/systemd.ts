@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { commandOf, stopSeconds, text, type Service } from './service.js';
 
 export function systemdUnit(service: Service): string {
-  const { name, cwd, env, daemonizes } = service;
+  const { name, cwd, env, daemonizes, killMode } = service;
   const isIn = (directories: string) =>
     [service.program, cwd, ...service.args].some((path) => new RegExp(`^/(${directories})(/|$)`).test(path));
   return text(
@@ -13,6 +13,9 @@ export function systemdUnit(service: Service): string {
     `Description=${escape(name)}`,
     'Wants=network-online.target',
     'After=network-online.target',
+    '# It is started again as long as an outage lasts: RestartSec= stays below this limit.',
+    'StartLimitIntervalSec=60',
+    'StartLimitBurst=40',
     '',
     '[Service]',
     ...(daemonizes
@@ -22,6 +25,8 @@ export function systemdUnit(service: Service): string {
           'ExecReload=/bin/kill -HUP $MAINPID',
           '# Keeps the sockets of the option `listen` open while it is restarted.',
           'FileDescriptorStoreMax=16',
+          '# From systemd 254 on: closes them when it is stopped; yes keeps them open.',
+          'FileDescriptorStorePreserve=restart',
           '# Ends it when its event loop is blocked for so long.',
           '#WatchdogSec=30',
         ]
@@ -33,7 +38,9 @@ export function systemdUnit(service: Service): string {
     `WorkingDirectory=${escape(cwd)}`,
     ...Object.entries(env).map(([variable, value]) => `Environment=${word(`${variable}=${value}`)}`),
     'Restart=on-failure',
-    `TimeoutStopSec=${stopSeconds}`,
+    'RestartSec=2',
+    ...killModeOf(killMode, daemonizes),
+    `TimeoutStopSec=${stopSeconds(service)}`,
     '',
     '# It owns /run, /var/lib and /var/cache of its name; everything else is read-only.',
     ...userOf(service),
@@ -68,6 +75,14 @@ export function systemdUnit(service: Service): string {
     '[Install]',
     'WantedBy=multi-user.target',
   );
+}
+
+/** What gets SIGTERM: what calls `daemonize()` stops its own children, and a shell would leave them to SIGKILL. */
+function killModeOf(killMode: Service['killMode'], daemonizes: boolean): readonly string[] {
+  if (killMode === 'process') return ['KillMode=process'];
+  return daemonizes
+    ? ['# SIGTERM goes to the main process, which stops its own children; SIGKILL to what is left.', 'KillMode=mixed']
+    : ['KillMode=control-group'];
 }
 
 /** A user of its own, made by systemd, unless somebody is named or the program is not for others to read. */

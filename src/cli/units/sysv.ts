@@ -1,9 +1,9 @@
-/** An init script as the Linux Standard Base has it, for Debian's start-stop-daemon(8). */
-import { asRoot, assignments, managedLines, shellLine, shellWord, stopSeconds, text, type Service } from './service.js';
+/** An init script as the Linux Standard Base has it, with the functions of its init-functions for messages. */
+import { actionsOf, asRoot, assignments, text, type Service } from './service.js';
 
 export function sysvScript(service: Service): string {
-  const { name, pidFile, cwd, env } = service;
-  const { start, stop, status } = managedLines(service) ?? ownLines(service);
+  const { name, env } = service;
+  const { start, stop, reload, status } = actionsOf(service);
   return text(
     '#!/bin/sh',
     `# /etc/init.d/${name}, then: chmod +x /etc/init.d/${name} && update-rc.d ${name} defaults`,
@@ -17,10 +17,8 @@ export function sysvScript(service: Service): string {
     `# Short-Description: ${name}`,
     '### END INIT INFO',
     'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-    `PIDFILE=${shellWord(pidFile)}`,
     ...assignments(env).map((assignment) => `export ${assignment}`),
     '. /lib/lsb/init-functions',
-    `cd ${shellWord(cwd)} || exit 1`,
     '',
     '# Returns when the service is up, or says why it is not.',
     'start() {',
@@ -52,10 +50,8 @@ export function sysvScript(service: Service): string {
     '    ;;',
     '  reload)',
     `    log_daemon_msg "Reloading" "${name}"`,
-    '    start-stop-daemon --stop --quiet --signal HUP --pidfile "$PIDFILE"',
+    `    ${reload}`,
     '    code=$?',
-    '    # What does not run cannot be reloaded.',
-    '    [ "$code" -ne 1 ] || code=7',
     '    log_end_msg $code',
     '    ;;',
     '  status)',
@@ -69,14 +65,4 @@ export function sysvScript(service: Service): string {
     'esac',
     'exit "$code"',
   );
-}
-
-/** Of a program that makes itself the daemon that it is to be. */
-function ownLines({ name, program, args }: Service) {
-  const [exec, tool] = [shellWord(program), 'start-stop-daemon'];
-  return {
-    start: `${tool} --start --quiet --oknodo --chdir "$PWD" --pidfile "$PIDFILE" --exec ${exec} -- ${shellLine(args)}`,
-    stop: `${tool} --stop --quiet --oknodo --retry TERM/${stopSeconds}/KILL/5 --pidfile "$PIDFILE" --exec ${exec}`,
-    status: `status_of_proc -p "$PIDFILE" ${exec} ${name}`,
-  };
 }

@@ -1,0 +1,77 @@
+/** `daemonry events`. */
+import { existsSync } from 'node:fs';
+import { daemonEvents, type DaemonEvent } from '../events.js';
+import { printableJson, printableLine } from '../printable.js';
+import { locate, type DaemonCaller } from '../store.js';
+import type { Parsed } from './arguments.js';
+import type { Command } from './commands.js';
+import { exitCodes, NotConfiguredError } from './exit.js';
+import { stamp, userOf } from './output.js';
+import { endSentence } from './status.js';
+import { endWithReader } from './streams.js';
+
+export const events: Command = {
+  name: 'events',
+  usage: '[OPTIONS] [NAME…]',
+  summary: 'Print what has happened to named daemons: starts, stops and ends, by whom and why.',
+  options: {
+    follow: { type: 'boolean', short: 'f', help: 'and what happens from now on' },
+    json: { type: 'boolean', help: 'print each event as a line of JSON' },
+  },
+  notes: ['Without a name, of all daemons of this user and, for root, of the system.'],
+  run,
+};
+
+async function run({ values, positionals: names }: Parsed): Promise<number> {
+  for (const name of names) refuseUnknown(name);
+  endWithReader();
+  const print = values['json'] ? printableJsonLine : line;
+  for await (const event of daemonEvents(names.length === 0 ? undefined : names, {
+    follow: values['follow'] === true,
+  })) {
+    process.stdout.write(`${print(event)}\n`);
+  }
+  return exitCodes.success;
+}
+
+function refuseUnknown(name: string): void {
+  const { record, journal } = locate(name);
+  if (record === undefined && !(journal !== undefined && existsSync(journal))) {
+    throw new NotConfiguredError(`there is no journal of ${name}: it was never started by that name`);
+  }
+}
+
+function printableJsonLine(event: DaemonEvent): string {
+  return printableJson(JSON.stringify(event));
+}
+
+/** When, which daemon, what, and what there is to say about it. */
+function line(event: DaemonEvent): string {
+  return `${stamp(event.at)}  ${event.name}  ${event.event.padEnd(longest)}  ${details(event)}`.trimEnd();
+}
+
+const longest = 'restart'.length;
+
+function details(event: DaemonEvent): string {
+  switch (event.event) {
+    case 'start':
+      return [...(event.version === undefined ? [] : [`version ${printableLine(event.version)}`]), ...who(event)].join(
+        ' ',
+      );
+    case 'up':
+      return `pid ${event.pid}`;
+    case 'failed':
+      return printableLine(event.reason);
+    case 'stop':
+    case 'restart':
+      return [`pid ${event.pid} with ${event.signal}`, ...who(event)].join(' ');
+    case 'exit': {
+      const { at: _first, ...end } = event;
+      return `pid ${event.pid} ${endSentence(end)}`;
+    }
+  }
+}
+
+function who({ by }: { readonly by?: DaemonCaller }): string[] {
+  return by === undefined ? [] : [`by ${userOf(by)}: ${printableLine(by.command)}`];
+}

@@ -1,0 +1,25 @@
+/** `daemonry forget`. */
+import { forgetDaemon } from '../control.js';
+import { printableLine } from '../printable.js';
+import type { Target } from '../store.js';
+import { jsonOption, labelOf, targetOption, targetsOf } from './arguments.js';
+import type { Command } from './commands.js';
+import { NotConfiguredError } from './exit.js';
+import { forEach, type Done } from './several.js';
+
+export const forget: Command = {
+  name: 'forget',
+  usage: '[OPTIONS] NAME… | -p FILE',
+  summary: 'Remove the record of daemons that have ended, and how they ended.',
+  options: { 'pid-file': targetOption, json: jsonOption },
+  notes: ['Refused for a daemon that runs. Its log stays, and so does whatever the program has made.'],
+  run: (parsed) => forEach(parsed, targetsOf(parsed), { act: forgetOne }),
+};
+
+async function forgetOne(target: Target): Promise<Done> {
+  const label = labelOf(target);
+  const result = await forgetDaemon(target);
+  if (result.outcome === 'not-known') throw new NotConfiguredError(`nothing is known of ${label}`);
+  const log = result.logFile === undefined ? '' : ` (its log stays: ${printableLine(result.logFile)})`;
+  return { text: `${label} forgotten${log}\n`, result };
+}
