@@ -49,7 +49,7 @@ async function refuses(t: ExecutionContext, pidFile: string, { says, ...fields }
 async function cannotBeLookedAt(t: ExecutionContext, pidFile: string, code: string) {
   const before = snapshot(dirname(pidFile));
   t.throws(() => status({ pidFile }), { code });
-  t.throws(() => sendSignal({ pidFile }, 'SIGTERM'), { code });
+  await t.throwsAsync(sendSignal({ pidFile }, 'SIGTERM'), { code });
   const error = await t.throwsAsync(stop({ pidFile }), { code });
   t.true(isDaemonError(error) && error.message.includes(pidFile), error?.message);
   t.deepEqual(snapshot(dirname(pidFile)), before);
@@ -237,26 +237,22 @@ testUnless(noLinux)(
 );
 
 testUnless(noLinux)(
-  'a pidfile held by a helper of a dead daemon names the helper, and nobody is signalled',
+  'what keeps the lock of a dead daemon, and is not to be ended with it, is named, and nothing is signalled',
   async (t) => {
     const folder = workspace(t);
     const pidFile = folder.at('a.pid');
-    const { helper, pid } = await startHelper(t, folder, pidFile);
+    const { helper, pid } = await startHelper(t, folder, pidFile, '.lock');
     process.kill(pid, 'SIGKILL');
-    // Not hasEnded: the main thread may be a zombie already while others still keep the record lock.
-    await until('the daemon has ended', () => status({ pidFile }).state !== 'running');
+    await until('the daemon has ended', () => status({ pidFile }).state === 'unknown');
 
     t.deepEqual(status({ pidFile }), { state: 'unknown', pidFile, heldBy: helper });
     const sentence = `the pidfile ${pidFile} is locked by process ${helper}, not by the daemon named in it`;
     const fields = { code: 'ERR_PIDFILE_HELD', path: pidFile, pid: helper };
     await refuses(t, pidFile, { ...fields, says: `did not start: ${sentence}` });
     t.like(await t.throwsAsync(stop({ pidFile }), { message: sentence }), fields);
-    t.like(
-      t.throws(() => sendSignal({ pidFile }, 'SIGTERM')),
-      fields,
-    );
+    t.like(await t.throwsAsync(sendSignal({ pidFile }, 'SIGTERM')), fields);
 
-    // The dead daemon's pid is somebody else's by now.
+    // The dead daemon's pid is another process's by now.
     const stranger = startStranger(t);
     writeFileSync(pidFile, `${stranger.pid}\n`);
     t.deepEqual(status({ pidFile }), { state: 'unknown', pidFile, heldBy: helper });
@@ -271,18 +267,36 @@ testUnless(noLinux)(
   },
 );
 
-testUnless(noLinux)('a pidfile locked by a stranger is refused and untouched, and its holder is named', async (t) => {
-  const { at } = workspace(t);
-  const pidFile = at('a.pid');
-  writeFileSync(pidFile, `${noPid}\n`);
-  const holder = spawn('flock', ['--no-fork', pidFile, 'sleep', '1000'], { stdio: 'ignore' });
-  t.teardown(() => holder.kill('SIGKILL'));
-  await until('it is locked', () => locksOn(pidFile).length > 0);
-  const says = `did not start: the pidfile ${pidFile} is locked by process ${holder.pid}, not by the daemon named in it`;
-  await refuses(t, pidFile, { code: 'ERR_PIDFILE_HELD', path: pidFile, pid: holder.pid!, says });
-  await t.throwsAsync(stop({ pidFile }), { code: 'ERR_PIDFILE_HELD' });
-  t.is(holder.signalCode, null);
-});
+testUnless(noLinux)(
+  'what keeps only the pidfile of a dead daemon, and is not to be ended with it, is in nobody’s way',
+  async (t) => {
+    const folder = workspace(t);
+    const pidFile = folder.at('a.pid');
+    const { helper, pid } = await startHelper(t, folder, pidFile, '.pid');
+    process.kill(pid, 'SIGKILL');
+    await until('the daemon has ended', () => status({ pidFile }).state === 'dead');
+    const next = await startService(t, { pidFile });
+    t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid: next });
+    t.false(hasEnded(helper));
+  },
+);
+
+testUnless(noLinux)(
+  'a pidfile that a stranger has locked keeps nothing from starting, and its holder lives on',
+  async (t) => {
+    const { at } = workspace(t);
+    const pidFile = at('a.pid');
+    writeFileSync(pidFile, `${noPid}\n`);
+    const holder = spawn('flock', ['--no-fork', pidFile, 'sleep', '1000'], { stdio: 'ignore' });
+    t.teardown(() => holder.kill('SIGKILL'));
+    await until('it is locked', () => locksOn(pidFile).length > 0);
+    t.deepEqual(status({ pidFile }), { state: 'unknown', pidFile, heldBy: holder.pid! });
+    const pid = await startService(t, { pidFile });
+    t.like(status({ pidFile }), { state: 'running', pid });
+    t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
+    t.is(holder.signalCode, null);
+  },
+);
 
 for (const [what, content] of [
   ['empty', ''],
@@ -298,7 +312,7 @@ for (const [what, content] of [
     writeFileSync(pidFile, content);
     t.deepEqual(status({ pidFile }), { state: 'dead', pidFile });
     t.deepEqual(await stop({ pidFile }), { outcome: 'not-running' });
-    t.throws(() => sendSignal({ pidFile }, 'SIGTERM'), { code: 'ERR_NOT_RUNNING' });
+    await t.throwsAsync(sendSignal({ pidFile }, 'SIGTERM'), { code: 'ERR_NOT_RUNNING' });
     t.is(readFileSync(pidFile, 'latin1'), content);
     const pid = await startService(t, { pidFile });
     t.is(readFileSync(pidFile, 'utf8'), `${pid}\n`);
@@ -313,7 +327,7 @@ for (const newlines of ['', '\n', '\n\n']) {
     writeFileSync(pidFile, `${stranger.pid}${newlines}`);
     t.deepEqual(status({ pidFile }), { state: 'dead', pidFile, lastPid: stranger.pid! });
     t.deepEqual(await stop({ pidFile }), { outcome: 'not-running' });
-    t.throws(() => sendSignal({ pidFile }, 'SIGTERM'), { code: 'ERR_NOT_RUNNING' });
+    await t.throwsAsync(sendSignal({ pidFile }, 'SIGTERM'), { code: 'ERR_NOT_RUNNING' });
     const pid = await startService(t, { pidFile });
     t.is(readFileSync(pidFile, 'utf8'), `${pid}\n`);
     t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
@@ -328,18 +342,18 @@ function startStranger(t: ExecutionContext) {
   return stranger;
 }
 
-/** A daemon whose helper keeps the pidfile's descriptor, and so its lock. */
-async function startHelper(t: ExecutionContext, folder: Workspace, pidFile: string) {
+/** A daemon whose helper keeps the descriptor of a file with this ending. */
+async function startHelper(t: ExecutionContext, folder: Workspace, pidFile: string, kind: '.lock' | '.pid') {
   const body = `
-    const { pidFile } = daemonize({ pidFile: args[0], onStarted: started });
+    daemonize({ pidFile: args[0], onStarted: started, killMode: 'process' });
     const fd = Number(fs.readdirSync('/proc/self/fd').find((fd) => {
-      try { return fs.readlinkSync('/proc/self/fd/' + fd) === pidFile; } catch { return false; }
+      try { return fs.readlinkSync('/proc/self/fd/' + fd).endsWith(args[2]); } catch { return false; }
     }));
-    const env = { ...process.env, DAEMONRY_TEST: pidFile };
+    const env = { ...process.env, DAEMONRY_TEST: args[0] };
     const helper = spawn('sleep', ['1000'], { stdio: ['ignore', 'ignore', 'ignore', fd], env });
     tell(args[1], helper.pid);
     forever();`;
-  const pid = await startDaemon(t, folder, body, [pidFile, folder.at('helper')]);
+  const pid = await startDaemon(t, folder, body, [pidFile, folder.at('helper'), kind]);
   const helper: number = await heard(folder.at('helper'));
   t.teardown(() => hasEnded(helper) || process.kill(helper, 'SIGKILL'));
   return { pid, helper };

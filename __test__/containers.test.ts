@@ -50,9 +50,10 @@ const firstProcesses: readonly (readonly [place: string, command: (line: string)
 for (const [place, init] of firstProcesses) {
   test(`${place}: in the foreground, told by a probe, reloaded, stopped`, async (t) => {
     const port = await freePort();
-    const machine = await container(t, [...init(''), ...program({}, { port, delay: 1500 })]);
+    const machine = await container(t, [...init(''), ...program({}, { port, go: '/srv/go' })]);
     await until('it starts', async () => (await probe(machine)).code === 0);
     t.is((await probe(machine, '--ready')).code, 3, 'it is not ready yet');
+    machine.write('/srv/go', '');
     const { mode, pid, pidFile } = await answer(machine, port);
     t.is(mode, 'foreground');
     t.is(pidFile, '/run/app/app.pid');
@@ -85,6 +86,35 @@ function tell(place: string): void {
   seen(`container, ${place}`, 'stop', 'yes, exit code 0');
   seen(`container, ${place}`, 'failure', 'exit code 1 and the reason on stderr');
 }
+
+test('a helper of a service, which becomes a daemon, does not take itself for the service', async (t) => {
+  const machine = await boot([
+    'sh',
+    '-c',
+    'while ! [ -e /run/service.mjs ]; do sleep 0.1; done; exec node /run/service.mjs',
+  ]);
+  t.teardown(() => machine.end());
+  machine.write(
+    '/run/helper.mjs',
+    `import { daemonize } from '/srv/daemonry/dist/index.js';
+     import { writeFileSync } from 'node:fs';
+     daemonize({ name: 'helper' }, ({ mode }) => { writeFileSync('/run/mode', mode); setInterval(() => {}, 1e6); });`,
+  );
+  machine.write(
+    '/run/service.mjs',
+    `import { daemonize } from '/srv/daemonry/dist/index.js';
+     import { spawn } from 'node:child_process';
+     import { writeFileSync } from 'node:fs';
+     daemonize({ name: 'app' }, ({ mode }) => {
+       spawn(process.execPath, ['/run/helper.mjs'], { stdio: 'inherit' })
+         .on('exit', (code) => writeFileSync('/run/outcome', mode + ' ' + code));
+       setInterval(() => {}, 1e6);
+     });`,
+  );
+  await until('the helper has started its daemon', () => machine.read('/run/outcome') !== '');
+  t.is(machine.read('/run/outcome'), 'foreground 0');
+  t.is(machine.read('/run/mode'), 'daemon');
+});
 
 test('as PID 1 without stop handlers, SIGTERM ends it with 143', async (t) => {
   const machine = await boot(['sh', '-c', 'exec sleep 1000']);
@@ -193,7 +223,8 @@ test('without /proc it stays in the foreground, as PID 1 and under an init that 
     const machine = await container(t, ['sh', '-c', `umount -l /proc; exec ${init}${line({}, { port })}`]);
     const { mode } = await answer(machine, port);
     t.is(mode, 'foreground');
-    t.is((await probe(machine, '--ready')).code, 0);
+    const probed = await probe(machine, '--ready');
+    t.is(probed.code, 0, probed.stdout + probed.stderr);
     process.kill(machine.pid, 'SIGTERM');
     t.is((await machine.done).code, 0);
   }

@@ -22,7 +22,7 @@ function kindsOfErrors(): { codes: string[]; fields: string[] }[] {
     const codes = (code.isUnion() ? code.types : [code]).map((literal) => (literal as ts.StringLiteralType).value);
     return {
       codes: codes.filter((value) => value.startsWith('ERR_') || value === 'EACCES'),
-      fields: fields.filter((name) => !['code', 'name', 'message', 'stack', 'cause'].includes(name)),
+      fields: fields.filter((name) => !['code', 'name', 'message', 'stack', 'cause', 'isDown'].includes(name)),
     };
   });
 }

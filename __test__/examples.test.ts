@@ -188,7 +188,7 @@ test('a command that still runs is ended with the daemon', async (t) => {
   t.pass();
 });
 
-test('--reload adopts the changed file; of a broken one the log tells, and the old alarms still ring', async (t) => {
+test('--reload adopts the changed file; a broken one is reported, and the old alarms still ring', async (t) => {
   const { at } = workspace(t);
   const alarm = example(t, 'alarm');
   writeFileSync(at('alarms.json'), JSON.stringify(daily));
@@ -197,12 +197,14 @@ test('--reload adopts the changed file; of a broken one the log tells, and the o
   const { pid } = status({ pidFile: alarm.pidFile }) as { pid: number };
 
   writeFileSync(at('alarms.json'), JSON.stringify(soon('new')));
-  t.like(await alarm.run('--reload'), { code: 0, stdout: `${alarm.name}: told pid ${pid} to reload\n`, stderr: '' });
+  t.like(await alarm.run('--reload'), { code: 0, stdout: `${alarm.name}: reloaded (pid ${pid})\n`, stderr: '' });
   await alarm.logs(/"new \d+" rings/);
 
   writeFileSync(at('alarms.json'), '[{ "label": "half');
-  t.is((await alarm.run('--reload')).code, 0);
-  await alarm.logs(/not reloaded, the old alarms stay: .*alarms\.json is not JSON: [^]*"new \d+" rings/);
+  const broken = await alarm.run('--reload');
+  t.is(broken.code, 1);
+  t.regex(broken.stderr, /^alarm\.ts: the daemon with pid \d+ did not reload: Error: .*alarms\.json is not JSON: /);
+  await alarm.logs(/a reload handler failed: .*alarms\.json is not JSON: [^]*"new \d+" rings/);
   t.like(status({ pidFile: alarm.pidFile }), { state: 'running', pid });
 });
 

@@ -119,7 +119,7 @@ for (const errno of ['ENOLCK', 'EOPNOTSUPP', 'ENOSYS']) {
   testOnLinux(`a file system that refuses flock(2) with ${errno} is told`, async (t) => {
     const { started, stderr } = await startWithout(t, `flock:error=${errno}`);
     t.false(started);
-    t.regex(stderr, new RegExp(`cannot lock the pidfile .* \\(${errno}\\)$`, 'm'));
+    t.regex(stderr, new RegExp(`cannot take the lock .* \\(${errno}\\)$`, 'm'));
   });
 }
 

@@ -86,12 +86,13 @@ const serving = (name: string) => `
       connection.on('error', () => {}).write('hello ');
       connection.on('data', () => {}).on('end', () => connection.end('and goodbye'));
     });
+    // Until the first connection, however long that takes.
+    const hold = daemon.hold();
     daemon.serve(server);
+    server.once('connection', () => hold.release());
     daemon.onStop(() => note('served'));
     await once(server.listen(at('socket')), 'listening');
-    if (fs.existsSync(at('block'))) {
-      setTimeout(() => { note('blocked'); while (fs.existsSync(at('block'))); void daemon.stop(); }, 10);
-    }
+    void exists('block').then(() => { note('blocked'); while (fs.existsSync(at('block'))); void daemon.stop(); });
     daemon.ready('serving');
   });
 `;
@@ -123,8 +124,8 @@ test('a connection holds the daemon; when it has ended, so does the idle daemon,
 test('a daemon that stops finishes open connections, also one that it had not accepted yet; new ones find no socket', async (t) => {
   const { daemon, at, write, remove, gone, notes, noted } = bench(t);
   const name = named(t);
-  write('', 'block');
   await daemon(serving(name));
+  write('', 'block');
   await noted('blocked');
   // The kernel takes the connection, the program does not know of it yet.
   const early = connect(at('socket'));

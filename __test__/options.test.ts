@@ -142,6 +142,7 @@ const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [so
     ['Infinity', 'option "stopTimeout" must be at most 2147483647 milliseconds (24 days), not Infinity'],
     ['2 ** 31', 'option "stopTimeout" must be at most 2147483647 milliseconds (24 days), not 2147483648'],
   ],
+  killMode: [["'all'", `option "killMode" must be 'session' or 'process', not "all"`]],
   ifRunning: [
     ["'kill'", `option "ifRunning" must be 'error', 'reuse' or 'replace', not "kill"`],
     ["'reuse'", `option "ifRunning" can be 'reuse' only with "name" or "pidFile"`],
@@ -341,8 +342,9 @@ test('env is added to the environment of the launcher, and undefined deletes', a
 
 test('with extendEnv: false the daemon has only what env names', async (t) => {
   const { env } = await environmentOf(t, "extendEnv: false, env: { ONLY: 'this', NOT: undefined }", { KEPT: 'kept' });
-  const { DAEMONRY_DAEMON: mark, ...rest } = env;
+  const { DAEMONRY_DAEMON: mark, DAEMONRY_SESSION: session, ...rest } = env;
   t.truthy(mark);
+  t.regex(session ?? '', /^[0-9a-f]{32}$/);
   t.deepEqual(rest, { ONLY: 'this' });
 });
 

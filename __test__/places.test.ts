@@ -1,4 +1,5 @@
 /** The conventional places of named daemons: directories, records, and the list of all. */
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
@@ -7,13 +8,15 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  lchownSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { userInfo } from 'node:os';
 import test from 'ava';
 import { daemonize, isDaemonError, list, paths, spawnDaemon, status, stop } from '../dist/index.js';
-import { named } from './helpers/named.js';
+import { named, recordOf } from './helpers/named.js';
 import { nobody, noOtherUser, testUnless } from './helpers/privileges.js';
 import { bench } from './helpers/program.js';
 import { runScript } from './helpers/script.js';
@@ -22,8 +25,6 @@ import { workspace } from './helpers/workspace.js';
 
 const isRoot = process.geteuid?.() === 0;
 const notRoot = isRoot ? undefined : 'only root has the places of the system';
-const recordOf = (name: string) =>
-  isRoot ? `/run/daemonry/${name}.json` : join(dirname(paths(name).pidFile), `${name}.json`);
 const modeOf = (path: string) => statSync(path).mode & 0o7777;
 
 test('a start makes the directories and the record with exactly their modes, whatever the umask', async (t) => {
@@ -45,7 +46,7 @@ test('a start makes the directories and the record with exactly their modes, wha
 });
 
 test('the record tells how the daemon was started; what only the running one can say goes with it', async (t) => {
-  const { daemon, write, path } = bench(t);
+  const { daemon, path } = bench(t);
   const name = named(t);
   const pid = await daemon(
     `
@@ -56,12 +57,13 @@ test('the record tells how the daemon was started; what only the running one can
   `,
     { cwd: path },
   );
-  const program = write('', 'unused');
+  const program = join(path, 'program.mjs');
   const lasting = {
     program: process.execPath,
-    arguments: ['node', join(dirname(program), 'program.mjs')],
+    arguments: ['node', program],
     cwd: path,
-    startedBy: 'daemonize',
+    method: 'daemonize',
+    startedBy: { uid: process.getuid!(), user: userInfo().username, command: `${process.execPath} ${program}` },
     logFile: paths(name).logFile,
   };
   await until('it has said the second', () => status(name).record?.status === 'second');
@@ -89,8 +91,9 @@ test('a failed start leaves nothing, or the record of the daemon before', async 
 
 test('a record that somebody else could have written, or that is damaged, is not believed', async (t) => {
   const name = named(t);
-  const { pid } = await spawnDaemon('sleep', ['100'], { name });
+  await spawnDaemon('sleep', ['100'], { name });
   const record = recordOf(name);
+  const whole = readFileSync(record, 'utf8');
   t.is(status(name).record?.program, 'sleep');
   chmodSync(record, 0o620);
   t.deepEqual([status(name).record, status(name).state], [undefined, 'running']);
@@ -105,13 +108,68 @@ test('a record that somebody else could have written, or that is damaged, is not
     '',
     '{',
     '[]',
-    '{"pid":1}',
-    `{"pid":${pid},"program":1,"arguments":[],"cwd":"/","pidFile":"/a"}`,
+    '{"name":"a"}',
+    whole.replace('"program":"sleep"', '"program":1'),
+    whole.replace('"uid":', '"uid":-'),
+    whole.slice(0, -1),
+    `${whole} ${' '.repeat(16 * 2 ** 20)}`,
   ]) {
     writeFileSync(record, content);
-    t.is(status(name).record, undefined, content);
+    t.is(status(name).record, undefined, content.slice(0, 1000));
   }
+  writeFileSync(record, `${whole}\n`);
+  t.is(status(name).record?.program, 'sleep');
+  rmSync(record);
+  execFileSync('mkfifo', ['-m', '600', record]);
+  t.deepEqual([status(name).record, status(name).state], [undefined, 'running'], 'a FIFO makes nobody wait');
 });
+
+test('one name is one daemon, whatever its pidfile', async (t) => {
+  const { at } = workspace(t);
+  const name = named(t);
+  const usual = paths(name).pidFile;
+  const own = at('own.pid');
+  t.teardown(() => stop({ pidFile: own }));
+  const start = async (pidFile?: string) =>
+    spawnDaemon('sleep', ['100'], { name, env: { PLACE: at('') }, ...(pidFile === undefined ? {} : { pidFile }) });
+  for (const [first, second] of [
+    [undefined, own],
+    [own, undefined],
+  ] as const) {
+    const { pid } = await start(first);
+    t.like(await t.throwsAsync(start(second)), { code: 'ERR_ALREADY_RUNNING', pid, path: first ?? usual });
+    t.like(status(name), { state: 'running', pid, pidFile: first ?? usual });
+    t.false(existsSync(second ?? usual));
+    t.deepEqual(await stop(name), { outcome: 'stopped', pid });
+  }
+  // At the same moment, too.
+  const starts = await Promise.allSettled([own, undefined, own, undefined].map(start));
+  t.is(starts.filter(({ status: outcome }) => outcome === 'fulfilled').length, 1);
+  t.is((await stop(name)).outcome, 'stopped');
+  t.deepEqual([status({ pidFile: own }).state, status({ pidFile: usual }).state], ['stopped', 'stopped']);
+});
+
+for (const [shell, how, script] of [
+  [
+    'sh',
+    'opens files of its own as every descriptor that a script can name',
+    'exec 3>"$0" 4>"$0" 5>"$0" 6>"$0" 7>"$0" 8>"$0" 9>"$0"',
+  ],
+  ['bash', 'closes every descriptor that it inherits', 'for fd in {3..255}; do eval "exec $fd>&-"; done'],
+] as const) {
+  test(`a daemon that ${how} stays the only one, and is stopped`, async (t) => {
+    const { at } = workspace(t);
+    const pidFile = at('shell.pid');
+    t.teardown(() => stop({ pidFile }));
+    const start = async () =>
+      spawnDaemon(shell, ['-c', `${script}; : >"$1"; exec sleep 100`, at('own'), at('done')], { pidFile });
+    const { pid } = await start();
+    await until('it has its descriptors', () => existsSync(at('done')));
+    t.like(await t.throwsAsync(start()), { code: 'ERR_ALREADY_RUNNING', pid });
+    t.like(status({ pidFile }), { state: 'running', pid });
+    t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
+  });
+}
 
 test('a named daemon with a pidfile of its own is found by its name', async (t) => {
   const { at } = workspace(t);
@@ -185,8 +243,107 @@ testUnless(notRoot)('root refuses a directory of the system that belongs to a us
   chownSync(directory, nobody.uid, nobody.gid);
   const error = await t.throwsAsync(spawnDaemon('sleep', ['100'], { name }), { code: 'EPERM' });
   t.true(isDaemonError(error));
-  t.true(error?.message.includes(`cannot use the directory ${directory}`));
+  const advice = 'it belongs to nobody, not to root: remove it, or give it to root with chown';
+  t.is(error?.message, `cannot use the directory ${directory}: ${advice} (EPERM)`);
+  t.like(error, { step: 'make-directory', path: directory });
   t.false(existsSync(recordOf(name)));
+});
+
+testUnless(noOtherUser)(
+  'what root makes for a user is that user’s; what was there before keeps its owner',
+  async (t) => {
+    const name = named(t);
+    const { pidFile, logFile } = paths(name);
+    const directories = [dirname(pidFile), dirname(logFile)];
+    const owners = () => directories.map((directory) => statSync(directory).uid);
+    const start = (user: string) => spawnDaemon('sleep', ['100'], { name, user, log: '/dev/null' });
+    await start('nobody');
+    await stop(name);
+    t.deepEqual(owners(), [nobody.uid, nobody.uid]);
+
+    const error = await t.throwsAsync(start('daemon'), { code: 'EPERM' });
+    const advice = 'it belongs to nobody, not to root or daemon: remove it, or give it to daemon with chown';
+    t.is(error?.message, `cannot use the directory ${directories[0]}: ${advice} (EPERM)`);
+    t.deepEqual(owners(), [nobody.uid, nobody.uid]);
+
+    for (const directory of directories) {
+      rmSync(directory, { recursive: true });
+      mkdirSync(directory);
+    }
+    await start('nobody');
+    await stop(name);
+    t.deepEqual(owners(), [0, 0], 'it was root’s before');
+
+    for (const directory of directories) chmodSync(directory, 0o777);
+    const open = await t.throwsAsync(start('nobody'), { code: 'EPERM' });
+    t.regex(open!.message, /: other users can write in it: take that right away with chmod go-w \(EPERM\)$/);
+    t.deepEqual(owners(), [0, 0]);
+  },
+);
+
+testUnless(noOtherUser)('no link in the way to a directory makes root give away what it leads to', async (t) => {
+  const { at, path } = workspace(t);
+  const name = named(t);
+  const log = dirname(paths(name).logFile);
+  chmodSync(path, 0o755);
+  mkdirSync(at('secret'), 0o700);
+  const start = () => spawnDaemon('sleep', ['100'], { name, user: 'nobody', log: '/dev/null' });
+
+  // A link of the user's own, and one of root's in a directory of the user's.
+  symlinkSync(at('secret'), log);
+  lchownSync(log, nobody.uid, nobody.gid);
+  t.like(await t.throwsAsync(start()), { code: 'ELOOP', step: 'make-directory', path: log });
+  rmSync(log);
+  mkdirSync(at('theirs'));
+  symlinkSync(at('secret'), at('theirs', 'logs'));
+  chownSync(at('theirs'), nobody.uid, nobody.gid);
+  symlinkSync(at('theirs', 'logs'), log);
+  t.like(await t.throwsAsync(start()), { code: 'ELOOP', step: 'make-directory' });
+  rmSync(log);
+  t.is(statSync(at('secret')).uid, 0);
+
+  // A link that only root can have made is followed, and what it leads to keeps its owner.
+  mkdirSync(at('elsewhere'));
+  const outside = `/var/lib/${name}`;
+  t.teardown(() => rmSync(outside, { recursive: true, force: true }));
+  mkdirSync(outside);
+  symlinkSync(outside, log);
+  await start();
+  await stop(name);
+  t.is(statSync(outside).uid, 0);
+});
+
+test('a daemon whose pidfile is removed is found by its name all the same', async (t) => {
+  const name = named(t);
+  const { pid } = await spawnDaemon('sleep', ['100'], { name });
+  rmSync(paths(name).pidFile);
+  t.like(status(name), { state: 'running', pid });
+  t.like(
+    list().find((found) => found.name === name),
+    { state: 'running', pid },
+  );
+  rmSync(recordOf(name));
+  t.like(status(name), { state: 'running', pid, record: undefined });
+  t.deepEqual(await stop(name), { outcome: 'stopped', pid });
+});
+
+test('the record has the working directory as its caller calls it, so that a restart follows a link anew', async (t) => {
+  const { at } = workspace(t);
+  const name = named(t);
+  mkdirSync(at('v1'));
+  mkdirSync(at('v2'));
+  symlinkSync(at('v1'), at('current'));
+  const start = (pwd: string) =>
+    runScript(`return spawnDaemon('sleep', ['100'], { name: args[0], ifRunning: 'replace' });`, [name], {
+      cwd: at('current'),
+      env: { ...process.env, PWD: pwd },
+    });
+  await start(at('current'));
+  t.is(status(name).record?.cwd, at('current'));
+  for (const wrong of [at('v2'), 'current', `${at('current')}/../v1`, '/no/such']) {
+    await start(wrong);
+    t.is(status(name).record?.cwd, at('v1'), wrong);
+  }
 });
 
 testUnless(notRoot)(
@@ -221,7 +378,7 @@ testUnless(notRoot)(
 );
 
 test('names and places that cannot be meant are refused', (t) => {
-  for (const name of ['a/b', '', '..', 'a b', 'a.pid']) {
+  for (const name of ['a/b', '', '..', 'a b', 'a.pid', 'daemonry', 'Daemonry', 'daemonry-locks']) {
     t.throws(() => daemonize({ name }), { code: 'ERR_INVALID_OPTION' }, name);
     t.throws(() => paths(name), { code: 'ERR_INVALID_OPTION' }, name);
   }

@@ -30,6 +30,29 @@ function idsOf(pid: number) {
   return { uid: numbers('Uid'), gid: numbers('Gid'), groups: numbers('Groups') };
 }
 
+/** Variables that lead to the files or the session of the user who starts the daemon. */
+const ofCaller = [
+  'DBUS_SESSION_BUS_ADDRESS',
+  'DISPLAY',
+  'GNUPGHOME',
+  'GPG_AGENT_INFO',
+  'KRB5CCNAME',
+  'MAIL',
+  'PKEXEC_UID',
+  'SSH_AGENT_PID',
+  'SSH_AUTH_SOCK',
+  'SSH_CONNECTION',
+  'SUDO_COMMAND',
+  'SUDO_USER',
+  'TMPDIR',
+  'TMUX',
+  'WAYLAND_DISPLAY',
+  'XAUTHORITY',
+  'XDG_CURRENT_DESKTOP',
+  'XDG_RUNTIME_DIR',
+  'XDG_STATE_HOME',
+];
+
 const four = (id: number) => [id, id, id, id];
 
 /** Stops what a test spawned. */
@@ -59,7 +82,7 @@ asRoot('nothing of the launcher is left but what the user is: all four ids, all 
   chmodSync(app.path, 0o777);
   const { code, stderr } = await run('setpriv', ['--groups=0,4,27', process.execPath, 'app.mjs'], {
     cwd: app.path,
-    env: { ...process.env, XDG_RUNTIME_DIR: '/run/user/0' },
+    env: { ...process.env, ...Object.fromEntries(ofCaller.map((variable) => [variable, '/run/user/0'])) },
   });
   t.is(code, 0, stderr);
   const { pid, attempts, groups, env } = app.told()!;
@@ -70,7 +93,10 @@ asRoot('nothing of the launcher is left but what the user is: all four ids, all 
   t.is(statusField(pid, 'CapPrm'), '0000000000000000');
   const [, , , , , home, shell] = /^nobody:.*$/m.exec(readFileSync('/etc/passwd', 'utf8'))![0].split(':');
   t.like(env, { USER: 'nobody', LOGNAME: 'nobody', HOME: home, SHELL: shell });
-  t.is(env['XDG_RUNTIME_DIR'], undefined);
+  t.deepEqual(
+    ofCaller.filter((variable) => env[variable] !== undefined),
+    [],
+  );
   // A log that the start makes belongs to who writes it.
   t.is(statSync(app.at('out')).uid, nobody.uid);
 });
@@ -147,7 +173,7 @@ asRoot('a script that the user cannot read is told as such', async (t) => {
   t.is(code, 1);
   t.is(
     stderr,
-    `secret.mjs did not start: cannot read, as the daemon's user, ${app.at('secret.mjs')}: Permission denied (EACCES)\n`,
+    `secret.mjs did not start: cannot read the script ${app.at('secret.mjs')}: the daemon's user may not read it, or not enter a directory on the way (EACCES)\n`,
   );
   t.false(existsSync(app.at('a.pid')));
 });
@@ -160,7 +186,7 @@ asRoot('a directory that only root may enter is told, for the user is changed fi
   t.like(error, { code: 'EACCES', step: 'chdir', path: at('closed') });
 });
 
-asRoot('the pidfile of a user who may not write beside it is emptied at the end', async (t) => {
+asRoot('the pidfile of a user who may not write beside it stays at the end, and says dead', async (t) => {
   const { at } = workspace(t);
   chmodSync(dirname(at('a.pid')), 0o755);
   const { code, stderr } = await launchService({ pidFile: at('a.pid'), user: 'nobody' }, 'run');
@@ -170,10 +196,11 @@ asRoot('the pidfile of a user who may not write beside it is emptied at the end'
   // By itself: what root's stop would remove stays here.
   process.kill('pid' in found ? found.pid! : 0, 'SIGTERM');
   await until('it has ended', () => status({ pidFile: at('a.pid') }).state === 'dead');
-  t.is(readFileSync(at('a.pid'), 'utf8'), '');
+  t.is(readFileSync(at('a.pid'), 'utf8'), `${'pid' in found ? found.pid : 0}\n`);
+  t.is(statSync(at('a.pid')).uid, 0);
 });
 
-asRoot('what such a daemon has emptied is removed by whoever has stopped it and may', async (t) => {
+asRoot('what such a daemon has left is removed by a stop that may', async (t) => {
   const { at, path } = workspace(t);
   chmodSync(path, 0o755);
   const { code, stderr } = await launchService({ pidFile: at('a.pid'), user: 'nobody' }, 'run');
@@ -193,7 +220,7 @@ asRoot('a pidfile and a log where the user may not even look are used all the sa
   t.is(found.state, 'running');
   process.kill('pid' in found ? found.pid! : 0, 'SIGTERM');
   await until('it has ended', () => status({ pidFile: options.pidFile }).state === 'dead');
-  t.is(readFileSync(options.pidFile, 'utf8'), '');
+  t.is(readFileSync(options.pidFile, 'utf8'), `${'pid' in found ? found.pid : 0}\n`);
 });
 
 asRoot('a named daemon of another user has places that it can use, and root keeps what it executes', async (t) => {
@@ -219,7 +246,7 @@ asRoot('a named daemon of another user has places that it can use, and root keep
   t.is(app.told()!['pidFile'], pidFile);
   t.is(statSync(dirname(pidFile)).uid, nobody.uid);
   t.is(statSync(logFile).uid, nobody.uid);
-  t.is(statSync(`/run/daemonry/${name}.json`).uid, 0);
+  t.is(statSync(`/var/lib/daemonry/${name}.json`).uid, 0);
 
   // What it says about itself is shown, and cannot command a terminal.
   await until('it says that it serves', () => status(name).record?.status !== undefined);
@@ -228,7 +255,7 @@ asRoot('a named daemon of another user has places that it can use, and root keep
   // Rotation: a log that is gone is made anew, by the user.
   const moved = `${logFile}.1`;
   renameSync(logFile, moved);
-  sendSignal(name, 'SIGHUP');
+  await sendSignal(name, 'SIGHUP');
   await until('it has reopened its log', () => existsSync(logFile) && readFileSync(logFile, 'utf8') === 'reloaded\n');
   t.is(statSync(logFile).uid, nobody.uid);
 
@@ -253,7 +280,7 @@ asRoot('a program that names itself is started by that name as another user', as
   t.deepEqual(idsOf(pid).uid, four(nobody.uid));
 });
 
-asRoot('words that the daemon has not written, or not about itself, are not shown', async (t) => {
+asRoot('a self-report that the daemon has not written, or not about itself, is not shown', async (t) => {
   const app = project(t, {
     'app.mjs': `
       import { daemonize } from 'daemonry';
@@ -266,13 +293,13 @@ asRoot('words that the daemon has not written, or not about itself, are not show
   const name = named(t);
   chmodSync(app.path, 0o755);
   t.is((await app.node(['app.mjs', name])).code, 0);
-  const words = paths(name).pidFile.replace(/\.pid$/, '.json');
+  const report = paths(name).pidFile.replace(/\.pid$/, '.self.json');
   t.is(status(name).record?.status, 'mine');
-  const { pid } = JSON.parse(readFileSync(words, 'utf8')) as { pid: number };
-  writeFileSync(words, JSON.stringify({ pid: pid + 1, status: 'of another process' }));
+  const { pid } = JSON.parse(readFileSync(report, 'utf8')) as { pid: number };
+  writeFileSync(report, JSON.stringify({ pid: pid + 1, status: 'of another process' }));
   t.is(status(name).record?.status, undefined);
-  writeFileSync(words, JSON.stringify({ pid, status: 'of another user' }));
-  chownSync(words, 1, 1);
+  writeFileSync(report, JSON.stringify({ pid, status: 'of another user' }));
+  chownSync(report, 1, 1);
   t.is(status(name).record?.status, undefined);
   t.is(status(name).record?.program, process.execPath);
 });

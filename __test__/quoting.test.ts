@@ -7,6 +7,7 @@ import * as fc from 'fast-check';
 import { openrcScript } from '../src/cli/units/openrc.js';
 import { assignments, labelOf, shellLine, type Service } from '../src/cli/units/service.js';
 import { systemdUnit } from '../src/cli/units/systemd.js';
+import { sysvScript } from '../src/cli/units/sysv.js';
 import { boot, noMachine } from './helpers/machine.js';
 import { testUnless } from './helpers/privileges.js';
 import { holds, seconds } from './helpers/property.js';
@@ -33,8 +34,9 @@ const service: Service = {
   user: undefined,
   daemonizes: false,
   home: undefined,
-  pidFile: '/run/a/a.pid',
-  daemonry: [],
+  daemonry: ['false'],
+  stopTimeout: undefined,
+  killMode: 'session',
   image: 'a',
 };
 
@@ -61,15 +63,21 @@ test('a shell reads back words and variables as they are', async (t) => {
   t.pass();
 });
 
-test('OpenRC reads back the arguments of a service, which it evaluates once more, as they are', async (t) => {
+test('init scripts start a service with its words and variables as they are', async (t) => {
   const script = workspace(t).at('script');
   const check = (words: readonly string[]) => {
-    const daemon = { ...service, program: '/bin/true', daemonizes: true };
-    writeFileSync(script, openrcScript({ ...daemon, args: words, cwd: words[0]! }));
-    const lines = [`. "$1"`, `eval "set -- $command_args"`, `printf '%s\\0' "$directory" "$@"`];
-    assert.deepEqual(said(lines.join('\n'), script), [words[0], ...words]);
+    const names = words.map((_, index) => `"$V${index}"`);
+    const program = `/usr/bin/printf '%s\\0' "$@" ${names.join(' ')}`;
+    const daemon = { ...service, program: '/bin/sh', args: ['-c', program, 'sh', ...words], env: variables(words) };
+    for (const print of [openrcScript, sysvScript]) {
+      const text = print({ ...daemon, daemonizes: true });
+      writeFileSync(script, text.replace(/^\. \/lib.*$|^case "\$1" in\n[^]*$/gm, ''));
+      // Without what belongs to the system that runs it.
+      const messages = ['ebegin() { :; }', 'eend() { return "$1"; }'];
+      assert.deepEqual(said([...messages, `. "$1"`, 'start'].join('\n'), script), [...words, ...words]);
+    }
   };
-  t.log(await holds('words for OpenRC', words, check, 100));
+  t.log(await holds('words for init scripts', words, check, 100));
   t.pass();
 });
 

@@ -241,7 +241,9 @@ test.serial(
     const [told] = await release(await gather(1, '-', 'reuse', '300'));
     t.regex(
       told!,
-      new RegExp(`^1: .* did not start: somebody else starts it with pid ${pid}, and it was not up within 600 ms`),
+      new RegExp(
+        `^1: .* did not start: another process is starting it with pid ${pid}, and it was not up within 600 ms`,
+      ),
     );
     t.like(status(name), { state: 'starting', pid });
     remove('hold');

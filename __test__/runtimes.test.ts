@@ -115,7 +115,7 @@ const caller = `
   told.isIt = status(target).pid === pid;
   told.second = await refusal(() => start());
   told.reuse = (await start({ ifRunning: 'reuse' })).pid === pid;
-  told.signalled = sendSignal(target, 'SIGHUP') === pid;
+  told.signalled = (await sendSignal(target, 'SIGHUP')) === pid;
   const socket = await connectDaemon(process.execPath, [...flags, 'server.mjs'], { ...options, listen: undefined, socket: 'ctl' });
   told.answer = '';
   for await (const chunk of socket) told.answer += chunk;

@@ -1,5 +1,14 @@
 /** Any program as a daemon, while the caller lives on. */
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { relative } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import {
@@ -73,7 +82,7 @@ test('the PATH of the daemon counts, a path in the command is the caller’s, an
   script(folder, 'tool', 'echo "$0 $PWD $*" >>"$SAID"; exec sleep 100\n');
   const env = { SAID: said, PLACE: path };
   await spawned(t, 'tool', ['a b'], { pidFile: at('a.pid'), env: { ...env, PATH: `${at('none')}:${path}:/bin` } });
-  await until('it has spoken', () => read(said) === `${at('tool')} / a b\n`);
+  await until('it has spoken', () => read(said) === `${at('tool')} ${process.cwd()} a b\n`);
   await spawned(t, relative(process.cwd(), at('tool')), [], { pidFile: at('b.pid'), cwd: path, env });
   await until('it has spoken again', () =>
     /^\/.*\/tool \S+ $/.exec(read(said).split('\n')[1] ?? '')?.[0]?.endsWith(` ${path} `),
@@ -96,6 +105,20 @@ test('a program that is missing or not executable is told with the errno of its 
   }
   t.deepEqual(readdirSync(path), ['plain']);
 });
+
+for (const way of ['automatic', 'copy']) {
+  test(`a program that exits at once has started, every time: forking ${way}`, async (t) => {
+    const { launch } = bench(t);
+    const { stdout } = await launch(
+      `
+      const starts = Array.from({ length: 100 }, () => daemonry.spawnDaemon('/bin/true'));
+      for (const { status, reason } of await Promise.allSettled(starts)) console.log(reason?.message ?? status);
+      `,
+      { env: { ...process.env, DAEMONRY_FORK: way } },
+    );
+    t.is(stdout, 'fulfilled\n'.repeat(100));
+  });
+}
 
 test('a working directory that cannot be entered is told', async (t) => {
   const { at } = workspace(t);
@@ -158,7 +181,7 @@ test('a program that calls daemonize() takes over the start: it runs once, and w
     waitFor: 'ready',
     env: { PLACE: path },
   });
-  t.deepEqual(notes(), ['top level', 'umask 22, in /']);
+  t.deepEqual(notes(), ['top level', `umask 22, in ${process.cwd()}`]);
   t.like(status({ pidFile }), { state: 'running', pid });
   t.false(existsSync(at('other.log')));
 });
@@ -171,6 +194,19 @@ test('a rejecting main of such a program is the reason of the failed start', asy
   );
   t.regex(error.message, /before it was up: TypeError: no configuration$|exited with code 1 .*no configuration/);
   t.regex(error.stderr, /TypeError: no configuration/);
+});
+
+test('two spellings of one pidfile are one pidfile', async (t) => {
+  const { at, write } = bench(t);
+  mkdirSync(at('run'));
+  symlinkSync('run', at('link'));
+  const program = write(`daemonize({ pidFile: at('link/a.pid') }, forever);`);
+  const { pid, pidFile } = await spawnDaemon(process.execPath, [program], {
+    pidFile: at('run/a.pid'),
+    waitFor: 'ready',
+  });
+  t.like(status({ pidFile: at('link/a.pid') }), { state: 'running', pid });
+  t.is((await stop({ pidFile: pidFile! })).outcome, 'stopped');
 });
 
 test('a program that calls itself otherwise than it was started is refused, for it would have two pidfiles', async (t) => {
@@ -196,16 +232,26 @@ test('started without a pidfile, such a program locks its own', async (t) => {
   t.like(status({ pidFile }), { state: 'running', pid });
 });
 
-for (const waitFor of ['exec', 'start'] as const) {
-  test(`a wrapper that closes its descriptors, as sudo does, is told that it cannot hold the lock: ${waitFor}`, async (t) => {
-    const { at, path } = workspace(t);
-    const error = await refusal(t, 'ERR_START_FAILED', () =>
-      spawnDaemon('sh', ['-c', 'exec 3>&- 4>&-; exec sleep 100'], { pidFile: at('a.pid'), waitFor, aliveFor: 300 }),
-    );
-    t.regex(error.message, /it has closed the pi(?:dfile|pe) .*\(sudo\).*: start the program itself$/);
-    t.deepEqual(readdirSync(path), []);
-  });
-}
+test('a program that closes what it was handed runs, and is found and stopped all the same', async (t) => {
+  const { at } = workspace(t);
+  const pidFile = at('a.pid');
+  const close = 'exec 3>&- 4>&- 5>&- 6>&-; exec sleep 100';
+  const { pid } = await spawnDaemon('sh', ['-c', close], { pidFile, aliveFor: 300 });
+  t.teardown(() => stop({ pidFile }));
+  t.like(status({ pidFile }), { state: 'running', pid });
+  const second = await refusal(t, 'ERR_ALREADY_RUNNING', () => spawnDaemon('sleep', ['100'], { pidFile }));
+  t.like(second, { pid });
+  t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
+});
+
+test('a wrapper that closes its descriptors, as sudo does, cannot say that it has started', async (t) => {
+  const { at, path } = workspace(t);
+  const error = await refusal(t, 'ERR_START_FAILED', () =>
+    spawnDaemon('sh', ['-c', 'exec 3>&- 4>&-; exec sleep 100'], { pidFile: at('a.pid'), waitFor: 'start' }),
+  );
+  t.regex(error.message, /it has closed the pipe .*\(sudo\).*: start the program itself$/);
+  t.deepEqual(readdirSync(path), []);
+});
 
 test('a wrapper that leaves the work to a child, as npx does, is told so', async (t) => {
   const { write, pidFile } = bench(t);
@@ -275,7 +321,7 @@ test('a named program has its log and record in the conventional places', async 
   const { pid } = await spawned(t, 'sh', ['-c', 'echo begins; exec sleep 100'], { name, version: '1.0' });
   const found = status(name);
   t.like(found, { state: 'running', pid });
-  t.like(found.record, { program: 'sh', cwd: process.cwd(), startedBy: 'spawnDaemon', version: '1.0' });
+  t.like(found.record, { program: 'sh', cwd: process.cwd(), method: 'spawnDaemon', version: '1.0' });
   t.deepEqual(found.record?.arguments, ['sh', '-c', 'echo begins; exec sleep 100']);
   await until('it has written to its log', () => read(found.record!.logFile!) === 'begins\n');
 });

@@ -2,10 +2,15 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import test from 'ava';
 import { sendSignal, status, stop } from '../dist/index.js';
 import { testOnLinux } from './helpers/privileges.js';
-import { hasEnded, processes, stat } from './helpers/processes.js';
+import { descriptors, hasEnded, processes, stat } from './helpers/processes.js';
 import { bench, read } from './helpers/program.js';
 import { start } from './helpers/run.js';
 import { until } from './helpers/until.js';
+
+/** How many processes this one waits for. */
+function openPidfds(): number {
+  return [...descriptors(process.pid).values()].filter((what) => what === 'anon_inode:[pidfd]').length;
+}
 
 const signals = ['SIGTERM', 'SIGINT', 'SIGQUIT'] as const;
 
@@ -34,8 +39,12 @@ for (const signal of signals) {
   });
 
   test(`${signal} ends a daemon with a blocked event loop, and removes its pidfile`, async (t) => {
-    const { daemon, gone } = bench(t);
-    const pid = await daemon('daemonize(options, (daemon) => { daemon.ready(); for (;;); });');
+    const { daemon, gone, at, noted } = bench(t);
+    const pid = await daemon(
+      "daemonize(options, () => void exists('block').then(() => { note('blocks'); for (;;); }));",
+    );
+    writeFileSync(at('block'), '');
+    await noted('blocks');
     process.kill(pid, signal);
     t.true(await gone());
     await until('the daemon has ended', () => hasEnded(pid));
@@ -83,14 +92,13 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   });
 }
 
-test('while its handlers run, a daemon is "stopping", and its pidfile ends with a second newline', async (t) => {
+test('while its handlers run, a daemon is "stopping"', async (t) => {
   const { daemon, pidFile, at, gone } = bench(t);
   const pid = await daemon("const daemon = daemonize(options); daemon.onStop(() => exists('go')); forever();");
   t.is(readFileSync(pidFile, 'utf8'), `${pid}\n`);
   process.kill(pid, 'SIGTERM');
   await until('the daemon is stopping', () => status({ pidFile }).state === 'stopping');
   t.like(status({ pidFile }), { state: 'stopping', pid });
-  t.is(readFileSync(pidFile, 'utf8'), `${pid}\n\n`);
   writeFileSync(at('go'), '');
   t.true(await gone());
 });
@@ -98,14 +106,14 @@ test('while its handlers run, a daemon is "stopping", and its pidfile ends with 
 test('a daemon that begins to stop while it starts is "stopping", also when its launcher was killed', async (t) => {
   const { write, noted, pidFile, at } = bench(t);
   const path = write(`
-    const daemon = daemonize({ ...options, aliveFor: 20_000 });
+    const daemon = daemonize({ ...options, aliveFor: 20_000, stopTimeout: 60_000 });
     daemon.onStop(async () => { note('stopping'); await exists('end'); });
     forever();
     note('up');
   `);
   const launcher = start(process.execPath, [path]);
   await noted('up');
-  sendSignal({ pidFile }, 'SIGTERM');
+  await sendSignal({ pidFile }, 'SIGTERM');
   await noted('stopping');
   t.is(status({ pidFile }).state, 'stopping');
   launcher.child.kill('SIGKILL');
@@ -229,20 +237,24 @@ test('a handler that does not end is ended by the signal after stopTimeout, and 
   t.false(existsSync(pidFile));
 });
 
-test('a second stop waits for the first one to finish, and cuts nothing off', async (t) => {
-  const { daemon, noted, notes, pidFile } = bench(t);
+// By itself: it counts what this process waits for.
+test.serial('a second stop waits for the first one to finish, and cuts nothing off', async (t) => {
+  const { daemon, noted, notes, pidFile, write } = bench(t);
   await daemon(`daemonize(options, (daemon) => {
     daemon.onStop(async () => {
       note('stopping');
-      await new Promise((done) => setTimeout(done, 500));
+      await exists('go');
       note('stopped');
     });
     forever();
   });`);
   const first = stop({ pidFile });
   await noted('stopping');
-  await until('its pidfile says so', () => status({ pidFile }).state === 'stopping');
-  const outcomes = await Promise.all([first, stop({ pidFile })]);
+  await until('it is stopping', () => status({ pidFile }).state === 'stopping');
+  const second = stop({ pidFile });
+  if (process.platform === 'linux') await until('the second stop waits, too', () => openPidfds() === 2);
+  write('', 'go');
+  const outcomes = await Promise.all([first, second]);
   t.deepEqual(
     outcomes.map(({ outcome }) => outcome),
     ['stopped', 'stopped'],
@@ -250,18 +262,94 @@ test('a second stop waits for the first one to finish, and cuts nothing off', as
   t.deepEqual(notes(), ['stopping', 'stopped']);
 });
 
-test('a second signal ends a stopping program at once, by that signal', async (t) => {
+test('a second signal, a second after the first, ends a stopping program at once, by that signal', async (t) => {
   const { foreground, noted, pidFile } = bench(t);
   const { child, done } = await foreground(`
-    daemonize({ ...options, stopTimeout: 1e6 }).onStop(() => { note('stopping'); return never(); });
+    daemonize({ ...options, stopTimeout: 1e6 }).onStop(() => {
+      setTimeout(() => note('a second later'), 1000);
+      return never();
+    });
     forever();
     note('up');
   `);
   child.kill('SIGTERM');
-  await noted('stopping');
+  await noted('a second later');
   child.kill('SIGINT');
   t.like(await done, { code: null, signal: 'SIGINT' });
   t.false(existsSync(pidFile));
+});
+
+test('a signal that is repeated at once, as by npm run and the terminal, cuts nothing off', async (t) => {
+  const { foreground, notes } = bench(t);
+  const { child, done } = await foreground(`
+    daemonize(options).onStop(async () => {
+      for (const signal of ['SIGTERM', 'SIGINT', 'SIGTERM']) process.kill(process.pid, signal);
+      await sleep(50);
+      note('handled');
+    });
+    forever();
+    note('up');
+  `);
+  child.kill('SIGTERM');
+  t.like(await done, { code: 0, signal: null });
+  t.deepEqual(notes(), ['up', 'handled']);
+});
+
+for (const version of ['3', '4']) {
+  test(`signal-exit ${version} in some dependency keeps no handler from running, and its own hooks run too`, async (t) => {
+    const { foreground, notes } = bench(t);
+    const { child, done } = await foreground(`
+      const { createRequire } = await import('node:module');
+      const loaded = createRequire('${import.meta.url}')('signal-exit-${version}');
+      (loaded.onExit ?? loaded)(() => note('hook'));
+      daemonize(options).onStop(async () => { await sleep(50); note('handled'); });
+      forever();
+      note('up');
+    `);
+    child.kill('SIGTERM');
+    t.like(await done, { code: 0, signal: null });
+    t.deepEqual(notes(), ['up', 'handled', 'hook']);
+  });
+}
+
+test('a listener of the program that ends nothing does not keep it beyond stopTimeout', async (t) => {
+  const { foreground } = bench(t);
+  const { child, done } = await foreground(`
+    process.on('SIGTERM', () => {});
+    daemonize({ ...options, stopTimeout: 100 }).onStop(() => {});
+    forever();
+    note('up');
+  `);
+  child.kill('SIGTERM');
+  const { signal, stderr } = await done;
+  t.is(signal, 'SIGTERM');
+  t.is(stderr, 'the daemon did not stop within 100 ms after SIGTERM and ends now\n');
+});
+
+test('a stop waits as long as the daemon has said that it takes, and tells how its handlers went', async (t) => {
+  const { daemon, pidFile } = bench(t);
+  await daemon(`daemonize({ ...options, stopTimeout: 60_000 }, (daemon) => {
+    daemon.onStop(() => sleep(10_500));
+    daemon.onStop(() => { throw new Error('no'); });
+    forever();
+  });`);
+  const outcome = await stop({ pidFile });
+  t.like(outcome, { outcome: 'stopped', handlers: 'failed' });
+});
+
+test('handlers that ran out of time are told as such', async (t) => {
+  const { daemon, pidFile } = bench(t);
+  await daemon(`daemonize({ ...options, stopTimeout: 100 }, (daemon) => { daemon.onStop(never); forever(); });`);
+  t.like(await stop({ pidFile }), { outcome: 'stopped', handlers: 'timed-out' });
+});
+
+testOnLinux('a daemon that is stopped by SIGSTOP runs its handlers all the same', async (t) => {
+  const { daemon, pidFile, notes } = bench(t);
+  const pid = await daemon(`daemonize(options, (daemon) => { daemon.onStop(() => note('handled')); forever(); });`);
+  process.kill(pid, 'SIGSTOP');
+  await until('it is stopped', () => stat(pid)?.state === 'T');
+  t.like(await stop({ pidFile }), { outcome: 'stopped', pid });
+  t.deepEqual(notes(), ['handled']);
 });
 
 test('daemon.stop() runs the handlers and exits with 0; a first signal meanwhile does not cut them off', async (t) => {
@@ -313,7 +401,7 @@ for (const [when, before, after] of [
           process.exit(9);
         };
         ${before}
-        const daemon = daemonize({ ...options, stopTimeout: 0 });
+        const daemon = daemonize(options);
         ${body}
         ${after}
         forever();

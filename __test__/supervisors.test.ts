@@ -52,7 +52,7 @@ interface Supervisor {
 
 const supervisors: readonly Supervisor[] = [
   {
-    place: 'OpenRC, start-stop-daemon',
+    place: 'OpenRC',
     mode: 'daemon',
     install: (print) => `${print('openrc')} >/etc/init.d/$0; chmod +x /etc/init.d/$0`,
     start: 'rc-service $0 start',
@@ -70,7 +70,9 @@ const supervisors: readonly Supervisor[] = [
   {
     place: 'OpenRC, supervise-daemon',
     mode: 'foreground',
-    install: (print) => `{ echo '#!/sbin/openrc-run'; ${print('openrc')} | grep '^command'
+    // What runit is to execute is the command line; OpenRC evaluates the arguments.
+    install: (print) => `line=$(${print('runit')} | sed -n 's/^exec //p' | tail -n 1)
+      { echo '#!/sbin/openrc-run'; echo "command=\${line%% *}"; printf 'command_args=$(cat <<"end"\\n%s\\nend\\n)\\n' "\${line#* }"
       echo supervisor=supervise-daemon; echo pidfile=/run/$0.supervisor.pid; echo output_log=/var/log/$0.log
       echo error_log=/var/log/$0.log; } >/etc/init.d/$0; chmod +x /etc/init.d/$0`,
     start: 'rc-service $0 start',
@@ -180,11 +182,15 @@ for (const supervisor of supervisors) {
 
   test(`${place}: started, ready, reloaded, restarted, stopped`, async (t) => {
     const port = await freePort();
-    const { name, run, log } = await service(t, supervisor, { port, delay: 1500 });
+    const { name, run, log } = await service(t, supervisor, {
+      port,
+      ...(waits ? { delay: 1500 } : { go: `/srv/go-${port}` }),
+    });
     const started = await run(supervisor.start);
     t.is(started.code, 0, `${started.stdout}${started.stderr}`);
     const isReady = async () => (await run('daemonry status --ready $0')).code;
     t.is(await isReady(), waits ? 0 : 3);
+    if (!waits) machine.write(`/srv/go-${port}`, '');
     await until('it is ready', async () => (await isReady()) === 0);
     const { pid, pidFile, ...others } = await askJson(port);
     t.like(others, { mode, uid: 0 });
@@ -226,7 +232,7 @@ for (const supervisor of supervisors) {
     if (mode === 'daemon') t.true(`${stdout}${stderr}`.includes(fail), `${stdout}${stderr}`);
     await until('the reason is in the log', () => log().includes(`Error: ${fail}`));
     // Not at once: supervise-daemon has started it again by now, and `status` says so.
-    await until('it is down', async () => (await run('daemonry status $0')).code === 3);
+    await until('it is down', async () => [1, 3].includes((await run('daemonry status $0')).code ?? 0));
     tell('failure', cells.failure);
   });
 
@@ -277,8 +283,43 @@ for (const [what, flags] of [
   });
 }
 
+for (const place of ['OpenRC', 'SysV init script (LSB)']) {
+  test(`${place}: the process that has the pid of the last daemon by now is not taken for it`, async (t) => {
+    const supervisor = supervisors.find((one) => one.place === place)!;
+    const port = await freePort();
+    const { name, run } = await service(t, supervisor, { port });
+    // It would be ended by SIGHUP.
+    const stranger = Number(await must(`setsid node -e 'setInterval(() => {}, 1e6)' >/dev/null 2>&1 & echo $!`));
+    t.teardown(() => machine.sh(`kill -9 ${stranger}`));
+    const isAlive = async () => (await machine.sh(`kill -0 ${stranger}`)).code === 0;
+    const recycle = () => machine.write(`/run/${name}/${name}.pid`, `${stranger}\n`);
+    const script = (action: string) => run(`/etc/init.d/$0 ${action}`);
+    recycle();
+    t.not((await script('status')).code, 0);
+    t.not((await script('reload')).code, 0);
+    await script('stop');
+    t.true(await isAlive());
+    recycle();
+    const started = await script('start');
+    t.is(started.code, 0, `${started.stdout}${started.stderr}`);
+    t.is((await script('status')).code, 0);
+    const { pid } = await askJson(port);
+    t.not(Number(pid), stranger);
+    // Its number comes back while the service counts as started.
+    await machine.sh(`kill -9 ${String(pid)}`);
+    await until('it is dead', async () => (await script('status')).code !== 0);
+    recycle();
+    t.not((await script('status')).code, 0);
+    t.not((await script('reload')).code, 0);
+    t.is((await script('restart')).code, 0);
+    t.not((await askJson(port))['pid'], pid);
+    t.is((await script('stop')).code, 0);
+    t.true(await isAlive());
+  });
+}
+
 test('OpenRC calls a killed daemon crashed, and restarts it', async (t) => {
-  const openrc = supervisors.find(({ place }) => place === 'OpenRC, start-stop-daemon')!;
+  const openrc = supervisors.find(({ place }) => place === 'OpenRC')!;
   const { name, run } = await service(t, openrc, {});
   t.is((await run(openrc.start)).code, 0);
   await run('kill -9 $(cat /run/$0/$0.pid)');
@@ -290,7 +331,7 @@ test('OpenRC calls a killed daemon crashed, and restarts it', async (t) => {
 });
 
 test('a program that calls no daemonize() is run by the same scripts', async (t) => {
-  for (const place of ['OpenRC, start-stop-daemon', 'SysV init script (LSB)']) {
+  for (const place of ['OpenRC', 'SysV init script (LSB)']) {
     const supervisor = supervisors.find((one) => one.place === place)!;
     const name = `service${++count}`;
     const run = (script: string) => machine.run('sh', ['-c', script, name]);

@@ -5,10 +5,12 @@ import anyTest, { type ExecutionContext } from 'ava';
 import { seen } from './helpers/cells.js';
 import { boot, noMachine, type Machine } from './helpers/machine.js';
 import { testUnless } from './helpers/privileges.js';
+import { keepAsking } from './helpers/keep-alive.js';
 import { ask, askJson, freePort, underLoad } from './helpers/requests.js';
 import { until } from './helpers/until.js';
 
 const test = testUnless(noMachine);
+const restarts = Number(process.env['DAEMONRY_TEST_ROUNDS'] ?? 10);
 let machine: Machine;
 
 anyTest.before(async () => {
@@ -294,6 +296,29 @@ test('FileDescriptorStoreMax=: a restart under load loses no request', async (t)
   t.is((await show(name))['NFileDescriptorStore'], '1');
 });
 
+test(`FileDescriptorStoreMax=: ${restarts} restarts lose no request of clients with keep-alive`, async (t) => {
+  t.timeout(120_000 + restarts * 10_000);
+  const port = await freePort();
+  const listen = { http: { port, host: '127.0.0.1' } };
+  const name = await unit(t, { Type: 'notify', FileDescriptorStoreMax: '4' }, { listen }, { keepAlive: true });
+  await started(t, name);
+  const over = new AbortController();
+  const asking = keepAsking(port, 20, over.signal);
+  const pids = new Set<string>();
+  for (let round = 0; round < restarts; round += 1) {
+    t.is((await systemctl('restart', name)).code, 0);
+    pids.add((await show(name))['MainPID']!);
+    // Else it would be started too often.
+    await systemctl('reset-failed', name);
+  }
+  over.abort();
+  const { answered, lost } = await asking;
+  t.log(`${answered} requests answered, ${lost.length} lost`);
+  t.is(pids.size, restarts);
+  t.deepEqual(lost, []);
+  t.true(answered > restarts);
+});
+
 for (const type of ['simple', 'exec', 'forking', 'notify']) {
   test(`Type=${type}: without a store, a restart finishes open requests, and new ones fail meanwhile`, async (t) => {
     const port = await freePort();
@@ -399,7 +424,10 @@ test('what the service starts does not see the variables of its manager', async 
   await started(t, name);
   const variables = (await ask(port, '/env')).split('\\n').join('\n');
   t.regex(variables, /MINE=1/);
-  t.notRegex(variables, /NOTIFY_SOCKET|WATCHDOG|SYSTEMD_EXEC_PID|DAEMONRY_|LISTEN_|MAINPID|PIDFILE|MANAGERPID/);
+  t.notRegex(
+    variables,
+    /NOTIFY_SOCKET|WATCHDOG|SYSTEMD_EXEC_PID|DAEMONRY_(?!DAEMON=)|LISTEN_|MAINPID|PIDFILE|MANAGERPID/,
+  );
 });
 
 test('behind a shell that waits for it, the program stays in the foreground', async (t) => {

@@ -1,8 +1,9 @@
 /** Named daemons, whose files lie in places that all tests share. */
 import { rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { paths, stop } from '../../dist/index.js';
+import { removeState } from './state.js';
 
 let count = 0;
 
@@ -20,7 +21,17 @@ export function named(t: ExecutionContext): string {
 export function removePlaces(name: string): void {
   const { pidFile, logFile } = paths(name);
   for (const file of [pidFile, logFile]) rmSync(dirname(file), { recursive: true, force: true });
-  if (process.geteuid?.() === 0) rmSync(join(systemRun, 'daemonry', `${name}.json`), { force: true });
+  for (const file of [recordOf(name), journalOf(name)]) rmSync(file, { force: true });
+  removeState((found) => found === pidFile);
 }
 
-const systemRun = process.platform === 'darwin' ? '/var/run' : '/run';
+/** Where the caller's record of a named daemon is. */
+export function recordOf(name: string): string {
+  if (process.geteuid?.() !== 0) return paths(name).pidFile.replace(/\.pid$/, '.json');
+  return `${process.platform === 'darwin' ? '/var/db' : '/var/lib'}/daemonry/${name}.json`;
+}
+
+/** Where the journal of the same daemon is. */
+export function journalOf(name: string): string {
+  return recordOf(name).replace(/\.json$/, '.jsonl');
+}

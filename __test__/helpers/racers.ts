@@ -1,5 +1,5 @@
 /** Processes that race each other: each calls one function, all at the same moment or a little apart. */
-import { fork } from 'node:child_process';
+import { fork, type ForkOptions } from 'node:child_process';
 import { once } from 'node:events';
 import { fixture } from './run.js';
 import type { Told } from './script.js';
@@ -21,8 +21,8 @@ export interface Outcome extends Answer {
 }
 
 /** Starts that many processes, which live until `end`. Each race takes as many of them as it has moves. */
-export async function racers(count: number) {
-  const field = Array.from({ length: count }, racer);
+export async function racers(count: number, options: ForkOptions = {}) {
+  const field = Array.from({ length: count }, () => racer(options));
   await Promise.all(field.map(({ ready }) => ready));
   return {
     async race(moves: readonly Move[]): Promise<Outcome[]> {
@@ -47,8 +47,8 @@ export async function racers(count: number) {
 /** Milliseconds on the clock that all processes share. */
 const now = () => Number(process.hrtime.bigint()) / 1e6;
 
-function racer() {
-  const child = fork(fixture('racer.mjs'));
+function racer(options: ForkOptions) {
+  const child = fork(fixture('racer.mjs'), options);
   const exit = once(child, 'exit');
   let settle: (answer: Answer) => void;
   let gone: Answer | undefined;

@@ -121,11 +121,11 @@ export function isTrue(
   }
 }
 
-/** A daemon that is killed loses its two locks one after the other: locked then, but by nobody that can be named. */
+/** Between a lock and its text a starter has no name yet; a daemon that is exiting is stopping. */
 function isTrueState(seen: string, born: readonly number[]): boolean {
   const [state, pid] = seen.split(' ');
   if (pid === undefined) return ['stopped', 'dead', 'starting', 'unknown'].includes(state!);
-  return state === 'dead' || (['starting', 'running'].includes(state!) && born.includes(Number(pid)));
+  return state === 'dead' || (['starting', 'running', 'stopping'].includes(state!) && born.includes(Number(pid)));
 }
 
 /** The pid of the daemon that runs, if one does. */
