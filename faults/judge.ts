@@ -16,7 +16,8 @@ export function leftovers(place: Place): string[] {
   const { path, pidFile, log, locksItself } = place;
   const left = alive(place).map((process) => `process ${process}`);
   const { state } = status({ pidFile });
-  if (state !== 'stopped' && !(locksItself && state === 'dead'))
+  const isDead = state === 'dead' && (locksItself || !existsSync(pidFile));
+  if (state !== 'stopped' && !isDead)
     left.push(`the pidfile, ${state}: ${JSON.stringify(readFileSync(pidFile, 'utf8'))}`);
   for (const file of readdirSync(join(path, 'state'))) {
     if (file !== 'app.log' && file !== 'app.pid') left.push(`the file ${file}`);
@@ -59,7 +60,9 @@ export interface Facts {
 export function facts(pid: number): Facts {
   const { pgrp, session, tty } = stat(pid)!;
   const link = (file: string) => readlinkSync(`/proc/${pid}/${file}`);
-  const fields = ['Umask', 'SigBlk', 'SigIgn', 'Uid', 'Gid', 'Groups', 'NoNewPrivs', 'CapEff'] as const;
+  const fields = ['Umask', 'SigBlk', 'SigIgn', 'Groups', 'NoNewPrivs', 'CapEff'] as const;
+  // A new user has another number each time.
+  const ids = ['Uid', 'Gid'].map((field) => [field, statusField(pid, field)?.replaceAll(/\d{7,}/g, 'new')]);
   return {
     stdin: link('fd/0'),
     stdout: link('fd/1').replace(/.*\//, ''),
@@ -69,7 +72,7 @@ export function facts(pid: number): Facts {
     tty: String(tty),
     limits: readFileSync(`/proc/${pid}/limits`, 'utf8'),
     oom: readFileSync(`/proc/${pid}/oom_score_adj`, 'utf8'),
-    ...Object.fromEntries(fields.map((field) => [field, statusField(pid, field)])),
+    ...Object.fromEntries([...ids, ...fields.map((field) => [field, statusField(pid, field)])]),
   };
 }
 

@@ -1,5 +1,4 @@
-/** Rounds in places of their own, as many at a time as there are processors. */
-import { availableParallelism } from 'node:os';
+/** Rounds in places of their own. */
 import { until } from '../__test__/helpers/until.js';
 import { alive } from './judge.js';
 import { remove, type Place, type Scenario } from './scenarios.js';
@@ -39,16 +38,13 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 export function callsOf(scenario: Scenario): Promise<readonly Call[]> {
   return inPlace(scenario, async (place) => {
     const { code, stderr, calls } = await traced(place.command, `${place.path}/trace`);
-    if (code !== 0) throw new Error(`"${scenario.name}" fails without a fault: ${stderr}`);
+    if ((code !== 0) !== (scenario.fails ?? false))
+      throw new Error(`"${scenario.name}" exits with ${code} without a fault: ${stderr}`);
     return calls;
   });
 }
 
-/** Does `work` with all of them. */
-export async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const rest = [...items];
-  const worker = async () => {
-    for (let item = rest.shift(); item !== undefined; item = rest.shift()) await work(item);
-  };
-  await Promise.all(Array.from({ length: availableParallelism() }, worker));
+/** Whether a call is one that a scenario is there for. */
+export function concerns({ roles, names }: Scenario, { role, name }: Call): boolean {
+  return (roles?.includes(role) ?? true) && (names?.includes(name) ?? true);
 }

@@ -28,10 +28,18 @@ export interface Traced extends Outcome {
   readonly calls: readonly Call[];
 }
 
+/** Runs a command as a trace does: a program that is started works in its caller's directory. */
+export function untraced([command, ...args]: readonly string[]): Promise<Outcome> {
+  return run(command!, args, { cwd });
+}
+
+/** One that every user may enter. */
+const cwd = '/';
+
 /** Runs a command to its end, with a fault or without. */
 export async function traced(command: readonly string[], file: string, fault?: Fault): Promise<Traced> {
   const faults = fault === undefined ? [] : ['--fault', nameOf(fault)];
-  const outcome = await run(inject, ['--trace', file, ...faults, '--', ...command], { cwd: '/' });
+  const outcome = await run(inject, ['--trace', file, ...faults, '--', ...command], { cwd });
   if (outcome.code !== 0) throw new Error(`inject failed: ${outcome.stderr}`);
   const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
   const [kind, how = ''] = lines.pop()!.split(' ');

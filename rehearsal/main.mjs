@@ -248,7 +248,7 @@ await check('without optional dependencies it can be imported, and says what is 
   const { code, stdout, stderr } = await user.run(process.execPath, 'app.mjs');
   assert.deepEqual([code, stdout], [1, 'false\n']);
   const { platform, arch } = process;
-  const sentence = `daemonry's binary for ${platform} ${arch} is missing: install daemonry again with its optional dependencies, for it is in the package ${own}`;
+  const sentence = `daemonry's binary for ${platform} ${arch} was not found: its package ${own}, an optional dependency of daemonry, must be in a node_modules directory above `;
   assert.ok(stderr.includes(sentence), stderr);
 });
 
@@ -294,6 +294,6 @@ await check('publint and attw have no objection', async () => {
 
 registry.close();
 for (const place of ['/run', '/var/log']) rmSync(join(place, name), { recursive: true, force: true });
-rmSync(`/run/daemonry/${name}.json`, { force: true });
+for (const end of ['json', 'jsonl']) rmSync(`/var/lib/daemonry/${name}.${end}`, { force: true });
 rmSync(scratch, { recursive: true });
 console.log(`${passed.length} passed`);

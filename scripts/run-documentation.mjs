@@ -5,13 +5,13 @@
  * A block of JavaScript whose first line is `// NAME` is written to that file, and run at the end of its page unless another block that is run
  * names it; any other is run where it stands. JavaScript is type-checked as well. Of a `console` block each command is run and what it prints
  * compared, to the letter but for what differs from run to run: `4242` and its like stand for a pid, the same throughout the block; a date for
- * any date; `/home/you` for the home directory and `/srv/app` for the page's folder. How wide the columns of a table are is not compared.
+ * any date; `you` for the user, `/home/you` for the home directory, `/srv/app` for the page's folder and `/usr/bin` for the commands installed in it. How wide the columns of a table are is not compared.
  *
  * Comments above a block: `<!-- not run: REASON -->` and `<!-- run first: COMMAND -->`; at the top of a page
  * `<!-- not run on this page: REASON -->` and `<!-- run as root -->`. What is not run is listed; a block that nobody knows how to run is an error.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chownSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 const [scratch] = process.argv.slice(2);
@@ -170,10 +170,14 @@ function runPage(page) {
     if (!isNamed) runProgram(at, block, name);
   }
   checkTypes(at, page, scripts);
-  // The next page may use the same names.
-  at.shell(
-    `for name in $(daemonry list --json | node -p 'JSON.parse(require("fs").readFileSync(0)).map((daemon) => daemon.name).join(" ")'); do daemonry stop $name; done`,
-  );
+  // The next page may use the same names. Daemons that were started elsewhere are none of this.
+  for (const { name, record } of JSON.parse(at.shell('daemonry list --json').output)) {
+    if (!record?.cwd.startsWith(at.folder)) continue;
+    at.shell(`daemonry stop ${name}`);
+    if (process.geteuid() !== 0) continue;
+    for (const place of ['/run', '/var/log']) rmSync(join(place, name), { recursive: true, force: true });
+    for (const end of ['json', 'jsonl']) rmSync(`/var/lib/daemonry/${name}.${end}`, { force: true });
+  }
 }
 
 function runProgram(at, block, file) {
@@ -187,7 +191,9 @@ function runSession(at, block) {
     const found = at
       .shell(command)
       .output.replaceAll(join(at.folder, 'home'), '/home/you')
-      .replaceAll(at.folder, '/srv/app');
+      .replaceAll(join(at.folder, 'node_modules/.bin'), '/usr/bin')
+      .replaceAll(at.folder, '/srv/app')
+      .replaceAll(/\bby (nobody|root)( \(login uid \d+\))?/g, 'by you');
     const said = expected.join('\n');
     check(block, command, isAsSaid(said, found, pids), `prints\n${found}instead of\n${said}`);
   }

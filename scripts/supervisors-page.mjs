@@ -20,7 +20,7 @@ const columns = {
 };
 const places = [
   ...['simple', 'exec', 'notify', 'notify-reload', 'forking'].map((type) => `systemd, Type=${type}`),
-  'OpenRC, start-stop-daemon',
+  'OpenRC',
   'OpenRC, supervise-daemon',
   'SysV init script (LSB)',
   'runit',
