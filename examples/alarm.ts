@@ -7,8 +7,8 @@ import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { daemonize, paths, sendSignal, type Daemon } from 'daemonry';
-import { BadInput, explain, kill, log, onlyCommand, showStatus, stamp } from './command-line.js';
+import { daemonize, paths, reloadDaemon, type Daemon } from 'daemonry';
+import { explain, kill, log, onlyCommand, showStatus, stamp } from './command-line.js';
 import { nextRing, readAlarms, Schedule, type Alarm } from './schedule.js';
 
 const usage = 'alarm.ts [--name NAME] [[--list] [FILE] | --status | --reload | --kill]';
@@ -18,7 +18,7 @@ try {
   const { name, file, command } = commandLine();
   if (command === 'list') for (const alarm of readAlarms(file)) console.log(describe(alarm));
   else if (command === 'status') showStatus(name);
-  else if (command === 'reload') console.log(`${name}: told pid ${sendSignal(name, 'SIGHUP')} to reload`);
+  else if (command === 'reload') console.log(`${name}: reloaded (pid ${(await reloadDaemon(name)).pid})`);
   else if (command === 'kill') await kill(name);
   else start(name, file);
 } catch (error) {
@@ -53,14 +53,8 @@ function ringAll(daemon: Daemon, file: string, alarms: readonly Alarm[]): void {
   let timer: NodeJS.Timeout | undefined;
   load(alarms);
 
-  daemon.onReload(() => {
-    try {
-      load(readAlarms(file));
-    } catch (error) {
-      if (!(error instanceof BadInput)) throw error;
-      log(`not reloaded, the old alarms stay: ${error.message}`);
-    }
-  });
+  // If it throws, the old alarms stay, and `--reload` says why.
+  daemon.onReload(() => load(readAlarms(file)));
   daemon.onStop(() => {
     for (const { pid } of running) if (pid !== undefined) process.kill(-pid);
     log('stopped');

@@ -1,9 +1,7 @@
 // The server behind format.mjs: one JSON document in, one out, for each connection.
-import { once } from 'node:events';
-import { rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { json } from 'node:stream/consumers';
-import { daemonize, paths } from 'daemonry';
+import { daemonize } from 'daemonry';
 
 const name = process.env.FORMAT_NAME ?? 'format';
 const idleTimeout = Number(process.env.FORMAT_IDLE ?? 600_000);
@@ -19,8 +17,5 @@ daemonize({ name, idleTimeout }, async (daemon) => {
     const options = await prettier.resolveConfig(file, { useCache: false });
     return { formatted: await prettier.format(source, { ...options, filepath: file }) };
   };
-  daemon.serve(server);
-  const { socket } = paths(name);
-  rmSync(socket, { force: true }); // of a server that was killed: we hold the pidfile, so it is nobody's
-  await once(server.listen(socket), 'listening');
+  await daemon.listen(server);
 });
