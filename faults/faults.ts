@@ -45,7 +45,7 @@ async function judgeStart(
   const now = () => status({ pidFile: place.pidFile });
   const isFormer = () => place.replaces && now().state === 'running' && alive(place).length === 1;
   // A start that fails before it gets there leaves what it has found.
-  if (place.isAfterCrash) await stop({ pidFile: place.pidFile });
+  if (place.crashed !== undefined) await stop({ pidFile: place.pidFile });
   await until('the processes have ended', () => alive(place).length === 0 || isFormer(), 5000).catch(() => {});
   const problems = isFormer() ? await ended(place, now()) : leftovers(place);
   const isOne = stderr.trimEnd().split('\n').length === 1 && stderr.trim() !== '';

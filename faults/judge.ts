@@ -13,10 +13,11 @@ export function alive({ path }: Place) {
 
 /** What is left of a start that has failed; nothing, if all is well. */
 export function leftovers(place: Place): string[] {
-  const { path, pidFile, log, locksItself } = place;
+  const { path, pidFile, log, locksItself, crashed } = place;
   const left = alive(place).map((process) => `process ${process}`);
   const { state } = status({ pidFile });
-  const isDead = state === 'dead' && (locksItself || !existsSync(pidFile));
+  const isAsBefore = () => readFileSync(pidFile, 'utf8') === `${crashed}\n`;
+  const isDead = state === 'dead' && (locksItself || !existsSync(pidFile) || isAsBefore());
   if (state !== 'stopped' && !isDead)
     left.push(`the pidfile, ${state}: ${JSON.stringify(readFileSync(pidFile, 'utf8'))}`);
   for (const file of readdirSync(join(path, 'state'))) {

@@ -32,8 +32,11 @@ export interface Place {
   readonly locksItself: boolean;
   /** Whether another daemon runs before the start, which goes on where the start fails before that is stopped. */
   readonly replaces: boolean;
-  /** Whether a helper of a daemon that was killed runs before the start, which goes on where the start fails before it is stopped. */
-  readonly isAfterCrash: boolean;
+  /**
+   * The pid of a daemon that was killed before the start: where the start fails before that is dealt with, its helper goes on, and
+   * its pidfile stays.
+   */
+  readonly crashed?: number;
 }
 
 export interface Scenario {
@@ -151,14 +154,17 @@ function start(
         const { code, stderr } = await untraced(command);
         if (code !== 0) throw new Error(`the daemon to replace did not start: ${stderr}`);
       }
+      let crashed: number | undefined;
       if (isAfterCrash) {
         const { code, stderr } = await untraced(command);
         const found = status({ pidFile });
         if (code !== 0 || found.state !== 'running') throw new Error(`the daemon to kill did not start: ${stderr}`);
         process.kill(found.pid, 'SIGKILL');
         await until('it is dead', () => status({ pidFile }).state === 'dead');
+        crashed = found.pid;
       }
-      return { path, at, pidFile, log, command, starts: command, locksItself, replaces, isAfterCrash };
+      const place = { path, at, pidFile, log, command, starts: command, locksItself, replaces };
+      return crashed === undefined ? place : { ...place, crashed };
     },
   };
 }
