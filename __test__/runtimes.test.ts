@@ -206,7 +206,9 @@ test('a single-executable application becomes a daemon with its arguments', asyn
   chmodSync(files.at('service'), 0o755);
   const postject = fileURLToPath(new URL('../node_modules/postject/dist/cli.js', import.meta.url));
   const fuse = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2';
-  const injected = await files.node([postject, 'service', 'NODE_SEA_BLOB', 'blob', '--sentinel-fuse', fuse]);
+  // It writes the executable anew by itself, which takes seconds of a processor.
+  const words = ['service', 'NODE_SEA_BLOB', 'blob', '--sentinel-fuse', fuse];
+  const injected = await files.node([postject, ...words], { deadline: 300_000 });
   t.is(injected.code, 0, injected.stderr);
   const outcome = await run(files.at('service'), ['one', '--two'], { cwd: files.path });
   const daemon = daemonOf(t, files, outcome);
