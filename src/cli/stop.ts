@@ -27,13 +27,24 @@ export const stop: Command = {
 
 async function stopOne(target: Target, options: StopOptions): Promise<Done> {
   const result = await stopDaemon(target, options);
-  const how = result.outcome === 'not-running' ? 'is not running' : endOf(result);
-  return { text: `${labelOf(target)} ${how}\n`, result };
+  return { text: `${labelOf(target)} ${endOf(result)}\n`, result };
 }
 
+const sentences = {
+  stopped: 'stopped',
+  killed: 'did not end in time and was killed',
+  'not-running': 'is not running',
+};
+
 /** How it ended, and what else is to be known of that. */
-function endOf({ outcome, pid, handlers, othersEnded, othersLeft }: Exclude<StopResult, { outcome: 'not-running' }>) {
-  const how = outcome === 'killed' ? 'did not end in time and was killed' : 'stopped';
+function endOf(result: StopResult): string {
+  const { othersEnded, othersLeft } = result;
+  const sentence = sentences[result.outcome];
+  const [how, pid, handlers] =
+    result.outcome === 'not-running'
+      ? [`${sentence}: it had exited already`, result.lastPid, undefined]
+      : [sentence, result.pid, result.handlers];
+  if (pid === undefined) return sentence;
   const processes = (count: number) => `${count} other process${count === 1 ? '' : 'es'} of its session`;
   const details = [
     `pid ${pid}`,
