@@ -343,11 +343,12 @@ for (const how of ['replaced', 'crashed'] as const) {
     async (t) => {
       const name = named(t);
       const { at } = bench(t);
+      // A helper without its environment is known only while the main process lives.
+      const helper = how === 'crashed' ? 'sleep 1000' : 'env -i sleep 1000';
+      writeFileSync(at('main.sh'), `${helper} & echo $$ $! >pids.new; mv pids.new pids; wait`);
       const script = `
         mkdir -p /run/daemonry && mount -t tmpfs -o size=1m,mode=755 tmpfs /run/daemonry && mount -o remount,ro /run/daemonry || exit 90
-        helper='env -i sleep 1000'
-        [ ${how} = crashed ] && helper='sleep 1000'
-        "$@" start --name ${name} --wait exec --cwd ${at('.')} sh -c "$helper & echo \\$\$ \\$! >pids.new; mv pids.new pids; wait" || exit 91
+        "$@" start --name ${name} --cwd ${at('.')} sh main.sh || exit 91
         while ! [ -e ${at('pids')} ]; do sleep 0.05; done
         [ -e /run/daemonry/locks ] && exit 92
         mount -o remount,rw /run/daemonry || exit 93

@@ -3,7 +3,7 @@ import { chmodSync, existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { daemonEvents, paths, spawnDaemon, status, stop, type SpawnDaemonOptions } from '../dist/index.js';
 import { named } from './helpers/named.js';
-import { nobody, noLinux, noOtherUser, noOwnMounts, ownMounts, testOnLinux, testUnless } from './helpers/privileges.js';
+import { nobody, noLinux, noOtherUser, testOnLinux, testUnless } from './helpers/privileges.js';
 import { descriptors, hasEnded } from './helpers/processes.js';
 import { bench, read, type Bench } from './helpers/program.js';
 import { run, start } from './helpers/run.js';

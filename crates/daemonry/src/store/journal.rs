@@ -388,17 +388,18 @@ mod tests {
             .prop_map(|(reason, exit, by, last_words)| End { reason, at: None, exit, by, last_words });
         let request =
             || (1..i32::MAX, 1..100, option::of(caller())).prop_map(|(pid, signal, by)| Request { pid, signal, by });
-        let kind = prop_oneof![
-            (option::of(caller()), option::of(any::<String>()), any::<String>())
-                .prop_map(|(by, version, machine)| EventKind::Start { by, version, machine }),
-            (1..i32::MAX).prop_map(|pid| EventKind::Up { pid }),
-            (option::of(1..i32::MAX), any::<String>()).prop_map(|(pid, reason)| EventKind::Failed { pid, reason }),
-            request().prop_map(EventKind::Stop),
-            request().prop_map(EventKind::Restart),
-            (1..i32::MAX, any::<u32>(), option::of(caller()))
-                .prop_map(|(pid, others_ended, by)| EventKind::Cleanup { pid, others_ended, by }),
-            (1..i32::MAX, end).prop_map(|(pid, end)| EventKind::Exit { pid, end }),
-        ];
+        let kind =
+            prop_oneof![
+                (option::of(caller()), option::of(any::<String>()), any::<String>())
+                    .prop_map(|(by, version, machine)| EventKind::Start { by, version, machine }),
+                (1..i32::MAX).prop_map(|pid| EventKind::Up { pid }),
+                (option::of(1..i32::MAX), any::<String>()).prop_map(|(pid, reason)| EventKind::Failed { pid, reason }),
+                request().prop_map(EventKind::Stop),
+                request().prop_map(EventKind::Restart),
+                (1..i32::MAX, any::<u32>(), option::of(caller()))
+                    .prop_map(|(pid, others_ended, by)| EventKind::Cleanup { pid, others_ended, by }),
+                (1..i32::MAX, end).prop_map(|(pid, end)| EventKind::Exit { pid, end }),
+            ];
         (any::<u32>(), any::<bool>(), any::<String>(), kind).prop_map(|(millis, is_unseen, start, mut kind)| {
             let at = SystemTime::UNIX_EPOCH + Duration::from_millis(millis.into());
             if let EventKind::Exit { end, .. } = &mut kind {
