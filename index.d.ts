@@ -486,9 +486,11 @@ export interface StopOutcome {
   outcome: string
   /** The pid that it had. */
   pid?: number
+  /** The same of one that was not running any more, if it has left processes behind. */
+  lastPid?: number
   /** What went wrong with its stop handlers: `failed` or `timed-out`. */
   handlers?: string
-  /** How many other processes of its session were ended after it, if any. */
+  /** How many other processes of its session were ended, if any. */
   othersEnded?: number
   /** How many of them run on, if any. */
   othersLeft?: number

@@ -13,7 +13,7 @@ import {
   type DaemonEvent,
 } from '../dist/index.js';
 import { journalOf, named } from './helpers/named.js';
-import { nobody, noOtherUser, noOwnMounts, ownMounts, testUnless } from './helpers/privileges.js';
+import { nobody, noOtherUser, noOwnMounts, ownMounts, testOnLinux, testUnless } from './helpers/privileges.js';
 import { hasEnded } from './helpers/processes.js';
 import { bench, read } from './helpers/program.js';
 import { run, start, type RunOptions } from './helpers/run.js';
@@ -310,6 +310,64 @@ test('a journal that cannot be written makes no start and no stop fail, and stde
     t.regex(stderr, /^an event was not recorded: cannot write the journal \S+\.jsonl: .* \(\w+\)\n$/);
   }
 });
+
+testOnLinux(
+  'a stop that finds the journal locked tries for an instant, sends its signal, and reports what is missing',
+  async (t) => {
+    const name = named(t);
+    const { at } = bench(t);
+    const pid = await sleeper(name);
+    const holder = start('flock', ['--no-fork', journalOf(name), 'sh', '-c', `: >'${at('held')}'; exec sleep 1000`]);
+    await until('it is locked', () => existsSync(at('held')));
+    const traced = ['-f', '-qq', '-o', at('calls'), '-e', 'trace=flock,pidfd_send_signal'];
+    const { code, stderr } = await run('strace', [...traced, process.execPath, main, 'stop', name]);
+    holder.child.kill('SIGKILL');
+    await holder.done;
+    t.is(code, 0, stderr);
+    t.regex(stderr, /^an event was not recorded: cannot write the journal \S+\.jsonl: .* \(EAGAIN\)\n$/);
+    const [before, ...signals] = read(at('calls')).split(/pidfd_send_signal\(\d+, SIGTERM/);
+    t.true(signals.length > 0);
+    // One every 2 ms: for 200 ms at most, and other processes wait for the decision meanwhile.
+    const tries = before!.match(/ = -1 EAGAIN/g)!.length;
+    t.true(tries >= 1 && tries <= 101, String(tries));
+    t.true(hasEnded(pid));
+    // Only the request is missing: the end is written down by the next who looks.
+    t.deepEqual(await kinds(name), ['start', 'up', 'exit']);
+    t.like((await eventsOf(name)).at(-1), { pid, reason: 'stopped', by: { uid: process.getuid!() } });
+  },
+);
+
+for (const how of ['replaced', 'crashed'] as const) {
+  testUnless(isRoot ? noOwnMounts : 'only root has a directory of its own for locks')(
+    `a daemon whose lock lies where locks lay while /run was read-only, and that is ${how} by a start`,
+    async (t) => {
+      const name = named(t);
+      const { at } = bench(t);
+      // A helper without its environment is known only while the main process lives.
+      const helper = how === 'crashed' ? 'sleep 1000' : 'env -i sleep 1000';
+      writeFileSync(at('main.sh'), `${helper} & echo $$ $! >pids.new; mv pids.new pids; wait`);
+      const script = `
+        mkdir -p /run/daemonry && mount -t tmpfs -o size=1m,mode=755 tmpfs /run/daemonry && mount -o remount,ro /run/daemonry || exit 90
+        "$@" start --name ${name} --cwd ${at('.')} sh main.sh || exit 91
+        while ! [ -e ${at('pids')} ]; do sleep 0.05; done
+        [ -e /run/daemonry/locks ] && exit 92
+        mount -o remount,rw /run/daemonry || exit 93
+        read main helper <${at('pids')}
+        [ ${how} = crashed ] && kill -KILL $main
+        "$@" start --name ${name} --replace sleep 1000 || exit 94
+        grep -q '^State:.[RSD]' /proc/$helper/status && { kill -KILL $helper; exit 95; }
+        "$@" stop ${name}`;
+      const [command, ...args] = [...ownMounts, 'sh', '-c', script, 'sh', process.execPath, main];
+      const { code, stdout, stderr } = await run(command!, args);
+      t.is(code, 0, `${stdout}${stderr}`);
+      const events = await eventsOf(name);
+      const seen = events.map(({ event }) => event).join(' ');
+      t.is(seen, `start up ${how === 'crashed' ? 'exit cleanup' : 'restart exit'} start up stop exit`);
+      t.like(events[3], how === 'crashed' ? { othersEnded: 1 } : { reason: 'replaced', by: { uid: 0 } });
+      t.like(events[how === 'crashed' ? 2 : 3], { unseen: how === 'crashed' || undefined });
+    },
+  );
+}
 
 testUnless(isRoot ? noOwnMounts : 'only root has a directory of its own for journals')(
   'a full disk makes no stop fail, and leaves no part of a line',

@@ -95,7 +95,7 @@ test('what runs is not forgotten: the daemon itself, one that starts, or what it
     pid: left,
   });
   t.true(existsSync(recordOf(name)));
-  t.is((await stop(name)).outcome, 'stopped');
+  t.is((await stop(name)).outcome, 'not-running');
   t.like(await forgetDaemon(name), { outcome: 'forgotten' });
 });
 

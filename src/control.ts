@@ -47,7 +47,7 @@ export type DaemonStatus = StatusPlace &
         readonly pid?: number;
       }
     | {
-        /** It has ended without having been asked to, or has left a pidfile that no process holds. */
+        /** It has ended without having been asked to, or has left processes behind, or a pidfile that no process holds. */
         readonly state: 'dead';
         /** The pid that it had, which may by now be another process's. */
         readonly lastPid?: number;
@@ -126,7 +126,10 @@ export interface StopOptions {
   readonly force?: boolean;
 }
 
-/** How a daemon was stopped: by itself, by SIGKILL, or not at all because none was running. */
+/**
+ * How a daemon was stopped: by itself, by SIGKILL, or not at all because none was running. Processes that a daemon has left behind
+ * are ended in the last case, too.
+ */
 export type StopResult =
   | {
       readonly outcome: 'stopped' | 'killed';
@@ -139,7 +142,15 @@ export type StopResult =
       /** How many run on, because they are another user's or cannot be proven to be of its session; missing where none does. */
       readonly othersLeft?: number;
     }
-  | { readonly outcome: 'not-running' };
+  | {
+      readonly outcome: 'not-running';
+      /** The pid that the daemon had; missing if it had left no processes behind. */
+      readonly lastPid?: number;
+      /** How many processes that it had left behind were ended; missing where there were none. */
+      readonly othersEnded?: number;
+      /** How many run on, because they are another user's or cannot be proven to be of its session; missing where none does. */
+      readonly othersLeft?: number;
+    };
 
 /** Options of {@link reloadDaemon}. */
 export interface ReloadOptions {
@@ -221,7 +232,8 @@ function endOf({ at, by, ...end }: NativeEnd): DaemonEnd {
 
 /**
  * Stops a daemon and waits for the exit itself. Nothing is ever signalled that is not proven to be the daemon; one that is
- * stopping already is only waited for.
+ * stopping already is only waited for. If the daemon has ended already, the processes that it has left behind are ended, and its
+ * pidfile is removed.
  *
  * Above `daemonize`, in the daemon that is being started, it leaves that daemon alone: `await stop(name)` followed by
  * `daemonize({ name })` is a restart.

@@ -28,6 +28,7 @@ interface EventPlace {
  * | `stop` | the daemon was asked to stop |
  * | `restart` | the same, because another one is to take its place |
  * | `exit` | the daemon has ended, as {@link DaemonEnd} says |
+ * | `cleanup` | processes that the daemon had left behind were ended by a stop or a start |
  */
 export type DaemonEvent = EventPlace &
   (
@@ -64,6 +65,15 @@ export type DaemonEvent = EventPlace &
         /** The pid that it had. */
         readonly pid: number;
       } & Omit<DaemonEnd, 'at'>)
+    | {
+        readonly event: 'cleanup';
+        /** The pid that the daemon had. */
+        readonly pid: number;
+        /** How many processes were ended. */
+        readonly othersEnded: number;
+        /** The process that has ended them. */
+        readonly by?: DaemonCaller;
+      }
   );
 
 /** Options of {@link daemonEvents}. */

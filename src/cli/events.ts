@@ -69,6 +69,10 @@ function details(event: DaemonEvent): string {
       const { at: _first, ...end } = event;
       return `pid ${event.pid} ${endSentence(end)}`;
     }
+    case 'cleanup': {
+      const { pid, othersEnded: count } = event;
+      return [`${count} process${count === 1 ? '' : 'es'} left by pid ${pid} ended`, ...who(event)].join(' ');
+    }
   }
 }
 

@@ -34,9 +34,11 @@ function run({ values, positionals }: Parsed): number {
   return isWell ? exitCodes.success : exitCodes.failure;
 }
 
-/** One that has left its pidfile may have ended as it should. */
+/** One that has left its pidfile, or processes, may have ended as it should. */
 function hasFailed(daemon: DaemonStatus): boolean {
-  return daemon.state === 'dead' && !['stopped', 'finished', 'idle'].includes(daemon.ended?.reason ?? 'vanished');
+  return (
+    daemon.state === 'dead' && !['stopped', 'replaced', 'finished', 'idle'].includes(daemon.ended?.reason ?? 'vanished')
+  );
 }
 
 /** Why a daemon could not be inspected. */

@@ -27,21 +27,31 @@ export const stop: Command = {
 
 async function stopOne(target: Target, options: StopOptions): Promise<Done> {
   const result = await stopDaemon(target, options);
-  const how = result.outcome === 'not-running' ? 'is not running' : endOf(result);
-  return { text: `${labelOf(target)} ${how}\n`, result };
+  return { text: `${labelOf(target)} ${endOf(result)}\n`, result };
 }
 
 /** How it ended, and what else is to be known of that. */
-function endOf({ outcome, pid, handlers, othersEnded, othersLeft }: Exclude<StopResult, { outcome: 'not-running' }>) {
-  const how = outcome === 'killed' ? 'did not end in time and was killed' : 'stopped';
+function endOf(result: StopResult): string {
+  if (result.outcome === 'not-running') {
+    const { lastPid } = result;
+    return lastPid === undefined
+      ? 'is not running'
+      : `is not running: it had exited already (${details(lastPid, result)})`;
+  }
+  const { outcome, pid } = result;
+  return `${outcome === 'killed' ? 'did not end in time and was killed' : 'stopped'} (${details(pid, result)})`;
+}
+
+function details(pid: number, result: StopResult): string {
+  const { othersEnded, othersLeft } = result;
+  const handlers = 'handlers' in result ? result.handlers : undefined;
   const processes = (count: number) => `${count} other process${count === 1 ? '' : 'es'} of its session`;
-  const details = [
+  return [
     `pid ${pid}`,
     ...(handlers === undefined ? [] : [`its stop handlers ${handlers === 'failed' ? 'failed' : 'ran out of time'}`]),
     ...(othersEnded === undefined ? [] : [`${processes(othersEnded)} ended`]),
     ...(othersLeft === undefined ? [] : [`${processes(othersLeft)} left running`]),
-  ];
-  return `${how} (${details.join('; ')})`;
+  ].join('; ');
 }
 
 export function stopOptionsOf(values: Parsed['values']): StopOptions {

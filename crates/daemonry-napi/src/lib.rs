@@ -746,9 +746,11 @@ pub struct StopOutcome {
     pub outcome: &'static str,
     /// The pid that it had.
     pub pid: Option<i32>,
+    /// The same of one that was not running any more, if it has left processes behind.
+    pub last_pid: Option<i32>,
     /// What went wrong with its stop handlers: `failed` or `timed-out`.
     pub handlers: Option<&'static str>,
-    /// How many other processes of its session were ended after it, if any.
+    /// How many other processes of its session were ended, if any.
     pub others_ended: Option<u32>,
     /// How many of them run on, if any.
     pub others_left: Option<u32>,
@@ -780,21 +782,33 @@ pub fn stop_daemon(
 
 impl From<Stopped> for StopOutcome {
     fn from(stopped: Stopped) -> Self {
+        let nothing = Self {
+            outcome: "not-running",
+            pid: None,
+            last_pid: None,
+            handlers: None,
+            others_ended: None,
+            others_left: None,
+            unwritten: None,
+        };
         let (outcome, remains) = match stopped {
-            Stopped::Ended(remains) => ("stopped", Some(remains)),
-            Stopped::Killed(remains) => ("killed", Some(remains)),
-            Stopped::NotRunning => ("not-running", None),
+            Stopped::Ended(remains) => ("stopped", remains),
+            Stopped::Killed(remains) => ("killed", remains),
+            Stopped::EndedBefore(remains) => {
+                let Remains { pid, others_ended, others_left, unwritten, .. } = remains;
+                let (others_ended, others_left) = (if_any(others_ended), if_any(others_left));
+                return Self { last_pid: Some(pid), others_ended, others_left, unwritten, ..nothing };
+            }
+            Stopped::NotRunning => return nothing,
         };
-        let Some(Remains { pid, handlers, others_ended, others_left, unwritten }) = remains else {
-            return Self { outcome, pid: None, handlers: None, others_ended: None, others_left: None, unwritten: None };
-        };
+        let Remains { pid, handlers, others_ended, others_left, unwritten } = remains;
         let handlers = match handlers {
             Handlers::Done => None,
             Handlers::Failed => Some("failed"),
             Handlers::CutOff => Some("timed-out"),
         };
         let (others_ended, others_left) = (if_any(others_ended), if_any(others_left));
-        Self { outcome, pid: Some(pid), handlers, others_ended, others_left, unwritten }
+        Self { outcome, pid: Some(pid), handlers, others_ended, others_left, unwritten, ..nothing }
     }
 }
 

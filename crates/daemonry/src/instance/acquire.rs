@@ -4,15 +4,16 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::events::note_held_progress;
-use super::session::{Session, is_something_left};
-use super::stop;
+use super::events::{note_end, note_held_progress};
+use super::left_behind::{end_left_behind, is_something_left};
+use super::prove::Proven;
+use super::stopping::Stopping;
 use super::timing::{
     EXIT_PATIENCE, RETRY_PAUSE, SESSION_GRACE, STARTER_PATIENCE, UNPROVEN_PATIENCE, jittered, stop_timeout,
 };
 use crate::error::{Error, Result};
 use crate::pidfile::{InUse, PidFile, Taken};
-use crate::state::{Attempt, Key, KillMode, Life, Lock, Phase, Role, Seen, Settled, note_end};
+use crate::state::{Attempt, Key, KillMode, Life, Lock, Phase, Role, Seen, Settled};
 use crate::sys::{self, Process};
 
 /// What to do when the daemon runs already.
@@ -74,14 +75,14 @@ struct Progress {
     replaces: bool,
     /// Stopping another instance is not part of a start, and has its own limit.
     replacing: Duration,
-    /// What the last instance has left behind was dealt with.
-    has_swept: bool,
+    /// The instances whose remains were dealt with.
+    swept: Vec<(i32, u64)>,
     has_rehearsed: bool,
 }
 
 impl Progress {
-    fn must_sweep(&self, last: &Seen, owner: u32) -> bool {
-        !self.has_swept && is_something_left(last, owner)
+    fn must_sweep(&self, key: &Key, last: &Seen) -> bool {
+        !self.swept.contains(&instance_of(last)) && is_something_left(last, key.owner())
     }
 }
 
@@ -96,12 +97,12 @@ impl AcquireRequest<'_> {
             first: None,
             replaces: false,
             replacing: Duration::ZERO,
-            has_swept: false,
+            swept: Vec::new(),
             has_rehearsed: false,
         };
         let others = key.elsewhere()?;
         loop {
-            if let Some((other, seen)) = live(&others)? {
+            if let Some((other, seen)) = self.live(&others, &mut progress)? {
                 if let Some(acquired) = self.meet(other, Some(seen), &mut progress)? {
                     return Ok(acquired);
                 }
@@ -114,15 +115,15 @@ impl AcquireRequest<'_> {
                     drop(lock);
                     Some(seen)
                 }
-                Attempt::Taken(lock, Some(last)) if progress.must_sweep(&last, key.owner()) => {
+                Attempt::Taken(lock, Some(last)) if progress.must_sweep(&key, &last) => {
                     // Others see a claim without a process as long as the lock is taken.
                     drop(lock);
-                    self.sweep(&last, key.owner(), &mut progress)?;
+                    self.sweep(&key, &last, &mut progress)?;
                     continue;
                 }
                 // What is left behind can hold the lock.
-                Attempt::Busy(Some(last)) if progress.must_sweep(&last, key.owner()) => {
-                    self.sweep(&last, key.owner(), &mut progress)?;
+                Attempt::Busy(Some(last)) if progress.must_sweep(&key, &last) => {
+                    self.sweep(&key, &last, &mut progress)?;
                     continue;
                 }
                 Attempt::Taken(lock, last) => {
@@ -155,11 +156,29 @@ impl AcquireRequest<'_> {
         }
     }
 
+    /// An instance that lives by the lock of another directory. What one that has ended has left behind there is ended.
+    fn live<'k>(&self, keys: &'k [Key], progress: &mut Progress) -> Result<Option<(&'k Key, Seen)>> {
+        for key in keys {
+            match key.settle()? {
+                Settled::Live(seen) => return Ok(Some((key, *seen))),
+                Settled::Nothing { ended: Some(last) } | Settled::Held { ended: Some(last) }
+                    if progress.must_sweep(key, &last) =>
+                {
+                    self.sweep(key, &last, progress)?;
+                }
+                Settled::Nothing { .. } | Settled::Held { .. } => {}
+            }
+        }
+        Ok(None)
+    }
+
     /// Ends what an instance that has ended by itself has left in its session: it would keep the ports.
-    fn sweep(&self, last: &Seen, owner: u32, progress: &mut Progress) -> Result<()> {
+    fn sweep(&self, key: &Key, last: &Seen, progress: &mut Progress) -> Result<()> {
         let since = Instant::now();
-        progress.has_swept = true;
-        Session::of_ended(&last.claim, owner).end(Vec::new(), SESSION_GRACE, true, self.pause)?;
+        progress.swept.push(instance_of(last));
+        // What no process has seen; a journal that cannot be written is reported by the start that follows.
+        let _unwritten = note_end(key, last);
+        end_left_behind(key, last, SESSION_GRACE, true, self.pause)?;
         progress.replacing += since.elapsed();
         progress.unproven_since = Instant::now();
         Ok(())
@@ -178,7 +197,7 @@ impl AcquireRequest<'_> {
             let limit = if self.if_running == IfRunning::Error { STARTER_PATIENCE } else { self.patience };
             return if waited > limit { Err(self.slow(pid, limit)) } else { Ok(None) };
         }
-        let instance = (pid, seen.claim.start);
+        let instance = instance_of(&seen);
         let is_unwanted = self.is_unwanted(&seen, instance, *progress.first.get_or_insert(instance));
         progress.replaces |= is_unwanted;
         match self.answer(&seen, is_unwanted, waited)? {
@@ -194,7 +213,7 @@ impl AcquireRequest<'_> {
                     progress.has_rehearsed = true;
                 }
                 let since = Instant::now();
-                self.replace(key, &seen)?;
+                self.replace(key, seen)?;
                 progress.replacing += since.elapsed();
                 // What it has left behind has its moment from now on.
                 progress.unproven_since = Instant::now();
@@ -260,39 +279,18 @@ impl AcquireRequest<'_> {
     }
 
     /// Stops the instance as [`crate::stop`] does.
-    fn replace(&self, key: &Key, seen: &Seen) -> Result<()> {
-        let (Life::Alive(process) | Life::Exiting(process)) = &seen.life else { return Ok(()) };
-        // A journal that cannot be written is reported by the start that follows.
-        let _unwritten = stop::ask(key, &seen.claim, process, libc::SIGTERM, true)?;
+    fn replace(&self, key: &Key, seen: Seen) -> Result<()> {
+        let Some(proven) = Proven::of(key, seen) else { return Ok(()) };
+        let stopping = Stopping::begin(&proven, self.path, libc::SIGTERM, true)?;
         // From here on it ends, also if the caller gives up.
         self.has_stopped.set(true);
-        let pid = seen.claim.pid;
-        let (timeout, limit) = (stop_timeout(seen.said.stops_within), replace_limit(seen));
-        let begun = Instant::now();
-        let mut is_killed = false;
-        while !process.has_ended() {
-            if !is_killed && begun.elapsed() > timeout {
-                stop::kill(process, self.path)?;
-                is_killed = true;
-            }
-            if begun.elapsed() > limit {
-                return Err(Error::StopTimeout { pid, limit });
-            }
-            (self.pause)(RETRY_PAUSE)?;
-        }
-        let _unknown = note_end(key, &seen.claim, is_killed);
-        Ok(())
+        // A journal that cannot be written is reported by the start that follows.
+        stopping.finish(stop_timeout(proven.said.stops_within), true, self.pause).map(drop)
     }
 }
 
-/// An instance that lives by the lock of another directory.
-fn live(keys: &[Key]) -> Result<Option<(&Key, Seen)>> {
-    for key in keys {
-        if let Settled::Live(seen) = key.settle()? {
-            return Ok(Some((key, *seen)));
-        }
-    }
-    Ok(None)
+fn instance_of(seen: &Seen) -> (i32, u64) {
+    (seen.claim.pid, seen.claim.start)
 }
 
 /// How long replacing an instance may take, killing it included.

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::end::{end_by_now, end_of};
 use crate::error::{Error, Result};
 use crate::state::{Claim, Key, Lock, Machine, Role, Seen};
-use crate::store::{Caller, End, EndReason, Event, EventKind, Request, append, last_end};
+use crate::store::{Caller, End, EndReason, Event, EventKind, Request, append, append_soon, last_end};
 
 /// Where the caller writes down what becomes of an instance, and which start that is; `None` if it has no name, or is not the
 /// caller's.
@@ -42,20 +42,23 @@ pub(crate) fn note_failure(key: &Key, claim: &Claim, pid: Option<i32>, error: &E
     append(journal, false, |_| vec![Event::now(start, kind)])
 }
 
-/// The instance is asked to stop; another one takes its place if this `replaces` it.
+/// The instance is asked to stop; another one takes its place if this `replaces` it. For a caller who decides that, and whom others
+/// wait for.
 pub(super) fn note_request(key: &Key, claim: &Claim, signal: i32, replaces: bool, by: Caller) -> Result<()> {
     let Some((journal, start)) = journal_of(key, claim) else { return Ok(()) };
     let request = Request { pid: claim.pid, signal, by: Some(by) };
     let kind = if replaces { EventKind::Restart(request) } else { EventKind::Stop(request) };
+    append_soon(journal, |_| vec![Event::now(start, kind)])
+}
+
+/// The caller has ended what the instance had left behind.
+pub(super) fn note_cleanup(key: &Key, claim: &Claim, others_ended: u32) -> Result<()> {
+    let Some((journal, start)) = journal_of(key, claim) else { return Ok(()) };
+    let kind = EventKind::Cleanup { pid: claim.pid, others_ended, by: Some(Caller::own()) };
     append(journal, false, |_| vec![Event::now(start, kind)])
 }
 
-/// Adds what the journal lacks of the instance that has the lock, or had it last.
-pub(super) fn note_progress(key: &Key) -> Result<()> {
-    key.look()?.map_or(Ok(()), |seen| note_end(key, &seen))
-}
-
-/// The same of an instance whose lock the caller holds.
+/// Adds what the journal lacks of an instance whose lock the caller holds.
 pub(crate) fn note_held_progress(lock: &Lock) -> Result<()> {
     lock.look()?.map_or(Ok(()), |seen| note_end(&lock.key, &seen))
 }

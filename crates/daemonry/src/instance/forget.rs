@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::session::left_behind;
+use super::left_behind::left_behind;
 use super::timing::{RETRY_PAUSE, UNPROVEN_PATIENCE};
 use crate::error::{Error, Result};
 use crate::pidfile::{self, Holder, Outside, remove_left_behind};

@@ -4,12 +4,14 @@ mod acquire;
 mod end;
 mod events;
 mod forget;
+mod left_behind;
 mod prove;
 mod reload;
 mod session;
 mod signal;
 mod status;
 mod stop;
+mod stopping;
 mod timing;
 
 pub use acquire::IfRunning;

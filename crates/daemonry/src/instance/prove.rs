@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::session::is_something_left;
+use super::left_behind::is_something_left;
 use super::timing::{LOOKS, RETRY_PAUSE, STARTER_PATIENCE, UNPROVEN_PATIENCE};
 use crate::error::{Error, Result, Step};
 use crate::pidfile::{self, Holder, Outside};
@@ -20,6 +20,14 @@ pub(super) struct Proven {
     pub(super) said: Said,
     /// Its lock and what that says; missing for a process of the caller's that root has started.
     pub(super) locked: Option<(Key, Claim)>,
+}
+
+impl Proven {
+    /// The one that a lock names; `None` for a start, and where its process does not live.
+    pub(super) fn of(key: &Key, Seen { claim, life, phase, said, .. }: Seen) -> Option<Self> {
+        let (Role::Daemon, Life::Alive(process) | Life::Exiting(process)) = (claim.role, life) else { return None };
+        Some(Self { pid: claim.pid, phase, process, said, locked: Some((key.clone(), claim)) })
+    }
 }
 
 /// The private states that the caller may go by: its own; for root then that of the pidfile's owner, in which only that user's
@@ -41,16 +49,20 @@ pub(super) fn keys(path: &Path) -> Result<Vec<Key>> {
 pub(super) fn prove(path: &Path) -> Result<Option<Proven>> {
     let mut looks = 1..LOOKS;
     loop {
-        let mut was_known = false;
+        let (mut was_known, mut has_left) = (false, false);
         for key in keys(path)? {
             match prove_by(&key, path)? {
                 Found::Running(proven) => return Ok(Some(*proven)),
-                Found::Ended => was_known = true,
+                Found::Ended { has_left: left } => (was_known, has_left) = (true, has_left || left),
                 Found::Nothing => {}
             }
         }
         let found = if !nix::unistd::geteuid().is_root() {
-            prove_from_outside(path)
+            match prove_from_outside(path) {
+                // What an instance has left behind can hold its pidfile, too.
+                Err(Error::PidFileHeld { .. }) if has_left => Ok(None),
+                found => found,
+            }
         } else if was_known {
             // It was started with a lock of its own that ends here: what others do to its pidfile says nothing.
             Ok(None)
@@ -67,29 +79,30 @@ pub(super) fn prove(path: &Path) -> Result<Option<Proven>> {
 /// What a lock says.
 enum Found {
     Running(Box<Proven>),
-    Ended,
+    Ended {
+        /// Processes of its session run on.
+        has_left: bool,
+    },
     Nothing,
 }
 
 fn prove_by(key: &Key, path: &Path) -> Result<Found> {
     let begun = Instant::now();
     loop {
+        let has_left = |last: &Seen| is_something_left(last, key.owner());
         match key.settle()? {
-            Settled::Nothing { ended: Some(_) } => return Ok(Found::Ended),
+            Settled::Nothing { ended: Some(last) } => return Ok(Found::Ended { has_left: has_left(&last) }),
             Settled::Nothing { ended: None } => return Ok(Found::Nothing),
             Settled::Live(seen) => {
-                let Seen { claim, life, phase, said, .. } = *seen;
-                if let (Role::Daemon, Life::Alive(process) | Life::Exiting(process)) = (claim.role, life) {
-                    let pid = claim.pid;
-                    let proven = Proven { pid, phase, process, said, locked: Some((key.clone(), claim)) };
+                let pid = seen.claim.pid;
+                if let Some(proven) = Proven::of(key, *seen) {
                     return Ok(Found::Running(Box::new(proven)));
                 }
                 if begun.elapsed() > STARTER_PATIENCE {
-                    let path = path.to_owned();
-                    return Err(Error::WaitTimeout { pid: claim.pid, path, limit: STARTER_PATIENCE });
+                    return Err(Error::WaitTimeout { pid, path: path.to_owned(), limit: STARTER_PATIENCE });
                 }
             }
-            Settled::Held { ended: Some(last) } if is_something_left(&last, key.owner()) => return Ok(Found::Ended),
+            Settled::Held { ended: Some(last) } if has_left(&last) => return Ok(Found::Ended { has_left: true }),
             Settled::Held { .. } if begun.elapsed() > UNPROVEN_PATIENCE => {
                 return Err(Error::PidFileHeld { holder: key.holder(), path: path.to_owned() });
             }

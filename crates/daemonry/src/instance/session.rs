@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use nix::unistd::{Pid, getsid};
 
 use super::timing::{EXIT_PATIENCE, SESSION_PAUSE};
-use crate::error::Result;
-use crate::state::{Claim, KillMode, Life, Seen, SessionMark, permits};
+use crate::error::{Error, Result};
+use crate::state::{Claim, KillMode, SessionMark, permits};
 use crate::sys::{self, Process};
 
 /// The other processes of a service.
@@ -53,7 +53,7 @@ pub(crate) struct Member {
     pub(crate) pid: i32,
     process: Process,
     /// Whether it is of the service, and what of the service the caller may signal; otherwise it is only counted.
-    is_ours: bool,
+    pub(super) is_ours: bool,
 }
 
 /// What became of the others.
@@ -65,6 +65,13 @@ pub(crate) struct Others {
     pub(crate) left: u32,
     /// One of those that were asked to end, and did not in time.
     pub(crate) stubborn: Option<i32>,
+}
+
+impl Others {
+    /// Nothing has stopped as long as a part of it runs.
+    pub(super) fn refuse_stubborn(&self, limit: Duration) -> Result<()> {
+        self.stubborn.map_or(Ok(()), |pid| Err(Error::StopTimeout { pid, limit }))
+    }
 }
 
 impl Member {
@@ -189,17 +196,4 @@ impl<'a> Session<'a> {
             }
         })
     }
-}
-
-/// Whether an instance that has ended has left processes in its session.
-pub(super) fn is_something_left(last: &Seen, owner: u32) -> bool {
-    left_behind(last, owner).is_some()
-}
-
-/// One of the processes that an instance which has ended has left in its session.
-pub(super) fn left_behind(last: &Seen, owner: u32) -> Option<i32> {
-    if !matches!(last.life, Life::Gone) {
-        return None;
-    }
-    Session::of_ended(&last.claim, owner).members().find(|member| member.is_ours).map(|member| member.pid)
 }

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use super::end::end_of;
 use super::events::note_end;
+use super::left_behind::is_something_left;
 use super::prove::keys;
-use super::session::is_something_left;
 use super::timing::LOOKS;
 use crate::error::Result;
 use crate::pidfile::{self, Holder, Outside};
@@ -41,7 +41,7 @@ pub enum Status {
         /// The daemon's pid, once it has one.
         pid: Option<i32>,
     },
-    /// It has ended without having been asked to, or has left a pidfile that no process holds.
+    /// It has ended without having been asked to, or has left processes behind, or a pidfile that no process holds.
     Dead {
         /// The pid that it had.
         last_pid: Option<i32>,
@@ -75,7 +75,9 @@ pub fn status(path: &Path) -> Result<Status> {
         for key in keys(path)? {
             match key.settle()? {
                 Settled::Live(seen) => return Ok(of_live(&seen)),
-                Settled::Held { ended: Some(last) } if is_something_left(&last, key.owner()) => {
+                Settled::Held { ended: Some(last) } | Settled::Nothing { ended: Some(last) }
+                    if is_something_left(&last, key.owner()) =>
+                {
                     let _unwritten = note_end(&key, &last);
                     return Ok(Status::Dead { last_pid: Some(last.claim.pid), ended: end_of(&last) });
                 }

@@ -1,22 +1,17 @@
-//! Stopping an instance: get hold of the process, prove that it is the instance, decide, signal, and wait for its end.
+//! Stopping the daemon of a pidfile, or what it has left behind.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::errno::Errno;
-
-use super::events::{self, note_progress};
-use super::prove::{Proven, keys, prove};
-use super::session::{Others, Session};
-use super::timing::{EXIT_PATIENCE, RETRY_PAUSE, SESSION_GRACE, stop_timeout};
-use crate::error::{Error, Result, Step};
-use crate::pidfile::remove_left_behind;
-use crate::state::{Attempt, Claim, Handlers, Key, Life, Lock, Phase, Seen, Settled, Transition, note_end};
-use crate::store::Caller;
-use crate::sys::{self, Process};
-
-/// How much of the caller's command line is kept with the decision, in bytes.
-const LONGEST_BY: usize = 1024;
+use super::events::note_end;
+use super::left_behind::{clean_up, end_left_behind};
+use super::prove::{keys, prove};
+use super::session::Others;
+use super::stopping::Stopping;
+use super::timing::stop_timeout;
+use crate::error::{Error, Result};
+use crate::pidfile::{self, Holder, Outside};
+use crate::state::{Handlers, Settled};
 
 /// How a daemon was stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,18 +20,20 @@ pub enum Stopped {
     Ended(Remains),
     /// It did not, and was killed.
     Killed(Remains),
+    /// It had ended before, and had left processes behind.
+    EndedBefore(Remains),
     /// There was nothing to stop.
     NotRunning,
 }
 
-/// What a daemon that was stopped had been.
+/// What a daemon that has stopped had been.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remains {
     /// The pid that it had.
     pub pid: i32,
     /// What became of its stop handlers.
     pub handlers: Handlers,
-    /// How many other processes of its session were ended after it.
+    /// How many other processes of its session the caller has ended.
     pub others_ended: u32,
     /// How many run on, because they are another user's, or cannot be proven to be of the session.
     pub others_left: u32,
@@ -65,145 +62,53 @@ impl Default for StopOptions {
     }
 }
 
+impl Remains {
+    pub(super) fn new(pid: i32, handlers: Handlers, others: Others, unwritten: Option<Error>) -> Self {
+        let Others { ended: others_ended, left: others_left, .. } = others;
+        Self { pid, handlers, others_ended, others_left, unwritten: unwritten.map(|error| error.to_string()) }
+    }
+}
+
 /// Stops the daemon of the pidfile at `path`, waits for its end, and ends what is left of its session ([`crate::KillMode`]). Blocks
 /// the calling thread. One that is stopping already gets no second SIGTERM. Of a daemon that has ended by itself, what it has left
-/// behind is ended.
+/// behind is ended, and its pidfile removed.
 ///
 /// # Errors
 ///
 /// [`Error::StopTimeout`] without `force`; [`Error::PidFileHeld`]; [`Error::NotAPidFile`]; [`Error::System`].
 pub fn stop(path: &Path, options: StopOptions) -> Result<Stopped> {
-    let begun = Instant::now();
-    let Some(proven) = prove(path)? else { return end_left_behind(path, options) };
-    let Proven { pid, phase, process, said, locked } = proven;
-    let session = locked.as_ref().map(|(key, claim)| Session::of(claim, key.owner(), &process));
-    let mut unwritten = None;
-    match &locked {
-        Some((key, claim)) => unwritten = ask(key, claim, &process, options.signal, options.replaces)?,
-        // A second SIGTERM would cut off what the first one lets it finish.
-        None if phase == Phase::Stopping && options.signal == libc::SIGTERM => {}
-        None => send(&process, options.signal, path)?,
-    }
-    let limit = options.timeout.unwrap_or_else(|| stop_timeout(said.stops_within));
-    let is_killed = !process.wait(sys::deadline_after(limit));
-    if is_killed {
-        if !options.force {
-            return Err(Error::StopTimeout { pid, limit });
-        }
-        kill(&process, path)?;
-        if !process.wait(Instant::now() + EXIT_PATIENCE) {
-            return Err(Error::StopTimeout { pid, limit: limit.saturating_add(EXIT_PATIENCE) });
-        }
-    }
-    let grace = limit.saturating_sub(begun.elapsed()).max(SESSION_GRACE);
-    let others =
-        session.map_or(Ok(Others::default()), |session| session.end(Vec::new(), grace, options.force, &sleep))?;
-    refuse_stubborn(&others, grace)?;
-    let mut handlers = Handlers::Done;
-    if let Some((key, claim)) = &locked {
-        let last = key.look()?.filter(|seen| seen.claim.names_same(claim));
-        handlers = last.map_or(handlers, |seen| seen.said.handlers);
-        // It has stopped all the same; only how will not be known.
-        let _unknown = note_end(key, claim, is_killed);
-        unwritten = note_progress(key).err().or(unwritten);
-        clean_up(key, claim, path)?;
-    }
-    let (others_ended, others_left, unwritten) = (others.ended, others.left, unwritten.map(|error| error.to_string()));
-    let remains = Remains { pid, handlers, others_ended, others_left, unwritten };
-    Ok(if is_killed { Stopped::Killed(remains) } else { Stopped::Ended(remains) })
+    let StopOptions { signal, timeout, force, replaces } = options;
+    let Some(proven) = prove(path)? else { return stop_left_behind(path, timeout, force) };
+    let limit = timeout.unwrap_or_else(|| stop_timeout(proven.said.stops_within));
+    Stopping::begin(&proven, path, signal, replaces)?.finish(limit, force, &sleep)
 }
 
-/// What an instance that has ended without a stop has left in its session.
-fn end_left_behind(path: &Path, options: StopOptions) -> Result<Stopped> {
+/// What an instance that has ended without a stop has left.
+fn stop_left_behind(path: &Path, timeout: Option<Duration>, force: bool) -> Result<Stopped> {
+    let mut stopped = Stopped::NotRunning;
     for key in keys(path)? {
         let (Settled::Nothing { ended: Some(last) } | Settled::Held { ended: Some(last) }) = key.settle()? else {
             continue;
         };
-        // What no process has seen; the next look tries again.
-        let _unwritten = events::note_end(&key, &last);
-        let grace = options.timeout.unwrap_or_else(|| stop_timeout(last.said.stops_within));
-        let others = Session::of_ended(&last.claim, key.owner()).end(Vec::new(), grace, options.force, &sleep)?;
-        refuse_stubborn(&others, grace)?;
-        if others.ended > 0 {
-            let Seen { claim, said, .. } = *last;
-            let (pid, handlers) = (claim.pid, said.handlers);
-            clean_up(&key, &claim, path)?;
-            let (others_ended, others_left) = (others.ended, others.left);
-            let remains = Remains { pid, handlers, others_ended, others_left, unwritten: None };
-            return Ok(Stopped::Ended(remains));
+        // What no process has seen.
+        let unseen = note_end(&key, &last).err();
+        let grace = timeout.unwrap_or_else(|| stop_timeout(last.said.stops_within));
+        let (others, unwritten) = end_left_behind(&key, &last, grace, force, &sleep)?;
+        if matches!(pidfile::look(path), Ok(Some(Outside { holder: Holder::None, .. }))) {
+            // One that cannot be removed means nothing.
+            let _stale = clean_up(&key, &last.claim, path);
+        }
+        others.refuse_stubborn(grace)?;
+        if others.ended > 0 || others.left > 0 {
+            let (pid, handlers) = (last.claim.pid, last.said.handlers);
+            stopped = Stopped::EndedBefore(Remains::new(pid, handlers, others, unwritten.or(unseen)));
         }
     }
-    Ok(Stopped::NotRunning)
-}
-
-/// Nothing has stopped as long as a part of it runs.
-fn refuse_stubborn(others: &Others, limit: Duration) -> Result<()> {
-    others.stubborn.map_or(Ok(()), |pid| Err(Error::StopTimeout { pid, limit }))
+    Ok(stopped)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "a start can be interrupted in the same place")]
 fn sleep(pause: Duration) -> Result<()> {
     std::thread::sleep(pause);
-    Ok(())
-}
-
-/// Asks the instance to stop, unless that has been done already: of many callers one sends the signal, because a second SIGTERM
-/// would cut its clean-up short. What was decided is written down before. Returns why the journal could not be written.
-pub(super) fn ask(key: &Key, claim: &Claim, process: &Process, signal: i32, replaces: bool) -> Result<Option<Error>> {
-    let by = Caller::own();
-    let transition = Transition::begin(key)?;
-    match key.look()? {
-        Some(Seen { claim: now, phase, .. }) if now.names_same(claim) => {
-            if phase == Phase::Stopping && signal == libc::SIGTERM {
-                return Ok(None);
-            }
-        }
-        // It has ended, and another one may have come since.
-        _ => return Ok(None),
-    }
-    if let Some(transition) = &transition {
-        transition.stop(key, claim, replaces, &by.to_short_json(LONGEST_BY))?;
-    }
-    let unwritten = events::note_request(key, claim, signal, replaces, by).err();
-    send(process, signal, &key.path).inspect_err(|_| {
-        // Otherwise the next stop would wait for an end that no process has requested.
-        if let Some(transition) = &transition {
-            transition.take_back();
-        }
-    })?;
-    Ok(unwritten)
-}
-
-pub(super) fn kill(process: &Process, path: &Path) -> Result<()> {
-    send(process, libc::SIGKILL, path)
-}
-
-/// A process that is stopped notices what asks it to end only when it goes on.
-fn send(process: &Process, signal: i32, path: &Path) -> Result<()> {
-    for signal in [signal, libc::SIGCONT] {
-        match process.signal(signal) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(errno) => return Err(Error::at(Step::Signal, path)(errno)),
-        }
-    }
-    Ok(())
-}
-
-/// Removes the pidfile of an instance that could not do so itself, under its lock. Where another start has that, or a process that
-/// the instance has left behind, it is not ours to remove. Of an instance that a user has started root removes what is that user's,
-/// in a directory of that user's: whatever the name there leads to, its owner could have removed it.
-fn clean_up(key: &Key, claim: &Claim, path: &Path) -> Result<()> {
-    for _ in 0..5 {
-        match Lock::attempt(key)? {
-            Attempt::Taken(lock, Some(Seen { claim: last, life: Life::Gone, .. })) if last.names_same(claim) => {
-                let removed = remove_left_behind(path, claim.pid, key.owner(), &claim.uids);
-                drop(lock);
-                return removed;
-            }
-            // A launcher closes its copy of the lock as soon as it runs again, and a look takes it for an instant.
-            Attempt::Busy(Some(Seen { life: Life::Gone, .. })) => std::thread::sleep(RETRY_PAUSE),
-            Attempt::Taken(..) | Attempt::Busy(_) => return Ok(()),
-        }
-    }
     Ok(())
 }

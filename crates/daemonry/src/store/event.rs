@@ -60,6 +60,15 @@ pub enum EventKind {
         /// How.
         end: End,
     },
+    /// Processes that the daemon had left behind were ended.
+    Cleanup {
+        /// The pid that the daemon had.
+        pid: i32,
+        /// How many.
+        others_ended: u32,
+        /// The process that has ended them.
+        by: Option<Caller>,
+    },
 }
 
 /// How a daemon was asked to stop.
@@ -83,6 +92,7 @@ impl EventKind {
             Self::Stop(_) => "stop",
             Self::Restart(_) => "restart",
             Self::Exit { .. } => "exit",
+            Self::Cleanup { .. } => "cleanup",
         }
     }
 }
@@ -160,6 +170,11 @@ impl Event {
                 object.json("pid", &pid.to_string());
                 end.add_to(&mut object, most);
             }
+            EventKind::Cleanup { pid, others_ended, by: caller } => {
+                object.json("pid", &pid.to_string());
+                object.json("othersEnded", &others_ended.to_string());
+                by(&mut object, caller);
+            }
         }
         object.end()
     }
@@ -187,6 +202,11 @@ fn kind_of(members: &Members<'_>, seen_at: Option<SystemTime>) -> Option<EventKi
         "stop" => EventKind::Stop(request()?),
         "restart" => EventKind::Restart(request()?),
         "exit" => EventKind::Exit { pid: pid()??, end: End::of(members, seen_at)? },
+        "cleanup" => EventKind::Cleanup {
+            pid: pid()??,
+            others_ended: members.optional("othersEnded", Value::number)??,
+            by: by()?,
+        },
         _ => return None,
     })
 }

@@ -27,6 +27,9 @@ const MOST: usize = 256 << 10;
 
 /// How long another process is waited for that is writing. That takes a millisecond, unless it was stopped in the middle of it.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The same for a caller whom others wait for meanwhile.
+const SHORT_PATIENCE: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(2);
 
 const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
@@ -42,18 +45,33 @@ pub(super) fn of_record(record: &Path) -> PathBuf {
 
 /// Appends what `missing` makes of the events so far. If there is no file, one is made only if it `may_begin` there.
 pub(crate) fn append(path: &Path, may_begin: bool, missing: impl FnOnce(Events<'_>) -> Vec<Event>) -> Result<()> {
+    append_within(PATIENCE, path, may_begin, missing)
+}
+
+/// The same for a caller whom others wait for meanwhile: it does not wait long itself.
+pub(crate) fn append_soon(path: &Path, missing: impl FnOnce(Events<'_>) -> Vec<Event>) -> Result<()> {
+    append_within(SHORT_PATIENCE, path, false, missing)
+}
+
+fn append_within(
+    patience: Duration,
+    path: &Path,
+    may_begin: bool,
+    missing: impl FnOnce(Events<'_>) -> Vec<Event>,
+) -> Result<()> {
     let directory = own_directory(path, Step::WriteJournal)?;
     let name = path.file_name().unwrap_or_default();
-    append_in(&directory, name, may_begin, missing).map_err(Error::at(Step::WriteJournal, path))
+    append_in(&directory, name, may_begin, patience, missing).map_err(Error::at(Step::WriteJournal, path))
 }
 
 fn append_in(
     directory: &Directory,
     name: &OsStr,
     may_begin: bool,
+    patience: Duration,
     missing: impl FnOnce(Events<'_>) -> Vec<Event>,
 ) -> nix::Result<()> {
-    let Some(file) = open_locked(directory, name, may_begin)? else { return Ok(()) };
+    let Some(file) = open_locked(directory, name, may_begin, patience)? else { return Ok(()) };
     let end = length(&file)?;
     let text = read_end(&file)?;
     let whole = whole_lines(&text);
@@ -75,7 +93,12 @@ fn append_in(
 }
 
 /// The file with its lock. It stays locked until it is closed.
-fn open_locked(directory: &Directory, name: &OsStr, may_begin: bool) -> nix::Result<Option<OwnedFd>> {
+fn open_locked(
+    directory: &Directory,
+    name: &OsStr,
+    may_begin: bool,
+    patience: Duration,
+) -> nix::Result<Option<OwnedFd>> {
     let flags = FLAGS | OFlag::O_RDWR | if may_begin { OFlag::O_CREAT } else { OFlag::empty() };
     let begun = Instant::now();
     loop {
@@ -96,7 +119,7 @@ fn open_locked(directory: &Directory, name: &OsStr, may_begin: bool) -> nix::Res
                 }
                 return Ok(Some(file));
             }
-        } else if begun.elapsed() > PATIENCE {
+        } else if begun.elapsed() > patience {
             return Err(Errno::EWOULDBLOCK);
         } else {
             std::thread::sleep(PAUSE);
@@ -365,15 +388,18 @@ mod tests {
             .prop_map(|(reason, exit, by, last_words)| End { reason, at: None, exit, by, last_words });
         let request =
             || (1..i32::MAX, 1..100, option::of(caller())).prop_map(|(pid, signal, by)| Request { pid, signal, by });
-        let kind = prop_oneof![
-            (option::of(caller()), option::of(any::<String>()), any::<String>())
-                .prop_map(|(by, version, machine)| EventKind::Start { by, version, machine }),
-            (1..i32::MAX).prop_map(|pid| EventKind::Up { pid }),
-            (option::of(1..i32::MAX), any::<String>()).prop_map(|(pid, reason)| EventKind::Failed { pid, reason }),
-            request().prop_map(EventKind::Stop),
-            request().prop_map(EventKind::Restart),
-            (1..i32::MAX, end).prop_map(|(pid, end)| EventKind::Exit { pid, end }),
-        ];
+        let kind =
+            prop_oneof![
+                (option::of(caller()), option::of(any::<String>()), any::<String>())
+                    .prop_map(|(by, version, machine)| EventKind::Start { by, version, machine }),
+                (1..i32::MAX).prop_map(|pid| EventKind::Up { pid }),
+                (option::of(1..i32::MAX), any::<String>()).prop_map(|(pid, reason)| EventKind::Failed { pid, reason }),
+                request().prop_map(EventKind::Stop),
+                request().prop_map(EventKind::Restart),
+                (1..i32::MAX, any::<u32>(), option::of(caller()))
+                    .prop_map(|(pid, others_ended, by)| EventKind::Cleanup { pid, others_ended, by }),
+                (1..i32::MAX, end).prop_map(|(pid, end)| EventKind::Exit { pid, end }),
+            ];
         (any::<u32>(), any::<bool>(), any::<String>(), kind).prop_map(|(millis, is_unseen, start, mut kind)| {
             let at = SystemTime::UNIX_EPOCH + Duration::from_millis(millis.into());
             if let EventKind::Exit { end, .. } = &mut kind {

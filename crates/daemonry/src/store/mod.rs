@@ -21,7 +21,7 @@ pub use end::{End, EndReason};
 pub use event::{Event, EventKind, Request};
 pub use forget::{Forgotten, forget};
 pub use journal::JournalReader;
-pub(crate) use journal::{append, last_end, settle};
+pub(crate) use journal::{append, append_soon, last_end, settle};
 pub use locate::{Located, Target, list, list_journals, locate};
 pub use name::Name;
 pub use places::{Owner, Places, stay_in_system_places};
