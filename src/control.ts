@@ -292,7 +292,13 @@ export async function reloadDaemon(target: Target, options: ReloadOptions = {}):
   check.only(options, 'timeout');
   const timeout = check.milliseconds('timeout', options.timeout, defaults.reloadTimeout);
   const located = locate(target);
-  return unwrapOf(located, await native().reloadDaemon(located.pidFile, timeout)) as ReloadResult;
+  const outcome = await native().reloadDaemon(located.pidFile, timeout);
+  if (isFailure(outcome) && outcome.errorCode === 'ERR_RELOAD_TIMEOUT') {
+    const { record } = status(target);
+    const problem = record?.problem === undefined ? '' : `; it reports a problem: ${record.problem}`;
+    throw failureError(outcome, `${outcome.message}${problem}`);
+  }
+  return unwrapOf(located, outcome) as ReloadResult;
 }
 
 /** The value of a native call about a daemon; a name that was not found anywhere says where that was looked for. */

@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { NativeIds, NativeLimit, NativeListener, NativeStream } from '../index.js';
-import { absolute, absoluteAsCalled, callersDirectory } from './directory.js';
+import { absolute, absoluteAsCalled, callersDirectory, callersDirectoryOrRoot } from './directory.js';
 import * as check from './check.js';
 import { daemonEnvironment, type Variables } from './environment.js';
 import { invalidOption, systemCallError } from './errors.js';
@@ -365,16 +365,13 @@ export function resolveOptions(options: DaemonizeOptions, hasMain: boolean): Res
 }
 
 /** The same for `spawnDaemon` and `connectDaemon`, for a caller in `directory`, where the program works by default. */
-export function resolveSpawn(
-  command: string,
-  options: SpawnDaemonOptions,
-  directory: string = callersDirectory(),
-): ResolvedStart {
+export function resolveSpawn(command: string, options: SpawnDaemonOptions, directory?: string): ResolvedStart {
   check.only(options, ...startOptions, 'signal');
   const { name, signal } = options;
   check.abortSignal('signal', signal);
   const waitFor = check.oneOf('waitFor', options.waitFor, 'exec', ['exec', 'start', 'ready']);
-  return { ...resolveStart(options, name ?? basename(command), waitFor, directory), directory };
+  const from = directory ?? (options.cwd === undefined ? callersDirectory() : callersDirectoryOrRoot());
+  return { ...resolveStart(options, name ?? basename(command), waitFor, from), directory: from };
 }
 
 function resolveStart(
