@@ -21,7 +21,7 @@ import test, { type ExecutionContext } from 'ava';
 import { connectDaemon, daemonEvents, paths, spawnDaemon, status, stop } from '../dist/index.js';
 import { daemonry } from './helpers/command.js';
 import { locksOn } from './helpers/files.js';
-import { journalOf, named, recordOf } from './helpers/named.js';
+import { journalOf, named, recordOf, removePlaces } from './helpers/named.js';
 import { nobody, noLinux, noOtherUser, testUnless } from './helpers/privileges.js';
 import { environmentOf, hasEnded } from './helpers/processes.js';
 import { bench, read, type Bench } from './helpers/program.js';
@@ -308,7 +308,7 @@ test('a program of another author can be restarted after its record was removed'
   const name = named(t);
   const { pid } = await spawnDaemon('sleep', ['1000'], { name, cwd: path, env: { MARK: path } });
   rmSync(recordOf(name));
-  t.like(status(name).record, { program: 'sleep', cwd: path });
+  t.like(status(name).record, { program: 'sleep', arguments: ['sleep', '1000'] });
   const { code, stderr } = await daemonry(['restart', name]);
   t.is(code, 0, stderr);
   t.not(pidOf(name), pid);
@@ -514,7 +514,7 @@ test('a call of daemon.listen() that cannot be meant, or not be done, is a typed
     'true ERR_INVALID_OPTION: daemon.listen() needs a server that does not listen yet',
   );
   const long = `${name}-${'x'.repeat(60)}`;
-  t.teardown(() => [long].forEach((one) => rmSync(dirname(paths(one).pidFile), { recursive: true, force: true })));
+  t.teardown(() => removePlaces(long));
   t.regex(
     await refusals({ name: long }),
     /^true ERR_INVALID_OPTION: the socket's path \S+ is too long: it has \d+ bytes, and 10\d are possible$/,

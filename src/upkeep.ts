@@ -47,7 +47,7 @@ export class Upkeep {
     this.#parts = parts;
     const { name, pidFile, logs } = parts;
     const own: KeptFile[] = [];
-    // The pidfile is first: another process may be the daemon by now, and the rest is that one's.
+    // Before the record and the sockets: another process may be the daemon by now, and they are that one's.
     if (pidFile !== undefined) {
       const { path } = pidFile;
       own.push({ what: `the pidfile ${path}`, place: 'pidFile', keep: () => this.#keepPidFile(pidFile) });
@@ -55,7 +55,8 @@ export class Upkeep {
         own.push({ what: `the record of ${name}`, place: 'record', keep: () => unwrap(pidFile.keepRecord()) });
       }
     }
-    this.#files = [...own, ...logs];
+    // What is said about the others goes to the log.
+    this.#files = [...logs, ...own];
   }
 
   /** The daemon is up: from now on it must be found. */
@@ -110,15 +111,16 @@ export class Upkeep {
   }
 
   /** Makes the directory of a named daemon first, if that is missing, too. */
-  #inDirectory({ place, keep }: KeptFile): boolean {
+  #inDirectory(file: KeptFile): boolean {
+    const { place } = file;
     const { name } = this.#parts;
     try {
-      return keep();
+      return file.keep();
     } catch (error) {
       if (name === undefined || place === undefined || !isDaemonError(error) || error.code !== 'ENOENT') throw error;
     }
     claimPlace(name, place);
-    return keep();
+    return file.keep();
   }
 
   #keepPidFile(pidFile: NativePidFile): boolean {
