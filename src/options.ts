@@ -166,7 +166,7 @@ export interface StartOptions<Sockets extends string = string> {
    * What to do when the daemon is running already: `'error'` fails with `ERR_ALREADY_RUNNING`; `'reuse'` takes it for the one
    * that was to be started, once it is up, and waits for one that is about to end; `'replace'` ends it as `stop` does and
    * starts another, but reuses one that somebody else has started meanwhile. Needs a pidfile. A daemon that is to stay in the
-   * foreground cannot reuse another, and fails. With `name`, `'reuse'` of another program, or of one in another directory, fails
+   * foreground cannot reuse another, and fails. `'reuse'` of another program, or of one in another directory, fails
    * with `ERR_OTHER_PROGRAM`, unless there is a `version`. `'replace'` fails without stopping anything if the new start is known to
    * fail.
    * @default 'error'
