@@ -67,6 +67,8 @@ export declare class NativePidFile {
   markReason(lastWords?: string | undefined | null): Failure | null
   /** Checks that the file can be found, and makes it again if it was removed. */
   keep(): KeptPidFile | Failure
+  /** Makes the record and the journal again if they were removed; true if one was. */
+  keepRecord(): boolean | Failure
   /** Removes the file if it is still this process's, and lets go of the lock. */
   release(): Failure | null
 }
@@ -86,8 +88,8 @@ export declare function armSignal(signal: number): Failure | null
 /** Whether a process has a handler for a signal; `null` where that cannot be seen. */
 export declare function catchesSignal(pid: number, signal: number): boolean | null
 
-/** Makes the directory of the pidfile, or of the record, for this process, which must be able to write there. */
-export declare function claimPlace(name: string, file: 'pidFile' | 'record'): Failure | null
+/** Makes the directory of the pidfile, the log or the record for this process, which must be able to write there. */
+export declare function claimPlace(name: string, file: 'pidFile' | 'log' | 'record'): Failure | null
 
 /** The command line of this process as the kernel keeps it; empty where it cannot be read. */
 export declare function commandLine(): Array<string>
@@ -257,8 +259,11 @@ export declare function listJournals(): Array<string> | Failure
 /** The daemon of a name as JSON: `name`, `pidFile`, `record`, `journal`, and `searched`, every pidfile that it could have been. */
 export declare function locate(name: string): string | Failure
 
-/** The working directory as the caller calls it: a symbolic link such as `current` is not resolved. */
-export declare function logicalDirectory(): string
+/**
+ * The working directory as the caller calls it: a symbolic link such as `current` is not resolved. `null` if it is gone, and
+ * nothing says what it was called.
+ */
+export declare function logicalDirectory(): string | null
 
 /** Looks up a user, with another group or other supplementary groups. */
 export declare function lookUpUser(user?: string | number | undefined | null, group?: string | number | undefined | null, groups?: Array<string | number> | undefined | null): NativeAccount | Failure
@@ -357,8 +362,8 @@ export interface NativeListener {
 
 /** What a start leaves on record. */
 export interface NativeRecord {
-  /** Where it is. */
-  path: string
+  /** Where it is; missing for a daemon that has only a pidfile. */
+  path?: string
   /** A JSON object, to which the core adds who starts the daemon, and where. */
   json: string
 }

@@ -206,10 +206,10 @@ testOnLinux('in a directory that is gone, only a start that would work there fai
   const { at } = workspace(t);
   const name = named(t);
   mkdirSync(at('gone'));
-  const start = (...args: string[]) =>
+  const start = (after: string, ...args: string[]) =>
     run('sh', [
       '-c',
-      'cd "$0" && rmdir "$0" && exec "$@"',
+      `cd "$0" && rmdir "$0" && ${after} exec "$@"`,
       at('gone'),
       process.execPath,
       main,
@@ -220,12 +220,24 @@ testOnLinux('in a directory that is gone, only a start that would work there fai
       'sleep',
       '100',
     ]);
-  const { code, stderr } = await start();
+  const { code, stderr } = await start('');
   t.is(code, 1);
   t.regex(
     stderr,
     /^daemonry: .*cannot change the working directory to .*\/gone: No such file or directory \(ENOENT\)\n$/,
   );
+  for (const unnamed of ['unset PWD &&', 'mkdir "$0" &&', 'PWD=/']) {
+    rmSync(at('gone'), { recursive: true, force: true });
+    mkdirSync(at('gone'));
+    t.deepEqual(await start(unnamed), {
+      code: 1,
+      signal: null,
+      stdout: '',
+      stderr: 'daemonry: cannot resolve the relative path .: the working directory does not exist any more (ENOENT)\n',
+    });
+    t.is(status(name).state, 'stopped');
+  }
+  rmSync(at('gone'), { recursive: true, force: true });
   mkdirSync(at('gone'));
-  t.like(await start('-C', '/'), { code: 0, stderr: '' });
+  t.like(await start('unset PWD &&', '-C', '/'), { code: 0, stderr: '' });
 });

@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { forgetDaemon, isDaemonError, list, paths, spawnDaemon, status, stop } from '../dist/index.js';
 import { daemonry, fails, ok } from './helpers/command.js';
-import { named, recordOf } from './helpers/named.js';
+import { journalOf, named, recordOf } from './helpers/named.js';
 import { nobody, noOtherUser, testOnLinux, testUnless } from './helpers/privileges.js';
 import { bench, read } from './helpers/program.js';
 import { start } from './helpers/run.js';
@@ -50,7 +50,7 @@ test('a daemon that has crashed is forgotten: nothing of it is left but its log'
   t.true(existsSync(`${dirname(pidFile)}/own`));
   // The lock is never removed, because another process may wait for it; nothing in it counts any more.
   t.is(statSync(lock).ino, ino);
-  const left = privateFiles(pidFile).filter((file) => /\.(phase|transition)$/.test(file) && read(file) !== '');
+  const left = privateFiles(pidFile).filter((file) => /\.(phase|program|transition)$/.test(file) && read(file) !== '');
   t.deepEqual(left, []);
   t.deepEqual(await forgetDaemon(name), { outcome: 'not-known' });
 
@@ -59,6 +59,37 @@ test('a daemon that has crashed is forgotten: nothing of it is left but its log'
   const { pid } = await spawnDaemon('sleep', ['1000'], { name });
   t.like(status(name), { state: 'running', pid });
   await stop(name);
+});
+
+test('a daemon that never came up is listed with the reason until it is started or forgotten', async (t) => {
+  const name = named(t);
+  const reason = /exited with code 3 before it was up/;
+  const failedStart = () => {
+    const found = status(name);
+    return 'failedStart' in found ? found.failedStart : undefined;
+  };
+  const fail = async () => t.is((await daemonry(['start', '-n', name, 'sh', '-c', 'exit 3'])).code, 1);
+  const before = Date.now();
+  await fail();
+  t.regex(failedStart()!.reason, reason);
+  t.true(failedStart()!.at.getTime() >= before - 1);
+  t.true(isListed(name));
+  const { code, stdout } = await daemonry(['list', '--failed']);
+  t.is(code, 1);
+  t.regex(stdout, new RegExp(`^${name} +stopped +start failed at .*exited with code 3`, 'm'));
+  t.regex((await daemonry(['status', name])).stdout, /^ +start: failed at .*exited with code 3/m);
+  t.regex(await ok(t, 'events', name), /failed/);
+  t.deepEqual(await forgetDaemon(name), { outcome: 'forgotten' });
+  t.false(isListed(name));
+  t.false(existsSync(journalOf(name)));
+
+  await fail();
+  await spawnDaemon('sleep', ['1000'], { name });
+  await stop(name);
+  t.is(failedStart(), undefined);
+  await fail();
+  t.regex(failedStart()!.reason, reason);
+  t.like(status(name), { state: 'stopped', ended: { reason: 'stopped' } });
 });
 
 test('what runs is not forgotten: the daemon itself, one that starts, or what it has left behind', async (t) => {

@@ -14,16 +14,18 @@ import {
 } from 'node:fs';
 import { Agent, get, type IncomingMessage } from 'node:http';
 import { connect, createServer } from 'node:net';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
-import { connectDaemon, paths, spawnDaemon, status, stop } from '../dist/index.js';
+import { connectDaemon, daemonEvents, paths, spawnDaemon, status, stop } from '../dist/index.js';
+import { daemonry } from './helpers/command.js';
 import { locksOn } from './helpers/files.js';
-import { named } from './helpers/named.js';
+import { journalOf, named, recordOf, removePlaces } from './helpers/named.js';
 import { nobody, noLinux, noOtherUser, testUnless } from './helpers/privileges.js';
-import { hasEnded } from './helpers/processes.js';
+import { environmentOf, hasEnded } from './helpers/processes.js';
 import { bench, read, type Bench } from './helpers/program.js';
+import { run } from './helpers/run.js';
 import { removeState } from './helpers/state.js';
 import { until } from './helpers/until.js';
 
@@ -52,6 +54,11 @@ async function started(t: ExecutionContext, tools: Bench, program = serving, opt
 
 async function answerAt(socket: string): Promise<string> {
   return text(connect(socket));
+}
+
+function pidOf(name: string): number | undefined {
+  const found = status(name);
+  return 'pid' in found ? found.pid : undefined;
 }
 
 /** How often something stands in the log. */
@@ -259,6 +266,152 @@ test('what others have put into the places is left alone, told once in the log, 
   t.is(await answerAt(socket), 'another server');
 });
 
+test('a daemon whose record, journal and log were removed makes them again, and can be restarted at once', async (t) => {
+  const tools = bench(t);
+  const name = named(t);
+  const { code, stderr } = await tools.launch(`daemonize({ name: '${name}' }, () => {
+    forever();
+    setInterval(() => console.log('tick'), 50);
+  });`);
+  t.is(code, 0, stderr);
+  const { logFile } = paths(name);
+  const [record, journal] = [recordOf(name), journalOf(name)];
+  const before = read(record);
+  const pid = pidOf(name);
+  for (const file of [record, journal]) rmSync(file);
+  rmSync(dirname(logFile), { recursive: true });
+
+  // Nobody has to wait for the record to be told what runs.
+  t.is(status(name).record?.program, process.execPath);
+  await until('the record is there', () => read(record) === before);
+  for (const file of [record, journal]) await until(`${file} is there`, () => existsSync(file));
+  t.is(statSync(record).mode & 0o7777, 0o600);
+  await until('the log goes on', () => read(logFile).includes('tick'));
+  const events = [];
+  for await (const event of daemonEvents(name)) events.push(event);
+  t.like(events[0], { event: 'start', unseen: true });
+  t.like(events[1], { event: 'up', unseen: true, pid });
+  t.is(events.length, 2);
+  t.is(timesIn(logFile, `the record of ${name} was missing and has been made again`), 1);
+  t.is(timesIn(logFile, `the log ${logFile} was missing and has been made again`), 1);
+  t.is(status(name).record?.problem, undefined);
+
+  for (const file of [record, journal]) rmSync(file);
+  const restarted = await daemonry(['restart', name]);
+  t.is(restarted.code, 0, restarted.stderr);
+  t.not(pidOf(name), pid);
+  t.true(existsSync(record));
+});
+
+test('a program of another author can be restarted after its record was removed', async (t) => {
+  const { path } = bench(t);
+  const name = named(t);
+  const { pid } = await spawnDaemon('sleep', ['1000'], { name, cwd: path, env: { MARK: path } });
+  rmSync(recordOf(name));
+  t.like(status(name).record, { program: 'sleep', arguments: ['sleep', '1000'] });
+  const { code, stderr } = await daemonry(['restart', name]);
+  t.is(code, 0, stderr);
+  t.not(pidOf(name), pid);
+  t.true(environmentOf(pidOf(name)!)?.includes(`MARK=${path}`) ?? true);
+  t.true(existsSync(recordOf(name)));
+});
+
+test('a daemon whose user has removed all of its state makes it again', async (t) => {
+  const tools = bench(t);
+  chmodSync(tools.path, 0o777);
+  const state = tools.at('state');
+  const as = {
+    ...(noOtherUser === undefined ? nobody : {}),
+    cwd: '/',
+    env: { ...process.env, XDG_STATE_HOME: state },
+  };
+  const command = (...args: string[]) => run(process.execPath, [cli, ...args], as);
+  t.teardown(() => command('stop', 'mine'));
+  const { code, stderr } = await tools.launch(
+    `import { createServer } from 'node:net';
+    daemonize({ name: 'mine' }, async (daemon) => { await daemon.listen(createServer()); });`,
+    as,
+  );
+  t.is(code, 0, stderr);
+  const files = ['mine.pid', 'mine.sock', 'mine.json', 'mine.jsonl', 'mine.log', 'mine.self.json'];
+  const places = files.map((file) => join(state, 'daemonry', 'mine', file));
+  // The record is kept in memory by then.
+  rmSync(places[0]!);
+  await until('the pidfile is there', () => existsSync(places[0]!));
+  if (process.geteuid?.() === 0) removeState((pidFile) => pidFile === places[0]);
+  rmSync(state, { recursive: true });
+  for (const place of places) await until(`${place} is there`, () => existsSync(place));
+  t.regex((await command('events', 'mine')).stdout, /mine +start .*\n.*mine +up +pid \d+\n$/);
+});
+
+test('a log that is only renamed is written until the reload', async (t) => {
+  const { daemon, at, pidFile } = bench(t);
+  await daemon(`
+    daemonize({ ...options, log: at('log') });
+    setInterval(() => console.log('tick'), 10);
+  `);
+  renameSync(at('log'), at('log.1'));
+  // Two checks at least.
+  for (const round of [1, 2]) {
+    rmSync(pidFile);
+    await until(`round ${round}: the pidfile is there`, () => existsSync(pidFile));
+  }
+  const { size } = statSync(at('log.1'));
+  await until('it is written', () => statSync(at('log.1')).size > size);
+  t.false(existsSync(at('log')));
+  rmSync(at('log.1'));
+  await until('the log is opened again', () => read(at('log')).includes('tick'));
+});
+
+for (const [what, listens, isRefused] of [
+  ['"listen"', `listen: { ctl: { path: at('socket') } }`, true],
+  ['"listen", and no server', `listen: { ctl: { path: at('socket') } }`, true],
+  ['a server that listens by itself', '', false],
+] as const) {
+  test(`of two daemons with one socket the one that has lost it says so: ${what}`, async (t) => {
+    const tools = bench(t);
+    const { at } = tools;
+    const program = (name: string) => `
+      import { createServer } from 'node:net';
+      daemonize({ name: '${name}', log: at('log.${name}'), ${listens} }, async (daemon) => {
+        forever();
+        if (${what.includes('no server')}) return;
+        const server = createServer((connection) => connection.end('${name}'));
+        daemon.serve(server);
+        if (${isRefused}) server.listen({ fd: daemon.listeners.ctl });
+        else {
+          fs.rmSync(at('socket'), { force: true });
+          server.listen(at('socket'));
+        }
+        await once(server, 'listening');
+      });
+    `;
+    const [one, two] = [named(t), named(t)];
+    t.is((await tools.launch(program(one))).code, 0);
+    if (isRefused) {
+      const { code, stderr } = await tools.launch(program(two));
+      t.is(code, 1);
+      t.regex(stderr, /cannot listen on .*socket: somebody listens there/);
+      t.is(status(one).record?.problem, undefined);
+      // Renamed into its place, so that there is no moment in which it is free.
+      const other = createServer((connection) => connection.end('another'));
+      await once(other.listen(at('other')), 'listening');
+      t.teardown(() => other.close());
+      renameSync(at('other'), at('socket'));
+    } else t.is((await tools.launch(program(two))).code, 0);
+    const problem = await until('it says so', () => status(one).record?.problem);
+    t.true(problem.startsWith(`the socket ${at('socket')} is lost: `), problem);
+    t.is(status(two).record?.problem, undefined);
+    t.is(timesIn(at(`log.${one}`), `the socket ${at('socket')} is lost`), 1);
+    t.regex((await daemonry(['status', one])).stdout, /problem: the socket .* is lost/);
+    rmSync(at('socket'));
+    if (isRefused && !what.includes('no server')) {
+      await until('the problem is over', () => status(one).record?.problem === undefined);
+      t.is(await answerAt(at('socket')), one);
+    }
+  });
+}
+
 asRoot('a daemon of another user cannot make its directory again, and says so; the next start makes it', async (t) => {
   const tools = bench(t);
   chmodSync(tools.path, 0o755);
@@ -361,7 +514,7 @@ test('a call of daemon.listen() that cannot be meant, or not be done, is a typed
     'true ERR_INVALID_OPTION: daemon.listen() needs a server that does not listen yet',
   );
   const long = `${name}-${'x'.repeat(60)}`;
-  t.teardown(() => [long].forEach((one) => rmSync(dirname(paths(one).pidFile), { recursive: true, force: true })));
+  t.teardown(() => removePlaces(long));
   t.regex(
     await refusals({ name: long }),
     /^true ERR_INVALID_OPTION: the socket's path \S+ is too long: it has \d+ bytes, and 10\d are possible$/,

@@ -95,8 +95,14 @@ test('a record that somebody else could have written, or that is damaged, is not
   const record = recordOf(name);
   const whole = readFileSync(record, 'utf8');
   t.is(status(name).record?.program, 'sleep');
+  // While the daemon runs, its private files say it as well.
+  rmSync(record);
+  t.is(status(name).record?.program, 'sleep');
+  writeFileSync(record, whole, { mode: 0o600 });
+  await stop(name);
+  t.is(status(name).record?.program, 'sleep');
   chmodSync(record, 0o620);
-  t.deepEqual([status(name).record, status(name).state], [undefined, 'running']);
+  t.deepEqual([status(name).record, status(name).state], [undefined, 'stopped']);
   chmodSync(record, 0o600);
   if (isRoot) {
     chownSync(record, nobody.uid, nobody.gid);
@@ -121,7 +127,7 @@ test('a record that somebody else could have written, or that is damaged, is not
   t.is(status(name).record?.program, 'sleep');
   rmSync(record);
   execFileSync('mkfifo', ['-m', '600', record]);
-  t.deepEqual([status(name).record, status(name).state], [undefined, 'running'], 'a FIFO makes nobody wait');
+  t.deepEqual([status(name).record, status(name).state], [undefined, 'stopped'], 'a FIFO makes nobody wait');
 });
 
 test('one name is one daemon, whatever its pidfile', async (t) => {
@@ -323,7 +329,7 @@ test('a daemon whose pidfile is removed is found by its name all the same', asyn
     { state: 'running', pid },
   );
   rmSync(recordOf(name));
-  t.like(status(name), { state: 'running', pid, record: undefined });
+  t.like(status(name), { state: 'running', pid });
   t.deepEqual(await stop(name), { outcome: 'stopped', pid });
 });
 

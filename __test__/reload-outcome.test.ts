@@ -3,7 +3,8 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, wri
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { reloadDaemon, sendSignal, spawnDaemon, status, stop, type FailedReload } from '../dist/index.js';
-import { nobody, noLinux, noOtherUser, noOwnMounts, ownMounts, testUnless } from './helpers/privileges.js';
+import { named } from './helpers/named.js';
+import { nobody, noLinux, noOtherUser, noOwnMounts, ownMounts, testOnLinux, testUnless } from './helpers/privileges.js';
 import { hasEnded, stat } from './helpers/processes.js';
 import { bench, type Bench } from './helpers/program.js';
 import { run, type RunOptions } from './helpers/run.js';
@@ -391,4 +392,45 @@ testUnless(noOwnMounts)('without /proc only a program that reports its reloads i
   const [first, ...args] = [...ownMounts, 'sh', '-c', script, process.execPath, place.write(obedient), client];
   const { stdout, stderr } = await run(first!, args);
   t.regex(stdout, /^started \d+\nreloaded\nERR_SIGNAL_REFUSED\nstopped\n$/, stderr);
+});
+
+testOnLinux('an outcome that cannot be written is said in the log, and reported as soon as it can be', async (t) => {
+  const { foreground, pidFile } = bench(t);
+  const { child, done } = await foreground(`
+    daemonize(options, (daemon) => {
+      daemon.onReload(() => console.error('reloading'));
+      forever();
+      note('up');
+    });
+  `);
+  let said = '';
+  child.stderr!.on('data', (text: string) => (said += text));
+  const limit = async (bytes: string) =>
+    t.is((await run('prlimit', [`--pid=${child.pid}`, `--fsize=${bytes}:unlimited`])).code, 0);
+  await limit('0');
+  const reload = reloadDaemon({ pidFile }, { timeout: 60_000 });
+  await until('it is said', () => said.includes('what becomes of a reload cannot be reported: '));
+  await limit('unlimited');
+  t.deepEqual(await reload, { outcome: 'reloaded', pid: child.pid });
+  t.is(said.split('cannot be reported').length, 2, said);
+  await stop({ pidFile });
+  await done;
+});
+
+test('a reload that takes too long is reported with the problem that the daemon reports', async (t) => {
+  const { launch, at } = bench(t);
+  const name = named(t);
+  mkdirSync(at('logs'));
+  const { code } = await launch(`
+    daemonize({ name: '${name}', log: at('logs/log') }, (daemon) => {
+      daemon.onReload(never);
+      forever();
+    });
+  `);
+  t.is(code, 0);
+  rmSync(at('logs'), { recursive: true });
+  await sendSignal(name, 'SIGHUP');
+  await until('the problem is told', () => status(name).record?.problem);
+  const error = await t.throwsAsync(reloadDaemon(name, { timeout: 100 }), { code: 'ERR_RELOAD_TIMEOUT' });
+  t.regex(error.message, / 100 ms; it reports a problem: cannot reopen the log /);
 });

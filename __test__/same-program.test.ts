@@ -1,11 +1,12 @@
 /** One name, two programs: the second is refused with both commands, and a daemon of the same program is found however it is called. */
-import { linkSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { connectDaemon, isDaemonError, spawnDaemon, status, stop, type DaemonError } from '../dist/index.js';
 import { daemonry } from './helpers/command.js';
 import { named } from './helpers/named.js';
 import { bench } from './helpers/program.js';
 import { run } from './helpers/run.js';
+import { privateFiles } from './helpers/state.js';
 import { workspace } from './helpers/workspace.js';
 
 const service = 'setInterval(() => {}, 60_000);\n';
@@ -126,6 +127,73 @@ test('spawnDaemon refuses to reuse another program with a typed error, and with 
   t.like(await spawnDaemon(process.execPath, [one], options), { outcome: 'reused', pid });
   t.like(await spawnDaemon(process.execPath, [two], { ...options, version: '1' }), { outcome: 'reused', pid });
 });
+
+test('start refuses a pidfile under which another program runs, and finds the same one', async (t) => {
+  const { at, path } = workspace(t);
+  for (const script of ['one.mjs', 'two.mjs']) writeFileSync(at(script), service);
+  const pidFile = at('x.pid');
+  const start = (...args: string[]) => daemonry(['start', '-p', pidFile, ...args], { cwd: path });
+  t.teardown(() => stop({ pidFile }));
+  const pid = () => {
+    const found = status({ pidFile });
+    return 'pid' in found ? found.pid : undefined;
+  };
+  t.like(await start('one.mjs', '--port', '80'), { code: 0, stderr: '' });
+  const first = pid();
+  const one = `${process.execPath} ${at('one.mjs')} --port 80 in ${path}`;
+  const { code, stdout, stderr } = await start('two.mjs', '--port', '80');
+  t.is(code, 1);
+  t.is(stdout, '');
+  t.is(
+    stderr,
+    `daemonry: two.mjs is already running, but as another program: process ${first} runs ${one}, and this start asks for ${process.execPath} ${at('two.mjs')} --port 80 in ${path}: choose another pidfile, or replace the daemon that runs\n`,
+  );
+  t.is((await start('one.mjs', '--port', '81')).code, 1);
+  t.like(await start('./one.mjs', '--port', '80'), { code: 0, stderr: '' });
+  t.is(pid(), first);
+  const options = { pidFile, cwd: path, ifRunning: 'reuse' } as const;
+  await t.throwsAsync(spawnDaemon(process.execPath, [at('two.mjs'), '--port', '80'], options), {
+    code: 'ERR_OTHER_PROGRAM',
+  });
+  t.like(await spawnDaemon(process.execPath, [at('one.mjs'), '--port', '80'], options), { outcome: 'reused' });
+  t.like(await start('--replace', 'two.mjs'), { code: 0, stderr: '' });
+  t.like(await start('two.mjs'), { code: 0, stderr: '' });
+  t.is((await start('one.mjs', '--port', '80')).code, 1);
+});
+
+test('a pidfile whose program is not known is that of the program to start', async (t) => {
+  const { at, path } = workspace(t);
+  for (const script of ['one.mjs', 'two.mjs']) writeFileSync(at(script), service);
+  const pidFile = at('x.pid');
+  const start = (script: string) => daemonry(['start', '-p', pidFile, script], { cwd: path });
+  t.teardown(() => stop({ pidFile }));
+  t.like(await start('one.mjs'), { code: 0, stderr: '' });
+  const file = privateFiles(pidFile).find((found) => found.endsWith('.program'))!;
+  t.is(statSync(file).mode & 0o777, 0o600);
+  // As another start has left it.
+  writeFileSync(file, readFileSync(file, 'utf8').replace(/^[^\n]*/, '0'.repeat(32)));
+  t.like(await start('two.mjs'), { code: 0, stderr: '' });
+  rmSync(file);
+  t.like(await start('two.mjs'), { code: 0, stderr: '' });
+});
+
+for (const mode of ['daemon', 'foreground'] as const) {
+  test(`a program that holds a pidfile by itself is told from others: ${mode}`, async (t) => {
+    const tools = bench(t);
+    const { at, path, pidFile } = tools;
+    const program = `daemonize({ ...options, mode: '${mode}' }, () => { note('up'); forever(); });`;
+    if (mode === 'daemon') await tools.daemon(program);
+    else await tools.foreground(program);
+    t.teardown(() => stop({ pidFile }));
+    await tools.noted('up');
+    const start = (script: string) => daemonry(['start', '-p', pidFile, script], { cwd: path });
+    tools.write(service, 'other.mjs');
+    const { code, stderr } = await start('other.mjs');
+    t.is(code, 1);
+    t.regex(stderr, /another program: process \d+ runs .*program\.mjs in .*, and this start asks for .*other\.mjs in /);
+    t.like(await start(at('program.mjs')), { code: 0, stderr: '' });
+  });
+}
 
 test('daemonize refuses to reuse another script, but not the same one with other arguments', async (t) => {
   const { launch, write } = bench(t);

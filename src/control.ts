@@ -10,6 +10,7 @@ import { sayUnwritten } from './say.js';
 import {
   locate,
   locateAll,
+  locateJournals,
   publicRecord,
   type DaemonCaller,
   type DaemonRecord,
@@ -53,6 +54,8 @@ export type DaemonStatus = StatusPlace &
         readonly lastPid?: number;
         /** How it has ended, as far as that is known. */
         readonly ended?: DaemonEnd;
+        /** The last start, if it failed; of a named daemon. */
+        readonly failedStart?: FailedStart;
       }
     | {
         /** Locked, but not by the process whose pid is in it; or, from {@link list} alone, it cannot be inspected. */
@@ -67,6 +70,8 @@ export type DaemonStatus = StatusPlace &
         readonly state: 'stopped';
         /** How the last one has ended, as far as that is known. */
         readonly ended?: DaemonEnd;
+        /** The last start, if it failed; of a named daemon. */
+        readonly failedStart?: FailedStart;
       }
   );
 
@@ -97,6 +102,14 @@ export interface DaemonEnd {
   readonly by?: DaemonCaller;
   /** What it had thrown, in one line. */
   readonly lastWords?: string;
+}
+
+/** A start that failed. */
+export interface FailedStart {
+  /** When. */
+  readonly at: Date;
+  /** Why, in one sentence. */
+  readonly reason: string;
 }
 
 /** A reload that failed. */
@@ -196,19 +209,25 @@ export function status(target: Target): DaemonStatus {
 
 /**
  * The named daemons of this user, and the system's, running or not, in the order of their names. One whose pidfile cannot be
- * inspected, or is something else, is `unknown`, with the `error`.
+ * inspected, or is something else, is `unknown`, with the `error`. One that was never up is in the list if its last start failed.
  * @throws a {@link SystemCallError} for directories that cannot be read
  */
 export function list(): DaemonStatus[] {
-  return locateAll().map((found) => {
-    try {
-      return statusOf(found);
-    } catch (error) {
-      // One that cannot be looked at hides none of the others.
-      if (!isDaemonError(error)) throw error;
-      return { name: found.name!, pidFile: found.pidFile, state: 'unknown', error };
-    }
-  });
+  const known = locateAll();
+  const places = new Set(known.map(({ pidFile }) => pidFile));
+  const neverUp = locateJournals().filter(({ pidFile }) => !places.has(pidFile));
+  const failed = neverUp.map(inspected).filter((found) => 'failedStart' in found);
+  return [...known.map(inspected), ...failed].toSorted((one, other) => (one.name! < other.name! ? -1 : 1));
+}
+
+/** One that cannot be looked at hides none of the others. */
+function inspected(found: Located): DaemonStatus {
+  try {
+    return statusOf(found);
+  } catch (error) {
+    if (!isDaemonError(error)) throw error;
+    return { name: found.name!, pidFile: found.pidFile, state: 'unknown', error };
+  }
 }
 
 /** The same for a daemon that was found already. */
@@ -219,9 +238,19 @@ export function statusOf({ pidFile, name, record: onRecord, journal }: Located):
     ...(since === undefined ? {} : { since: new Date(since) }),
     ...(failedReload === undefined ? {} : { failedReload: { ...failedReload, at: new Date(failedReload.at ?? 0) } }),
     ...(ended === undefined ? {} : { ended: endOf(ended) }),
+    ...(['stopped', 'dead'].includes(found.state) ? lastStart(journal) : {}),
   };
   const record = onRecord === undefined ? {} : { record: publicRecord(onRecord, found.pid) };
   return { ...(name === undefined ? {} : { name }), pidFile, ...fields, ...record } as DaemonStatus;
+}
+
+/** What the journal ends with, if that is a start that failed. */
+function lastStart(journal: string | undefined): { readonly failedStart?: FailedStart } {
+  const lines = journal === undefined ? [] : native().openJournal(journal).read();
+  const last = isFailure(lines) ? undefined : lines.at(-1);
+  if (last === undefined) return {};
+  const { event, at, reason } = JSON.parse(last) as { event: string; at: string; reason: string };
+  return event === 'failed' ? { failedStart: { at: new Date(at), reason } } : {};
 }
 
 function endOf({ at, by, ...end }: NativeEnd): DaemonEnd {
@@ -304,7 +333,13 @@ export async function reloadDaemon(target: Target, options: ReloadOptions = {}):
   check.only(options, 'timeout');
   const timeout = check.milliseconds('timeout', options.timeout, defaults.reloadTimeout);
   const located = locate(target);
-  return unwrapOf(located, await native().reloadDaemon(located.pidFile, timeout)) as ReloadResult;
+  const outcome = await native().reloadDaemon(located.pidFile, timeout);
+  if (isFailure(outcome) && outcome.errorCode === 'ERR_RELOAD_TIMEOUT') {
+    const { record } = status(target);
+    const problem = record?.problem === undefined ? '' : `; it reports a problem: ${record.problem}`;
+    throw failureError(outcome, `${outcome.message}${problem}`);
+  }
+  return unwrapOf(located, outcome) as ReloadResult;
 }
 
 /** The value of a native call about a daemon; a name that was not found anywhere says where that was looked for. */

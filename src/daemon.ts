@@ -13,7 +13,7 @@ import type { ReopenableLog } from './options.js';
 import { reasonOf } from './reasons.js';
 import { claimPlace, paths, type SelfReport } from './store.js';
 import { Reload } from './reload.js';
-import { ServedSocket } from './served-socket.js';
+import { ServedSocket, watchedSocket } from './served-socket.js';
 import {
   drain,
   holdWhileConnected,
@@ -149,6 +149,8 @@ export class DaemonHandle implements Daemon {
   readonly #reload: Reload;
   readonly #upkeep: Upkeep;
   readonly #sockets: OwnSocket[];
+  /** What is wrong now, by what it is wrong with. */
+  readonly #problems = new Map<'logs' | 'reload' | 'files', string>();
 
   constructor(parts: DaemonParts) {
     const { mode, name, start, manager, pidFile, logs, stopTimeout, idleTimeout } = parts;
@@ -165,15 +167,18 @@ export class DaemonHandle implements Daemon {
       void this.stop();
     };
     this.#idleness = new Idleness(idleTimeout, () => start?.isWatched !== true, onIdle);
-    this.#logs = new Logs(logs, (problem) => this.#say({ problem }));
-    this.#reload = new Reload(mode, this.#logs, manager, pidFile);
+    this.#logs = new Logs(logs, (problem) => this.#hasProblem('logs', problem));
+    this.#reload = new Reload(mode, this.#logs, manager, pidFile, (problem) => this.#hasProblem('reload', problem));
     this.#upkeep = new Upkeep({
       name,
       pidFile,
+      logs: this.#logs.files(name === undefined ? undefined : paths(name).logFile),
       isStopping: () => this.isStopping,
       onMadeAgain: () => this.#say({}),
+      onProblem: (problem) => this.#hasProblem('files', problem),
       onSuperseded: () => void this.stop(),
     });
+    for (const { file } of this.#sockets) if (file !== undefined) this.#upkeep.add(file.path, watchedSocket(file));
     pidFile?.guard();
     process.on('exit', (code) => {
       pidFile?.markEnd(code);
@@ -232,8 +237,8 @@ export class DaemonHandle implements Daemon {
       const found = ServedSocket.of(server, this.#sockets);
       if (found === undefined) return;
       socket = found;
-      if (found.isOurs) this.#upkeep.add(found);
-      server.once('close', () => this.#upkeep.delete(found));
+      this.#upkeep.add(found.path, found);
+      server.once('close', () => this.#upkeep.delete(found.path));
       this.#say({ socket: found.path });
     });
     const { stopTimeout } = this.#parts;
@@ -347,6 +352,15 @@ export class DaemonHandle implements Daemon {
   /** Whether the process has been asked to stop. */
   get isStopping(): boolean {
     return this.#termination.isStopping;
+  }
+
+  /** Shown by `status` until it is over. */
+  #hasProblem(subject: 'logs' | 'reload' | 'files', problem: string | undefined): void {
+    if (this.#problems.get(subject) === problem) return;
+    if (problem === undefined) this.#problems.delete(subject);
+    else this.#problems.set(subject, problem);
+    const all = [...this.#problems.values()].join('; ');
+    this.#say({ problem: all === '' ? undefined : all });
   }
 
   /** A self-report that cannot be written is no reason to die; the log has the reason. */

@@ -157,7 +157,7 @@ type Claimed = Omit<Held, 'logs'>;
 
 const nothingClaimed: Claimed = { pidFile: undefined, marksPidFile: false, selfReport: undefined };
 
-/** Locks the pidfile for this process itself, and keeps the record of a named daemon. */
+/** Locks the pidfile for this process itself, and keeps the record of a named daemon; of another one only which program it is. */
 function claimPidFile(
   options: ResolvedOptions,
   path: string | undefined,
@@ -169,24 +169,25 @@ function claimPidFile(
   const mustReplace = options.ifRunning === 'replace' || (options.ifRunning === 'reuse' && isOfAnotherVersion(options));
   const replaceWithin = mustReplace ? 2 * options.startTimeout : undefined;
   const { name, version, logPath, selfReportFile: selfReport, stopTimeout } = options;
-  const record =
-    name === undefined || recordFile === undefined
-      ? undefined
-      : newRecord(recordFile, {
-          name,
-          pidFile: path,
-          program: process.execPath,
-          arguments: [process.argv0, ...process.execArgv, ...ownArguments()],
-          method,
-          logFile: method === 'foreground' ? undefined : logPath,
-          version,
-          selfReport,
-          stopTimeout,
-        });
+  const record = newRecord(name === undefined ? undefined : recordFile, {
+    name,
+    pidFile: path,
+    program: process.execPath,
+    arguments: [process.argv0, ...process.execArgv, ...ownArguments()],
+    method,
+    logFile: method === 'foreground' ? undefined : logPath,
+    version,
+    selfReport,
+    stopTimeout,
+  });
   const pidFile = native().acquirePidFile(path, defaults.pidFileMode, replaceWithin, name, version, record);
   if (isFailure(pidFile)) throw failureError(pidFile, describeFailure(pidFile, options, false));
   sayUnwritten(pidFile.unwritten);
-  return { pidFile, marksPidFile: true, selfReport: record && selfReport ? new SelfReport(selfReport) : undefined };
+  return {
+    pidFile,
+    marksPidFile: true,
+    selfReport: record.path && selfReport ? new SelfReport(selfReport) : undefined,
+  };
 }
 
 /** What a handle takes from the options. */

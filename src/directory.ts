@@ -4,9 +4,17 @@ import { daemonError, type Errno } from './errors.js';
 import { native } from './native.js';
 import { isSameFile } from './same-file.js';
 
-/** The working directory: `PWD` if that leads there, else its real path. */
+/**
+ * The working directory: `PWD` if that leads there, else its real path. Throws a {@link SystemCallError} if it is gone and `PWD` does
+ * not say what it was.
+ */
 export function callersDirectory(): string {
-  return native().logicalDirectory();
+  return native().logicalDirectory() ?? absolute('.');
+}
+
+/** The same for what works in another directory: `/` if it is gone. */
+export function callersDirectoryOrRoot(): string {
+  return native().logicalDirectory() ?? '/';
 }
 
 /** A path of the caller's as an absolute one. Throws a {@link SystemCallError} for a relative one if the working directory is gone. */
@@ -34,10 +42,9 @@ export function calledScript(script: string): string {
 }
 
 function asCalled(path: string): string {
-  const [logical, physical] = [callersDirectory(), realDirectory()];
-  if (path === physical) return logical;
-  if (physical === undefined || !path.startsWith(`${physical}/`)) return path;
-  const called = logical + path.slice(physical.length);
+  const physical = realDirectory();
+  if (physical === undefined || (path !== physical && !path.startsWith(`${physical}/`))) return path;
+  const called = callersDirectory() + path.slice(physical.length);
   return isSameFile(called, path) ? called : path;
 }
 

@@ -48,7 +48,7 @@ export interface AlreadyRunningError extends CommonError {
   readonly path: string;
 }
 
-/** The daemon of that name runs another program than the one to start, or in another directory. Nothing was done. */
+/** The daemon of that name or pidfile runs another program than the one to start, or in another directory. Nothing was done. */
 export interface OtherProgramError extends CommonError {
   readonly code: 'ERR_OTHER_PROGRAM';
   /** The daemon that runs. */

@@ -12,6 +12,7 @@ export {
   type DaemonEnd,
   type DaemonStatus,
   type FailedReload,
+  type FailedStart,
   type ReloadOptions,
   type ReloadResult,
   type ForgetResult,

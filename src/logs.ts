@@ -1,6 +1,7 @@
 /** A daemon's log files: opened again on rotation, and no reason to die when they cannot be written. */
-import { writeSync } from 'node:fs';
-import { failureError, native } from './native.js';
+import { fstatSync, writeSync } from 'node:fs';
+import { failureError, native, unwrap } from './native.js';
+import type { KeptFile } from './upkeep.js';
 import type { ReopenableLog } from './options.js';
 
 /** How often a log that could not be written is tried again, in ms. */
@@ -28,6 +29,25 @@ export class Logs {
     const failure = failures.find((failure) => failure !== null);
     this.#onProblem(failure?.message);
     if (failure) throw failureError(failure);
+  }
+
+  /**
+   * Those that are to be opened again if they are removed: whatever is written then is lost.
+   * @param conventional the log of the daemon's name
+   */
+  files(conventional: string | undefined): KeptFile[] {
+    return this.#logs.map(({ path, mode, descriptors }) => ({
+      what: `the log ${path}`,
+      ...(path === conventional ? { place: 'log' } : {}),
+      keep: () => {
+        // One that was renamed still has a name: it is being rotated, and written until the reload.
+        if (!descriptors.some(isRemoved)) return false;
+        unwrap(native().reopenLog(path, mode, [...descriptors]));
+        // A reload may have failed to do it.
+        this.#onProblem(undefined);
+        return true;
+      },
+    }));
   }
 
   #surviveErrors(stream: NodeJS.WriteStream, descriptor: number): void {
@@ -58,4 +78,9 @@ export class Logs {
       }, retryPause).unref();
     });
   }
+}
+
+function isRemoved(descriptor: number): boolean {
+  const stat = fstatSync(descriptor);
+  return stat.isFile() && stat.nlink === 0;
 }

@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs';
 import { basename } from 'node:path';
 import type { NativeIds, NativeLimit, NativeListener, NativeStream } from '../index.js';
-import { absolute, absoluteAsCalled, callersDirectory } from './directory.js';
+import { absolute, absoluteAsCalled, callersDirectory, callersDirectoryOrRoot } from './directory.js';
 import * as check from './check.js';
 import { daemonEnvironment, type Variables } from './environment.js';
 import { invalidOption, systemCallError } from './errors.js';
@@ -166,7 +166,7 @@ export interface StartOptions<Sockets extends string = string> {
    * What to do when the daemon is running already: `'error'` fails with `ERR_ALREADY_RUNNING`; `'reuse'` takes it for the one
    * that was to be started, once it is up, and waits for one that is about to end; `'replace'` ends it as `stop` does and
    * starts another, but reuses one that somebody else has started meanwhile. Needs a pidfile. A daemon that is to stay in the
-   * foreground cannot reuse another, and fails. With `name`, `'reuse'` of another program, or of one in another directory, fails
+   * foreground cannot reuse another, and fails. `'reuse'` of another program, or of one in another directory, fails
    * with `ERR_OTHER_PROGRAM`, unless there is a `version`. `'replace'` fails without stopping anything if the new start is known to
    * fail.
    * @default 'error'
@@ -365,16 +365,13 @@ export function resolveOptions(options: DaemonizeOptions, hasMain: boolean): Res
 }
 
 /** The same for `spawnDaemon` and `connectDaemon`, for a caller in `directory`, where the program works by default. */
-export function resolveSpawn(
-  command: string,
-  options: SpawnDaemonOptions,
-  directory: string = callersDirectory(),
-): ResolvedStart {
+export function resolveSpawn(command: string, options: SpawnDaemonOptions, directory?: string): ResolvedStart {
   check.only(options, ...startOptions, 'signal');
   const { name, signal } = options;
   check.abortSignal('signal', signal);
   const waitFor = check.oneOf('waitFor', options.waitFor, 'exec', ['exec', 'start', 'ready']);
-  return { ...resolveStart(options, name ?? basename(command), waitFor, directory), directory };
+  const from = directory ?? (options.cwd === undefined ? callersDirectory() : callersDirectoryOrRoot());
+  return { ...resolveStart(options, name ?? basename(command), waitFor, from), directory: from };
 }
 
 function resolveStart(

@@ -6,26 +6,36 @@ import type { ServiceManager } from './manager.js';
 import { reasonOf } from './reasons.js';
 import { hasTerminal } from './terminal.js';
 
+/** How often an outcome that could not be written is tried again, in ms. */
+const retryPause = 1000;
+
+type Outcome = [event: 'possible' | 'done' | 'failed', reason?: string];
+
 export class Reload {
   readonly #mode: 'daemon' | 'foreground';
   readonly #logs: Logs;
   readonly #manager: ServiceManager | undefined;
   readonly #pidFile: NativePidFile | undefined;
+  readonly #onProblem: (problem: string | undefined) => void;
+  #retry: NodeJS.Timeout | undefined;
   readonly #handlers: (() => unknown)[] = [];
   #listens = false;
   #reloading = false;
   #again = false;
 
+  /** @param onProblem told why callers do not hear of a reload; `undefined` when they do */
   constructor(
     mode: 'daemon' | 'foreground',
     logs: Logs,
     manager: ServiceManager | undefined,
     pidFile: NativePidFile | undefined,
+    onProblem: (problem: string | undefined) => void,
   ) {
     this.#mode = mode;
     this.#logs = logs;
     this.#manager = manager;
     this.#pidFile = pidFile;
+    this.#onProblem = onProblem;
     // A manager that asks for a reload has its answer also where there is nothing to do.
     if (!logs.isEmpty || manager !== undefined) this.#listen();
   }
@@ -40,7 +50,7 @@ export class Reload {
     if (this.#listens || (this.#mode === 'foreground' && hasTerminal())) return;
     this.#listens = true;
     // First: whoever sees that the signal is caught waits for the outcome where one is reported.
-    this.#pidFile?.markReload('possible');
+    this.#report('possible');
     process.on('SIGHUP', () => void this.#reload());
   }
 
@@ -55,15 +65,35 @@ export class Reload {
     this.#reloading = true;
     while (this.#again) {
       this.#again = false;
-      // Before anything else: whoever asked for it earlier than this takes the outcome for an answer.
+      // Before anything else: whoever asked for it earlier than this takes the outcome for an answer. If this cannot be written,
+      // the outcome says it as well.
       this.#pidFile?.markReload('begins');
       this.#manager?.reloading();
       const reasons = [...this.#reopenLogs(), ...(await this.#runHandlers())];
-      if (reasons.length === 0) this.#pidFile?.markReload('done');
-      else this.#pidFile?.markReload('failed', reasons.join('; '));
+      if (reasons.length === 0) this.#report('done');
+      else this.#report('failed', reasons.join('; '));
       this.#manager?.reloaded();
     }
     this.#reloading = false;
+  }
+
+  /** Whoever waits for it gets no other answer, so it is tried until it can be written, or the next reload has an outcome. */
+  #report(...outcome: Outcome): void {
+    clearInterval(this.#retry);
+    const why = this.#whyUnreported(outcome);
+    this.#onProblem(why);
+    if (why === undefined) return;
+    process.stderr.write(`${why}\n`);
+    this.#retry = setInterval(() => {
+      if (this.#whyUnreported(outcome) !== undefined) return;
+      clearInterval(this.#retry);
+      this.#onProblem(undefined);
+    }, retryPause).unref();
+  }
+
+  #whyUnreported([event, reason]: Outcome): string | undefined {
+    const failure = this.#pidFile?.markReload(event, reason);
+    return failure ? `what becomes of a reload cannot be reported: ${failure.message}` : undefined;
   }
 
   /** Returns why that failed, if it did. */

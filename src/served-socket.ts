@@ -4,8 +4,10 @@ import type { Server } from 'node:net';
 import { resolve } from 'node:path';
 import { isClusterWorker } from './environment.js';
 import { SocketFile, type OwnSocket } from './listeners.js';
+import type { KeptFile } from './upkeep.js';
 
-export class ServedSocket {
+export class ServedSocket implements KeptFile {
+  readonly place = 'pidFile';
   readonly path: string;
   readonly #server: Server;
   readonly #file: SocketFile | undefined;
@@ -43,6 +45,10 @@ export class ServedSocket {
     });
   }
 
+  get what(): string {
+    return `the socket ${this.path}`;
+  }
+
   /** Takes the name away, if it is still the server's: no process can connect any more. */
   removeFile(): void {
     this.#file?.remove();
@@ -58,10 +64,12 @@ export class ServedSocket {
    * Binds another socket if the name is gone; the server gets its connections. Whoever waits in the queue of the old one is
    * served, too. Nothing that Node has bound is made again, because it would unlink the name when it closes its own.
    * @returns whether the name was gone
-   * @throws a {@link SystemCallError}
+   * @throws a {@link SystemCallError}; an error for what is not made again
    */
   keep(): boolean {
-    if (!this.isOurs || this.#file?.isLost() !== true) return false;
+    // A server that was closed takes the name away itself.
+    if (!this.#server.listening || this.#file?.isLost() !== true) return false;
+    if (!this.isOurs) throw unreachable();
     const fd = this.#file.bindAgain();
     const server = this.#server as Server & { allowHalfOpen?: boolean; pauseOnConnect?: boolean };
     const { allowHalfOpen = false, pauseOnConnect = false, maxConnections } = server;
@@ -80,6 +88,19 @@ export class ServedSocket {
   async close(): Promise<void> {
     await Promise.all([...this.#standIns].map((standIn) => new Promise((closed) => standIn.close(closed))));
   }
+}
+
+/** A socket that was bound for the program, of which it has given no server to `serve`: none can be made again. */
+export function watchedSocket(file: SocketFile): KeptFile {
+  const keep = () => {
+    if (file.isLost()) throw unreachable();
+    return false;
+  };
+  return { what: `the socket ${file.path}`, place: 'pidFile', keep };
+}
+
+function unreachable(): Error {
+  return new Error('its name was removed, or leads to the socket of another process: no new connection reaches it');
 }
 
 /** Once the event loop has accepted who had connected already. */

@@ -111,7 +111,7 @@ export function rehearse(
   if (failure !== null) throw failureError(failure);
 }
 
-/** Throws `ERR_OTHER_PROGRAM` if the daemon of that name runs as another program than this command. */
+/** Throws `ERR_OTHER_PROGRAM` if the daemon to connect to runs as another program than this command. */
 export function refuseOtherProgram(
   command: string,
   args: readonly string[],
@@ -261,7 +261,7 @@ export function launchRequest(
   return record === undefined ? request : { ...request, record };
 }
 
-/** What is put on record about a named daemon. */
+/** What is put on record about a daemon with a pidfile. Of one without a name no more than says which program it is. */
 function recordOf(
   start: ResolvedStart,
   { program, arguments: args }: Program,
@@ -269,10 +269,12 @@ function recordOf(
   known: Pick<NewRecord, 'options' | 'uid'>,
 ): NativeRecord | undefined {
   const { name, directory: cwd, pidFile, recordFile, selfReportFile: selfReport, logPath: logFile } = start;
-  if (name === undefined || pidFile === undefined || recordFile === undefined) return undefined;
+  if (pidFile === undefined) return undefined;
   const { version, stopTimeout } = start;
   const daemon = { name, cwd, pidFile, program, arguments: args, method, logFile, version, selfReport, stopTimeout };
-  return newRecord(recordFile, { ...daemon, ...known });
+  if (name !== undefined) return newRecord(recordFile, { ...daemon, ...known });
+  const chosen = known.options?.['cwd'];
+  return newRecord(undefined, { ...daemon, options: chosen === undefined ? {} : { cwd: chosen } });
 }
 
 /**

@@ -55,7 +55,7 @@ export interface DaemonRecord {
   readonly socket?: string;
   /** What it said last to {@link Daemon.ready}, while it runs. */
   readonly status?: string;
-  /** What went wrong with its log since it was last opened, while it runs. */
+  /** What is wrong with its logs, its files or the report of a reload, while it runs. */
   readonly problem?: string;
 }
 
@@ -137,7 +137,7 @@ export function makePlaces(name: string, owner: NativeIds | undefined): void {
 }
 
 /** Makes the directory of one of the files for this process, which must be able to write there. */
-export function claimPlace(name: string, file: 'pidFile' | 'record'): void {
+export function claimPlace(name: string, file: 'pidFile' | 'log' | 'record'): void {
   throwFailure(native().claimPlace(name, file));
 }
 
@@ -163,7 +163,9 @@ export function locateJournals(): Located[] {
 }
 
 /** What the process that starts a daemon knows about it; the core adds where that is, and who does it. */
-export interface NewRecord extends Pick<FullRecord, 'name' | 'pidFile' | 'program' | 'arguments' | 'method'> {
+export interface NewRecord extends Pick<FullRecord, 'pidFile' | 'program' | 'arguments' | 'method'> {
+  /** Missing for a daemon that has only a pidfile. */
+  readonly name: string | undefined;
   /** Where it was called for, unless that is the present working directory as the caller calls it. */
   readonly cwd?: string | undefined;
   readonly logFile: string | undefined;
@@ -175,10 +177,11 @@ export interface NewRecord extends Pick<FullRecord, 'name' | 'pidFile' | 'progra
   readonly options?: FullRecord['options'];
 }
 
-/** A record in the form in which the core takes it. */
-export function newRecord(path: string, { stopTimeout, ...record }: NewRecord): NativeRecord {
+/** A record in the form in which the core takes it. Without a path it is known only as long as the daemon runs. */
+export function newRecord(path: string | undefined, { stopTimeout, ...record }: NewRecord): NativeRecord {
   const whole = stopTimeout === undefined ? undefined : Math.ceil(stopTimeout);
-  return { path, json: JSON.stringify({ uid: process.geteuid!(), ...record, stopTimeout: whole }) };
+  const json = JSON.stringify({ uid: process.geteuid!(), ...record, stopTimeout: whole });
+  return { json, ...(path === undefined ? {} : { path }) };
 }
 
 /** What others may see of a record. What the daemon itself says counts only as long as it runs, as `pid`. */

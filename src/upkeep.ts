@@ -3,27 +3,41 @@ import type { NativePidFile } from '../index.js';
 import { isDaemonError } from './errors.js';
 import { unwrap } from './native.js';
 import { printableLine } from './printable.js';
-import type { ServedSocket } from './served-socket.js';
 import { claimPlace } from './store.js';
 
 /** Between two checks, in ms. */
 const pause = 3000;
 
+/** A file that the daemon must have as long as it runs. */
+export interface KeptFile {
+  /** What it is, for a sentence. */
+  readonly what: string;
+  /** Whose directory it lies in, if the daemon has a name; missing if that directory is the user's to make. */
+  readonly place?: 'pidFile' | 'log' | 'record';
+  /** Makes it again if it is missing, and returns whether it was. Throws if it cannot be made. */
+  keep(): boolean;
+}
+
 export interface UpkeepParts {
-  /** Whose directory is made again, too. */
+  /** Whose directories are made again, too. */
   readonly name: string | undefined;
   readonly pidFile: NativePidFile | undefined;
+  readonly logs: readonly KeptFile[];
   /** Whether the daemon takes its files away itself by now. */
   readonly isStopping: () => boolean;
   /** Something was made again. */
   readonly onMadeAgain: () => void;
+  /** What is lost now; `undefined` when nothing is. */
+  readonly onProblem: (problem: string | undefined) => void;
   /** Another process is the daemon now. */
   readonly onSuperseded: () => void;
 }
 
 export class Upkeep {
   readonly #parts: UpkeepParts;
-  readonly #sockets = new Set<ServedSocket>();
+  readonly #files: readonly KeptFile[];
+  /** By their paths. */
+  readonly #sockets = new Map<string, KeptFile>();
   /** What was said about each file that is not in its place. */
   readonly #said = new Map<string, string>();
   #isBegun = false;
@@ -31,6 +45,18 @@ export class Upkeep {
 
   constructor(parts: UpkeepParts) {
     this.#parts = parts;
+    const { name, pidFile, logs } = parts;
+    const own: KeptFile[] = [];
+    // Before the record and the sockets: another process may be the daemon by now, and they are that one's.
+    if (pidFile !== undefined) {
+      const { path } = pidFile;
+      own.push({ what: `the pidfile ${path}`, place: 'pidFile', keep: () => this.#keepPidFile(pidFile) });
+      if (name !== undefined) {
+        own.push({ what: `the record of ${name}`, place: 'record', keep: () => unwrap(pidFile.keepRecord()) });
+      }
+    }
+    // What is said about the others goes to the log.
+    this.#files = [...logs, ...own];
   }
 
   /** The daemon is up: from now on it must be found. */
@@ -39,38 +65,40 @@ export class Upkeep {
     this.#watch();
   }
 
-  add(socket: ServedSocket): void {
-    this.#sockets.add(socket);
+  /** Instead of what was added before for this path. */
+  add(path: string, socket: KeptFile): void {
+    this.#sockets.set(path, socket);
     this.#watch();
   }
 
-  delete(socket: ServedSocket): void {
-    this.#sockets.delete(socket);
+  delete(path: string): void {
+    const socket = this.#sockets.get(path);
+    if (socket !== undefined) this.#said.delete(socket.what);
+    this.#sockets.delete(path);
   }
 
   /** Not what keeps the process alive. */
   #watch(): void {
-    const isWorthIt = this.#parts.pidFile !== undefined || this.#sockets.size > 0;
+    const isWorthIt = this.#files.length + this.#sockets.size > 0;
     if (!this.#isBegun || !isWorthIt || this.#isWatching) return;
     this.#isWatching = true;
     setInterval(() => this.#check(), pause).unref();
   }
 
   #check(): void {
-    const { pidFile, isStopping, onMadeAgain } = this.#parts;
-    const files: [what: string, keep: () => boolean][] = [...this.#sockets].map((socket) => [
-      `the socket ${socket.path}`,
-      () => socket.keep(),
-    ]);
-    if (pidFile !== undefined) files.unshift([`the pidfile ${pidFile.path}`, () => this.#keepPidFile(pidFile)]);
-    const made = files.filter(([what, keep]) => !isStopping() && this.#isMadeAgain(what, keep));
+    const { isStopping, onMadeAgain, onProblem } = this.#parts;
+    const made = [...this.#files, ...this.#sockets.values()].filter((file) => !isStopping() && this.#isMadeAgain(file));
+    if (isStopping()) return;
     if (made.length > 0) onMadeAgain();
+    const lost = [...this.#said].map(([what, message]) => `${what} is lost: ${message}`);
+    onProblem(lost.length === 0 ? undefined : lost.join('; '));
   }
 
   /** The log gets each reason once. */
-  #isMadeAgain(what: string, keep: () => boolean): boolean {
+  #isMadeAgain(file: KeptFile): boolean {
+    const { what } = file;
     try {
-      const isMade = this.#inDirectory(keep);
+      const isMade = this.#inDirectory(file);
       this.#said.delete(what);
       if (isMade) process.stderr.write(`${printableLine(what)} was missing and has been made again\n`);
       return isMade;
@@ -83,15 +111,16 @@ export class Upkeep {
   }
 
   /** Makes the directory of a named daemon first, if that is missing, too. */
-  #inDirectory(keep: () => boolean): boolean {
+  #inDirectory(file: KeptFile): boolean {
+    const { place } = file;
     const { name } = this.#parts;
     try {
-      return keep();
+      return file.keep();
     } catch (error) {
-      if (name === undefined || !isDaemonError(error) || error.code !== 'ENOENT') throw error;
+      if (name === undefined || place === undefined || !isDaemonError(error) || error.code !== 'ENOENT') throw error;
     }
-    claimPlace(name, 'pidFile');
-    return keep();
+    claimPlace(name, place);
+    return file.keep();
   }
 
   #keepPidFile(pidFile: NativePidFile): boolean {

@@ -6,14 +6,14 @@ import { jsonOption, UsageError, type Parsed } from './arguments.js';
 import type { Command } from './commands.js';
 import { exitCodes, failureJson } from './exit.js';
 import { coloured, printJson, stamp } from './output.js';
-import { endSentence } from './status.js';
+import { endSentence, startSentence } from './status.js';
 
 export const list: Command = {
   name: 'list',
   usage: '[OPTIONS]',
   summary: "List the named daemons of this user and the system's, running or not.",
   options: {
-    failed: { type: 'boolean', help: 'only those that crashed, were killed, vanished or were lost' },
+    failed: { type: 'boolean', help: 'only those that crashed, were killed, vanished, were lost or did not start' },
     json: jsonOption,
   },
   notes: [
@@ -36,6 +36,7 @@ function run({ values, positionals }: Parsed): number {
 
 /** One that has left its pidfile, or processes, may have ended as it should. */
 function hasFailed(daemon: DaemonStatus): boolean {
+  if ('failedStart' in daemon) return true;
   return (
     daemon.state === 'dead' && !['stopped', 'replaced', 'finished', 'idle'].includes(daemon.ended?.reason ?? 'vanished')
   );
@@ -52,8 +53,9 @@ function withMessage(daemon: DaemonStatus): object {
   return error === undefined ? daemon : { ...daemon, error: failureJson(error) };
 }
 
-/** For a dead daemon, how it ended. */
+/** Why the last start failed; for a dead daemon, how it ended. */
 function endOf(daemon: DaemonStatus): string {
+  if ('failedStart' in daemon) return `start ${startSentence(daemon.failedStart)}`;
   return daemon.state === 'dead' && daemon.ended !== undefined ? endSentence(daemon.ended) : '';
 }
 

@@ -1,5 +1,5 @@
 /** `daemonry status`. */
-import { status as statusOf, type DaemonEnd, type DaemonStatus } from '../control.js';
+import { status as statusOf, type DaemonEnd, type DaemonStatus, type FailedStart } from '../control.js';
 import { printableLine } from '../printable.js';
 import type { Target } from '../store.js';
 import { jsonOption, labelOf, targetOption, targetsOf, type Parsed } from './arguments.js';
@@ -87,6 +87,11 @@ export function endSentence({ reason, at, exitCode, signal, by, lastWords }: Dae
   }
 }
 
+/** Why the last start failed. */
+export function startSentence({ at, reason }: FailedStart): string {
+  return `failed at ${stamp(at)}: ${reason}`;
+}
+
 function details(found: DaemonStatus): string {
   const { pidFile, record } = found;
   const failed = 'failedReload' in found ? found.failedReload : undefined;
@@ -97,6 +102,7 @@ function details(found: DaemonStatus): string {
     ['version', record?.version],
     ['status', record?.status],
     ['problem', record?.problem],
+    ['start', 'failedStart' in found ? startSentence(found.failedStart) : undefined],
     ['reload', failed && `failed at ${stamp(failed.at)}: ${failed.reason}`],
   ];
   return lines

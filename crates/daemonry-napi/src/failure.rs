@@ -101,7 +101,7 @@ impl From<Error> for Failure {
             Error::AlreadyRunning { pid, path: file } | Error::NotForgotten { pid, path: file, .. } => {
                 Self { pid: Some(pid), path: path(file), ..own("ERR_ALREADY_RUNNING") }
             }
-            Error::OtherProgram { pid, path: file, running, wanted } => Self {
+            Error::OtherProgram { pid, path: file, running, wanted, .. } => Self {
                 pid: Some(pid),
                 path: path(file),
                 running_command: Some(running.into()),

@@ -538,6 +538,12 @@ impl NativePidFile {
         outcome(self.file.as_ref().map_or(Ok(Kept::InPlace), |file| file.keep()).map(Into::into))
     }
 
+    /// Makes the record and the journal again if they were removed; true if one was.
+    #[napi(catch_unwind)]
+    pub fn keep_record(&self) -> Either<bool, Failure> {
+        outcome(self.file.as_ref().map_or(Ok(false), |file| file.keep_record()))
+    }
+
     /// Removes the file if it is still this process's, and lets go of the lock.
     #[napi(catch_unwind)]
     pub fn release(&mut self) -> Option<Failure> {

@@ -32,25 +32,32 @@ pub fn make_places(name: String, owner: Option<NativeIds>) -> Option<Failure> {
     Name::new(&name).and_then(|name| Places::own(&name).make(owner.as_ref())).err().map(Failure::from)
 }
 
-/// Makes the directory of the pidfile, or of the record, for this process, which must be able to write there.
+/// Makes the directory of the pidfile, the log or the record for this process, which must be able to write there.
 #[napi(catch_unwind)]
-pub fn claim_place(name: String, #[napi(ts_arg_type = "'pidFile' | 'record'")] file: String) -> Option<Failure> {
-    let file = if file == "record" { PlaceFile::Record } else { PlaceFile::PidFile };
+pub fn claim_place(
+    name: String,
+    #[napi(ts_arg_type = "'pidFile' | 'log' | 'record'")] file: String,
+) -> Option<Failure> {
+    let file = match file.as_str() {
+        "log" => PlaceFile::Log,
+        "record" => PlaceFile::Record,
+        _ => PlaceFile::PidFile,
+    };
     Name::new(&name).and_then(|name| Places::own(&name).claim(file)).err().map(Failure::from)
 }
 
 /// What a start leaves on record.
 #[napi(object, object_to_js = false)]
 pub struct NativeRecord {
-    /// Where it is.
-    pub path: String,
+    /// Where it is; missing for a daemon that has only a pidfile.
+    pub path: Option<String>,
     /// A JSON object, to which the core adds who starts the daemon, and where.
     pub json: String,
 }
 
 impl From<NativeRecord> for Record {
     fn from(NativeRecord { path, json }: NativeRecord) -> Self {
-        Self { path: path.into(), json: Recorded::complete(&json) }
+        Self { path: path.map(Into::into), json: Recorded::complete(&json) }
     }
 }
 
@@ -95,10 +102,11 @@ pub fn forget_daemon(name: Option<String>, pid_file: String) -> Either<ForgetOut
     }))
 }
 
-/// The working directory as the caller calls it: a symbolic link such as `current` is not resolved.
+/// The working directory as the caller calls it: a symbolic link such as `current` is not resolved. `null` if it is gone, and
+/// nothing says what it was called.
 #[napi(catch_unwind)]
-pub fn logical_directory() -> String {
-    daemonry::logical_directory().to_string_lossy().into_owned()
+pub fn logical_directory() -> Option<String> {
+    daemonry::logical_directory().map(|directory| directory.to_string_lossy().into_owned())
 }
 
 /// The place of an interpreter's script among its arguments, `argv[0]` being the first; `null` if it is not known.
@@ -112,7 +120,7 @@ pub fn script_among(program: String, arguments: Vec<String>) -> Option<u32> {
 #[napi(catch_unwind)]
 pub fn other_program(pid_file: String, record: NativeRecord) -> Option<Failure> {
     let Ok(Status::Running { pid, .. }) = daemonry::status(Path::new(&pid_file)) else { return None };
-    Record::from(record).other_program(pid).map(Failure::from)
+    Record::from(record).other_program(pid).map_or_else(|error| Some(error.into()), |other| other.map(Failure::from))
 }
 
 /// Whether the daemon of a pidfile runs, and has another version.

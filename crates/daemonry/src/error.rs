@@ -279,7 +279,8 @@ pub enum Error {
     },
     /// The daemon that runs is of another program, or in another directory, than the one to start.
     #[error(
-        "already running, but as another program: process {pid} runs {running}, and this start asks for {wanted}: choose another name, or replace the daemon that runs"
+        "already running, but as another program: process {pid} runs {running}, and this start asks for {wanted}: choose another {}, or replace the daemon that runs",
+        if *is_named { "name" } else { "pidfile" }
     )]
     OtherProgram {
         /// The pid of the daemon that runs.
@@ -290,6 +291,8 @@ pub enum Error {
         running: Box<str>,
         /// The command to start, and its directory.
         wanted: Box<str>,
+        /// Whether it is about a name, and not a mere pidfile.
+        is_named: bool,
     },
     /// The pidfile is locked, but not by the process whose pid is in it.
     #[error("the pidfile {} is locked by {}, not by the daemon named in it", Shown(path.display()), HeldBy(*holder))]

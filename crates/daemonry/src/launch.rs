@@ -177,13 +177,15 @@ fn find(plan: &PinnedPlan, path: &Path, interrupts: &Interrupts, has_stopped: &C
     let (mode, if_running, kill_mode) = (pidfile::DEFAULT_MODE, plan.if_running, plan.kill_mode);
     let (uids, patience) = (plan.uids()?, patience(plan));
     let (pause, rehearse) = (&pause, &|| plan.rehearse_beside(interrupts));
-    let journal = plan.record.as_ref().map(Record::journal);
+    let journal = plan.record.as_ref().and_then(Record::journal);
+    let program = plan.record.as_ref().map(|record| record.json.as_str());
     AcquireRequest {
         path,
         mode,
         name,
         version,
         journal,
+        program,
         uids,
         kill_mode,
         if_running,
@@ -214,7 +216,7 @@ fn find_running(plan: &PinnedPlan, interrupts: &Interrupts) -> Result<Option<i32
 /// The daemon that runs already, if it is of the program that the plan is about. A version says that by itself.
 fn reuse(plan: &LaunchPlan, pid: i32) -> Result<Started> {
     let record = plan.record.as_ref().filter(|_| plan.version.is_none());
-    match record.and_then(|record| record.other_program(pid)) {
+    match record.map_or(Ok(None), |record| record.other_program(pid))? {
         Some(other) => Err(other),
         None => {
             Ok(Started { outcome: Outcome::Reused, pid, stderr: Vec::new(), listeners: Vec::new(), unwritten: None })
@@ -228,7 +230,7 @@ fn launch_locked(
     timeout: Duration,
     interrupts: &Interrupts,
 ) -> std::result::Result<Started, LaunchFailure> {
-    let record = plan.record.as_ref().map(Record::place).transpose()?;
+    let record = plan.record.as_ref().map_or(Ok(None), Record::place)?;
     let unbegun = pid_file.and_then(|pid_file| pid_file.note_start().err());
     let outcome = launch_recorded(plan, pid_file, timeout, interrupts);
     if let (Err(_), Some(record)) = (&outcome, record) {

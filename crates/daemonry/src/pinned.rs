@@ -60,7 +60,7 @@ impl LaunchPlan {
                 Source::Address(ListenAddress::Tcp { .. }) => {}
             }
         }
-        let record = plan.record.as_mut().map(|record| &mut record.path);
+        let record = plan.record.as_mut().and_then(|record| record.path.as_mut());
         let paths = [&mut plan.working_directory, &mut plan.must_read, &mut plan.pid_file];
         paths.into_iter().filter_map(Option::as_mut).chain(record).for_each(|path| self.make_absolute(path));
         let addresses = vec![None; plan.listeners.len()];

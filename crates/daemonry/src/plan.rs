@@ -95,7 +95,7 @@ pub struct LaunchPlan {
     pub name: Option<String>,
     /// Its version, for [`IfRunning::Reuse`]: an instance of another version is replaced. Default: none.
     pub version: Option<String>,
-    /// What to leave on record about the daemon, while the pidfile is locked. Default: nothing.
+    /// What is started, written down while the pidfile is locked: [`Error::OtherProgram`] depends on it. Default: nothing.
     pub record: Option<Record>,
     /// What to do when the daemon runs already. Default: [`IfRunning::Error`].
     pub if_running: IfRunning,

@@ -20,7 +20,7 @@ fn version(scratch: &Scratch, version: &str) -> Record {
         version: Some(version.to_owned()),
         ..Recorded::of_caller("a", scratch.at("a.pid"), "sleep", StartMethod::SpawnDaemon)
     };
-    Record { path: scratch.at("a.json"), json: recorded.to_json() }
+    Record { path: Some(scratch.at("a.json")), json: recorded.to_json() }
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub(crate) struct AcquireRequest<'a> {
     pub(crate) version: Option<&'a str>,
     /// Where its events are written down.
     pub(crate) journal: Option<PathBuf>,
+    /// What is started: the text of its record.
+    pub(crate) program: Option<&'a str>,
     /// The real uids that the instance will have.
     pub(crate) uids: Vec<u32>,
     pub(crate) kill_mode: KillMode,

@@ -42,6 +42,21 @@ pub(crate) fn note_failure(key: &Key, claim: &Claim, pid: Option<i32>, error: &E
     append(journal, false, |_| vec![Event::now(start, kind)])
 }
 
+/// Begins the journal of a running instance again, whose file was removed; `by` started the instance.
+pub(crate) fn note_again(journal: &Path, claim: &Claim, by: &Caller) -> Result<()> {
+    let Claim { version, machine, session_mark, pid, .. } = claim;
+    let start = session_mark.short();
+    let unseen = |kind| Event { is_unseen: true, ..Event::now(start, kind) };
+    append(journal, true, |events| {
+        // Another process may have been faster.
+        if events.of_start(start).next().is_some() {
+            return Vec::new();
+        }
+        let (by, version, machine) = (Some(by.clone()), version.clone(), machine.to_text());
+        vec![unseen(EventKind::Start { by, version, machine }), unseen(EventKind::Up { pid: *pid })]
+    })
+}
+
 /// The instance is asked to stop; another one takes its place if this `replaces` it. For a caller who decides that, and whom others
 /// wait for.
 pub(super) fn note_request(key: &Key, claim: &Claim, signal: i32, replaces: bool, by: Caller) -> Result<()> {

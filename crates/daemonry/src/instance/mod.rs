@@ -5,6 +5,7 @@ mod end;
 mod events;
 mod forget;
 mod left_behind;
+mod program;
 mod prove;
 mod reload;
 mod session;
@@ -16,8 +17,9 @@ mod timing;
 
 pub use acquire::IfRunning;
 pub(crate) use acquire::{AcquireRequest, Acquired};
-pub(crate) use events::{note_failure, note_held_progress, note_own_end, note_start};
+pub(crate) use events::{note_again, note_failure, note_held_progress, note_own_end, note_start};
 pub(crate) use forget::forget;
+pub(crate) use program::{own_running_program, running_program};
 pub use reload::{Reloaded, reload};
 pub(crate) use session::{Origin, Others, Session};
 pub use signal::send_signal;

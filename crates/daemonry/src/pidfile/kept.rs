@@ -4,8 +4,14 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use super::public::Loss;
 use super::{PidFile, held, own};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+
 use crate::error::{Error, Result, Step};
-use crate::state::{Key, Life, Lock, Role, Seen};
+use crate::instance::note_again;
+use crate::state::{Claim, Key, Life, Lock, Role, Seen, program_of};
+use crate::store::{Record, Recorded};
 use crate::sys;
 
 /// What [`PidFile::keep`] has found.
@@ -23,6 +29,15 @@ pub enum Kept {
         /// That process.
         pid: i32,
     },
+}
+
+/// The record of a running instance, and what its journal begins with: in memory, because the private files can be removed as well.
+#[derive(Debug)]
+pub(super) struct KeptRecord {
+    path: PathBuf,
+    journal: PathBuf,
+    json: String,
+    claim: Claim,
 }
 
 impl PidFile {
@@ -59,19 +74,64 @@ impl PidFile {
         }
     }
 
+    /// Makes the record and the journal of the daemon, which must be the calling process, again if they were removed. Returns whether
+    /// one was. One that another user keeps, as root does for a daemon that has changed its user, is not the caller's to make.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`], whose errno is `ENOENT` if the directory is missing.
+    pub fn keep_record(&self) -> Result<bool> {
+        if own() != self.holder {
+            return Ok(false);
+        }
+        let Some(KeptRecord { path, journal, json, claim }) = self.kept_record()? else { return Ok(false) };
+        let (lacks_record, lacks_journal) = (is_missing(path), is_missing(journal));
+        if lacks_record {
+            Record { path: Some(path.clone()), json: json.clone() }.write()?;
+        }
+        if lacks_journal && let Some(recorded) = Recorded::parse(json) {
+            note_again(journal, claim, &recorded.started_by)?;
+        }
+        Ok(lacks_record || lacks_journal)
+    }
+
+    fn kept_record(&self) -> Result<Option<&KeptRecord>> {
+        if let Some(kept) = self.kept_record.get() {
+            return Ok(kept.as_ref());
+        }
+        let is_own = |seen: &Seen| seen.claim.role == Role::Daemon && seen.claim.pid == own();
+        let found = self.find_state(|key, seen| {
+            let Claim { journal: Some(journal), .. } = &seen.claim else { return Ok(None) };
+            let json = program_of(key, &seen.claim)?.filter(|_| is_own(&seen));
+            let (path, journal) = (journal.with_extension("json"), journal.clone());
+            Ok(json.map(|json| KeptRecord { path, journal, json, claim: seen.claim }))
+        })?;
+        Ok(self.kept_record.get_or_init(|| found).as_ref())
+    }
+
     /// The process that the lock names in the place of the caller. A daemon that has changed its user cannot see it.
     fn successor(&self) -> Result<Option<i32>> {
         let is_another = |seen: &Seen| {
             matches!(seen.life, Life::Alive(_)) && seen.claim.role == Role::Daemon && seen.claim.pid != own()
         };
+        self.find_state(|_, seen| Ok(Some(seen).filter(is_another).map(|seen| seen.claim.pid)))
+    }
+
+    /// What is found in the private states of this pidfile that are the caller's.
+    fn find_state<T>(&self, find: impl Fn(&Key, Seen) -> Result<Option<T>>) -> Result<Option<T>> {
         let keys = Key::find(self.public.place(), nix::unistd::geteuid().as_raw())?;
-        let mut found = keys.iter().map(|key| Ok(key.look()?.filter(is_another).map(|seen| seen.claim.pid)));
-        let successor = found.find_map(Result::transpose).transpose();
+        let mut found = keys.iter().map(|key| key.look()?.map_or(Ok(None), |seen| find(key, seen)));
+        let found = found.find_map(Result::transpose).transpose();
         // A look closes a descriptor of the lock, and the caller's record lock is dropped with it.
         let held = self.lock.as_ref().map(Lock::held).or_else(|| self.inherited.as_ref().map(AsFd::as_fd));
         if let Some(held) = held {
             let _named = sys::lock_record(held.as_raw_fd());
         }
-        successor
+        found
     }
+}
+
+/// A directory that this process may not search says nothing.
+fn is_missing(file: &Path) -> bool {
+    matches!(nix::sys::stat::lstat(file), Err(Errno::ENOENT | Errno::ENOTDIR))
 }

@@ -10,10 +10,11 @@ use std::cell::Cell;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 pub use kept::Kept;
+use kept::KeptRecord;
 pub(crate) use outside::{Holder, Outside, look};
 pub(crate) use public::{FAULTS, InUse, Line, Opened, PublicFile, fault_of, remove_left_behind};
 
@@ -48,6 +49,8 @@ pub struct PidFile {
     /// The lock is the daemon's now.
     is_handed_over: AtomicBool,
     unwritten: Option<Error>,
+    /// What the running instance keeps on record, once it has looked that up.
+    kept_record: OnceLock<Option<KeptRecord>>,
 }
 
 /// The descriptors by which a daemon takes over its pidfile.
@@ -128,7 +131,8 @@ impl PidFile {
         let uids = vec![nix::unistd::getuid().as_raw()];
         // It has made no session.
         let kill_mode = KillMode::Process;
-        let journal = record.map(Record::journal);
+        let journal = record.and_then(Record::journal);
+        let program = record.map(|record| record.json.as_str());
         // It runs already, so nothing of a start is left that could fail.
         let (rehearse, has_stopped) = (|| Ok(()), &Cell::new(false));
         let (pause, rehearse) = (&pause, &rehearse);
@@ -138,6 +142,7 @@ impl PidFile {
             name,
             version,
             journal,
+            program,
             uids,
             kill_mode,
             if_running,
@@ -154,7 +159,7 @@ impl PidFile {
 
     /// With the lock taken: says that the caller starts an instance, opens the file, and says that `name` is served here.
     pub(crate) fn take(lock: Lock, request: &AcquireRequest<'_>) -> Result<Taken> {
-        let AcquireRequest { path, mode, name, version, journal, uids, kill_mode, .. } = request;
+        let AcquireRequest { path, mode, name, version, journal, program, uids, kill_mode, .. } = request;
         let claim = Claim {
             role: Role::Starter,
             pid: own(),
@@ -170,7 +175,7 @@ impl PidFile {
             journal: journal.clone(),
         };
         // First of all: other callers then know which process they wait for.
-        let phase = lock.begin(&claim)?;
+        let phase = lock.begin(&claim, *program)?;
         // What the child does with the rights of another user it does for a daemon of one user alone.
         let own_uid = nix::unistd::getuid().as_raw();
         let user = uids.iter().copied().find(|uid| *uid != own_uid);
@@ -192,6 +197,7 @@ impl PidFile {
             holder: own(),
             is_handed_over,
             unwritten: None,
+            kept_record: OnceLock::new(),
         };
         let served = match (name, &pid_file.lock) {
             (Some(name), Some(lock)) => state::serve_under(&lock.key, name),
@@ -230,6 +236,7 @@ impl PidFile {
             holder: own(),
             is_handed_over: AtomicBool::new(true),
             unwritten: None,
+            kept_record: OnceLock::new(),
         };
         // What has looked at the pidfile in this process before, and closed it again, has dropped the record lock.
         adopted.public.claim()?;

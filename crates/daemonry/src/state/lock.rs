@@ -7,7 +7,7 @@ use nix::fcntl::OFlag;
 
 use super::claim::{Claim, Role};
 use super::key::{Key, Seen};
-use super::{phase, transition};
+use super::{phase, program, transition};
 use crate::error::{Error, Result, Step};
 use crate::sys;
 
@@ -64,10 +64,12 @@ impl Lock {
         self.text.as_fd()
     }
 
-    /// Says that the caller starts an instance, and makes the files that the instance needs. Returns the one that it appends to.
-    pub(crate) fn begin(&self, claim: &Claim) -> Result<OwnedFd> {
+    /// Says that the caller starts an instance of `program`, and makes the files that the instance needs. Returns the one that it
+    /// appends to.
+    pub(crate) fn begin(&self, claim: &Claim, program: Option<&str>) -> Result<OwnedFd> {
         transition::create(&self.key)?;
         let phase = phase::create(&self.key)?;
+        program::create(&self.key, claim, program)?;
         self.write(claim)?;
         Ok(phase)
     }
@@ -94,6 +96,7 @@ impl Lock {
     pub(crate) fn forget(&self) -> Result<()> {
         self.take_back().map_err(Error::at(Step::WriteLock, self.key.place("lock")))?;
         phase::remove(&self.key)?;
+        program::remove(&self.key)?;
         transition::clear(&self.key)
     }
 

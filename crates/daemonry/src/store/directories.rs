@@ -27,6 +27,8 @@ const TRIES: u32 = 100;
 pub enum PlaceFile {
     /// [`Places::pid_file`].
     PidFile,
+    /// [`Places::log_file`].
+    Log,
     /// [`Places::record`].
     Record,
 }
@@ -54,6 +56,7 @@ impl Places {
     pub fn claim(&self, file: PlaceFile) -> Result<()> {
         let file = match file {
             PlaceFile::PidFile => &self.pid_file,
+            PlaceFile::Log => &self.log_file,
             PlaceFile::Record => &self.record,
         };
         let directory = self.make_for(file, None)?;

@@ -10,7 +10,7 @@ use super::json::{Object, array};
 use super::places::{system_records, user_directory};
 use super::{Name, Places, Recorded};
 use crate::error::{Error, Result, Step};
-use crate::instance::{Status, status, status_of_named};
+use crate::instance::{self, Status, status, status_of_named};
 
 /// A daemon: by the name that it was started with, or by its pidfile.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,7 +147,10 @@ impl Located {
 }
 
 fn located(name: &Name, places: &Places) -> Located {
-    let record = Recorded::read(&places.record);
+    // A running daemon is known also if its record was removed.
+    let known = || instance::own_running_program(&places.pid_file).ok().flatten();
+    let record = Recorded::read(&places.record)
+        .or_else(|| known().filter(|record| record.name.as_deref() == Some(name.as_str())));
     let pid_file = record.as_ref().map_or_else(|| places.pid_file.clone(), |record| record.pid_file.clone());
     Located {
         name: Some(name.clone()),

@@ -15,6 +15,7 @@ use nix::unistd::{UnlinkatFlags, geteuid};
 use super::json::{Object, Value, array};
 use super::{Caller, journal};
 use crate::error::{Error, Result, Step};
+use crate::instance;
 use crate::sys::{self, retry};
 use crate::trusted_path::{Directory, Obstacle, Trust, walk};
 
@@ -57,8 +58,8 @@ impl StartMethod {
 /// process, only the kernel knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
-    /// The daemon's name.
-    pub name: String,
+    /// The daemon's name; missing for one that has only a pidfile.
+    pub name: Option<String>,
     /// The pidfile, which need not be the conventional one.
     pub pid_file: PathBuf,
     /// The executable, or its name on `PATH`.
@@ -96,11 +97,11 @@ impl Recorded {
         method: StartMethod,
     ) -> Self {
         Self {
-            name: name.into(),
+            name: Some(name.into()),
             pid_file: pid_file.into(),
             program: program.into(),
             arguments: Vec::new(),
-            cwd: logical_directory(),
+            cwd: directory_or_root(),
             method,
             started_by: Caller::own(),
             log_file: None,
@@ -121,7 +122,7 @@ impl Recorded {
         Self::parse(&read(path, LONGEST, is_believed)?)
     }
 
-    fn parse(json: &str) -> Option<Self> {
+    pub(crate) fn parse(json: &str) -> Option<Self> {
         let members = Value::parse(json)?.members()?;
         // The kernel takes no path and no argument with a zero byte.
         let word = |value: Value<'_>| value.text().filter(|text| !text.as_bytes().contains(&0));
@@ -129,7 +130,7 @@ impl Recorded {
         let path = |name: &str| members.optional(name, |value| word(value).map(PathBuf::from));
         let string = |value: Value<'_>| value.text()?.into_string().ok();
         Some(Self {
-            name: string(members.get("name")?)?,
+            name: members.optional("name", string)?,
             pid_file: required("pidFile")?.into(),
             program: required("program")?,
             arguments: members.get("arguments")?.elements()?.into_iter().map(word).collect::<Option<_>>()?,
@@ -152,7 +153,7 @@ impl Recorded {
         let Some(members) = Value::parse(json).and_then(Value::members) else { return json.to_owned() };
         let mut object = Object::with(json);
         if members.get("cwd").is_none() {
-            object.text("cwd", logical_directory());
+            object.text("cwd", directory_or_root());
         }
         object.json("startedBy", &Caller::own().to_json());
         object.end()
@@ -161,7 +162,7 @@ impl Recorded {
     /// As JSON, which TypeScript reads, too.
     pub fn to_json(&self) -> String {
         let mut object = Object::new();
-        object.text("name", &self.name);
+        object.optional_text("name", self.name.as_ref());
         object.text("pidFile", &self.pid_file);
         object.text("program", &self.program);
         object.json("arguments", &array(&self.arguments));
@@ -182,17 +183,22 @@ impl Recorded {
 }
 
 /// The working directory as the caller calls it: `PWD` if that leads to the same directory as `getcwd(3)`. If the directory is
-/// gone, it is what it was called.
-pub fn logical_directory() -> PathBuf {
+/// gone, it is what it was called; `None` if nothing says that.
+pub fn logical_directory() -> Option<PathBuf> {
     let named = env::var_os("PWD")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute() && path.components().all(|component| component != Component::ParentDir));
     match (named, env::current_dir()) {
-        (Some(named), _) if is_same_file(&named, Path::new(".")) => named,
-        (_, Ok(physical)) => physical,
+        (Some(named), _) if is_same_file(&named, Path::new(".")) => Some(named),
+        (_, Ok(physical)) => Some(physical),
         // What is there is another directory.
-        (named, Err(_)) => named.filter(|named| !named.exists()).unwrap_or_else(|| "/".into()),
+        (named, Err(_)) => named.filter(|named| !named.exists()),
     }
+}
+
+/// For what is started whichever directory the caller is in.
+fn directory_or_root() -> PathBuf {
+    logical_directory().unwrap_or_else(|| "/".into())
 }
 
 /// Whether two paths lead to one file or directory.
@@ -202,19 +208,19 @@ pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
 }
 
 /// A record to be written: a file, mode 0600, which is replaced as a whole. It is written while the daemon's lock is held, and
-/// stays when the daemon has ended.
+/// stays when the daemon has ended. What is in it stands beside the lock, too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Where it is; its directory exists.
-    pub path: PathBuf,
+    /// Where it is; its directory exists. A daemon that has only a pidfile has none: nothing outlives that daemon.
+    pub path: Option<PathBuf>,
     /// What is in it: see [`Recorded::to_json`].
     pub json: String,
 }
 
 impl Record {
     /// Where the journal of the same daemon is.
-    pub(crate) fn journal(&self) -> PathBuf {
-        journal::of_record(&self.path)
+    pub(crate) fn journal(&self) -> Option<PathBuf> {
+        self.path.as_deref().map(journal::of_record)
     }
 
     /// Writes the record, for a process that holds the daemon's lock itself.
@@ -228,31 +234,37 @@ impl Record {
 
     /// Whether it can have its place.
     pub(crate) fn check_place(&self) -> Result<()> {
-        own_directory(&self.path, Step::WriteRecord).map(drop)
+        self.path.as_deref().map_or(Ok(()), |path| own_directory(path, Step::WriteRecord).map(drop))
     }
 
-    /// The error about a daemon that runs as `pid`, and is on record here, if it is of another program than this record's; `None`
-    /// also if either is not known.
-    pub fn other_program(&self, pid: i32) -> Option<Error> {
-        let (wanted, running) = (Recorded::parse(&self.json)?, Recorded::read(&self.path)?);
-        let is_other = running.pid_file == wanted.pid_file && !running.is_same_program(&wanted);
-        is_other.then(|| Error::OtherProgram {
+    /// The error about the daemon that runs as `pid` under the same pidfile, if it was started as another program than this
+    /// record's; `None` also if either is not known.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] when the private files of that daemon cannot be read.
+    pub fn other_program(&self, pid: i32) -> Result<Option<Error>> {
+        let Some(wanted) = Recorded::parse(&self.json) else { return Ok(None) };
+        let running = instance::running_program(&wanted.pid_file)?.filter(|running| !running.is_same_program(&wanted));
+        Ok(running.map(|running| Error::OtherProgram {
             pid,
             running: running.shown_command().into(),
             wanted: wanted.shown_command().into(),
+            is_named: wanted.name.is_some(),
             path: wanted.pid_file,
-        })
+        }))
     }
 
-    /// Puts the record in its place, and keeps what was there before.
-    pub(crate) fn place(&self) -> Result<PlacedRecord> {
-        let failed = |errno| Error::at(Step::WriteRecord, &self.path)(errno);
-        let directory = own_directory(&self.path, Step::WriteRecord)?;
-        let name = self.path.file_name().ok_or(Errno::EISDIR).map_err(failed)?.to_owned();
+    /// Puts the record in its place, if it has one, and keeps what was there before.
+    pub(crate) fn place(&self) -> Result<Option<PlacedRecord>> {
+        let Some(path) = &self.path else { return Ok(None) };
+        let failed = |errno| Error::at(Step::WriteRecord, path)(errno);
+        let directory = own_directory(path, Step::WriteRecord)?;
+        let name = path.file_name().ok_or(Errno::EISDIR).map_err(failed)?.to_owned();
         let before = read_in(&directory, &name, LONGEST, |_| true);
         replace(&directory, &name, &self.json).map_err(failed)?;
         let self_report = Recorded::parse(&self.json).and_then(|recorded| recorded.self_report);
-        Ok(PlacedRecord { directory, name, before, self_report })
+        Ok(Some(PlacedRecord { directory, name, before, self_report }))
     }
 }
 
