@@ -296,6 +296,8 @@ export interface ResolvedStart {
   readonly stopTimeout: number;
   readonly killMode: 'session' | 'process';
   readonly ifRunning: 'error' | 'reuse' | 'replace';
+  /** For the second half of a restart: how many stops had been requested when it began. One more cancels the start. */
+  readonly stopsBefore?: number;
   /** What the option `log` names, or `name` means. */
   readonly logPath: string | undefined;
   /**

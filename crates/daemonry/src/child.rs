@@ -12,7 +12,7 @@ use std::ptr;
 use nix::errno::Errno;
 use nix::sys::socket::SockaddrLike;
 
-use crate::deferred::{Access, DeferredFile, DeferredPidFile, DeferredSocket, Finding};
+use crate::deferred::{Access, DeferredFile, DeferredPidFile, DeferredSocket, Finding, RehearsedSocket};
 use crate::error::Step;
 use crate::frame::Frame;
 use crate::pidfile::{self, Line};
@@ -238,6 +238,12 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
             exit(FAILED);
         }
     }
+    for socket in prepared.rehearsal.iter().flat_map(|rehearsal| &rehearsal.sockets) {
+        if let Err(errno) = rehearse_socket(socket) {
+            send(exec_pipe, Frame::Failed { step: Step::Listen as u8, index: socket.index, errno: errno as i32 });
+            exit(FAILED);
+        }
+    }
     let check = |step, outcome: Result<(), Errno>| {
         if let Err(errno) = outcome {
             // SAFETY: as for this function.
@@ -255,8 +261,8 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
     if let Some(script) = prepared.must_read() {
         check(Step::ReadScript, sys::may_read(script));
     }
-    if let Some(interpreters) = &prepared.rehearsal {
-        if let Err((index, errno)) = rehearse(prepared.programs(), interpreters) {
+    if let Some(rehearsal) = &prepared.rehearsal {
+        if let Err((index, errno)) = rehearse(prepared.programs(), &rehearsal.interpreters) {
             send(exec_pipe, Frame::Failed { step: Step::Exec as u8, index, errno: errno as i32 });
         }
         exit(0);
@@ -454,6 +460,16 @@ fn remove_abandoned(socket: &DeferredSocket) -> Result<(), Errno> {
         return Err(Errno::EADDRINUSE);
     }
     unlink(&socket.path, found)
+}
+
+/// Whether [`bind_socket`] could have its place, unless a process listens there.
+fn rehearse_socket(socket: &RehearsedSocket) -> Result<(), Errno> {
+    sys::may_change_at(&socket.directory)?;
+    match lstat(&socket.path) {
+        Err(Errno::ENOENT) => Ok(()),
+        Ok(stat) if stat.st_mode & libc::S_IFMT != libc::S_IFSOCK => Err(Errno::EADDRINUSE),
+        found => found.map(drop),
+    }
 }
 
 /// Removes a name that still leads to the file with this identity.

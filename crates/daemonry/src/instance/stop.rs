@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use super::cancel::count_stop;
 use super::events::{self, note_progress};
 use super::prove::{Proven, keys, prove};
 use super::session::{Others, Session};
@@ -74,6 +75,9 @@ impl Default for StopOptions {
 /// [`Error::StopTimeout`] without `force`; [`Error::PidFileHeld`]; [`Error::NotAPidFile`]; [`Error::System`].
 pub fn stop(path: &Path, options: StopOptions) -> Result<Stopped> {
     let begun = Instant::now();
+    if !options.replaces {
+        count_stop(path)?;
+    }
     let Some(proven) = prove(path)? else { return end_left_behind(path, options) };
     let Proven { pid, phase, process, said, locked } = proven;
     let session = locked.as_ref().map(|(key, claim)| Session::of(claim, key.owner(), &process));
@@ -153,8 +157,13 @@ pub(super) fn ask(key: &Key, claim: &Claim, process: &Process, signal: i32, repl
     let by = Caller::own();
     let transition = Transition::begin(key)?;
     match key.look()? {
-        Some(Seen { claim: now, phase, .. }) if now.names_same(claim) => {
+        Some(Seen { claim: now, phase, decision, .. }) if now.names_same(claim) => {
             if phase == Phase::Stopping && signal == libc::SIGTERM {
+                // No other one takes its place any more.
+                if let Some(transition) = transition.filter(|_| !replaces && decision.is_some_and(|it| it.replaces)) {
+                    transition.stop(key, claim, replaces, &by.to_short_json(LONGEST_BY))?;
+                    return Ok(events::note_request(key, claim, signal, replaces, by).err());
+                }
                 return Ok(None);
             }
         }
