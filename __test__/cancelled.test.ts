@@ -15,7 +15,7 @@ const ways = {
     const { code, stderr } = await daemonry(['start', '-n', name, '-w', 'ready', at('program.mjs')], { cwd: path });
     t.is(code, 0, stderr);
   },
-  'a program that makes itself a daemon': async (t: ExecutionContext, name: string, { at }: Bench) => {
+  'a program that makes itself a daemon': async (t: ExecutionContext, _name: string, { at }: Bench) => {
     const { code, stderr } = await start(process.execPath, [at('program.mjs')]).done;
     t.is(code, 0, stderr);
   },
