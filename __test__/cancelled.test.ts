@@ -1,18 +1,22 @@
 /** A stop cancels a restart that is under way, and of several restarts at once all get the same daemon. */
 import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
-import test, { type ExecutionContext } from 'ava';
+import anyTest, { type ExecutionContext } from 'ava';
 import { daemonEvents, status, stop } from '../dist/index.js';
 import { daemonry, main } from './helpers/command.js';
 import { named } from './helpers/named.js';
-import { testOnLinux } from './helpers/privileges.js';
+import { noLinux, testUnless } from './helpers/privileges.js';
 import { bench, type Bench } from './helpers/program.js';
 import { start } from './helpers/run.js';
 import { until } from './helpers/until.js';
 
+// Each boots Node.js several times.
+const test = anyTest.serial;
+
 /** Two ways to start the same program: the command starts it, or it makes itself a daemon. */
 const ways = {
   'a program of the command': async (t: ExecutionContext, name: string, { path, at }: Bench) => {
-    const { code, stderr } = await daemonry(['start', '-n', name, '-w', 'ready', at('program.mjs')], { cwd: path });
+    const args = ['-n', name, '-w', 'ready', '--stop-timeout', '60000', at('program.mjs')];
+    const { code, stderr } = await daemonry(['start', ...args], { cwd: path });
     t.is(code, 0, stderr);
   },
   'a program that makes itself a daemon': async (t: ExecutionContext, _name: string, { at }: Bench) => {
@@ -47,7 +51,7 @@ for (const [what, launch] of Object.entries(ways)) {
   test(`${what}: a stop while the former daemon stops cancels the restart`, async (t) => {
     const tools = bench(t);
     const name = named(t);
-    tools.write(`daemonize({ name: '${name}' }, (daemon) => {
+    tools.write(`daemonize({ name: '${name}', stopTimeout: 60_000 }, (daemon) => {
       forever();
       daemon.onStop(async () => { note('stops'); await exists('go'); });
     });`);
@@ -133,26 +137,29 @@ function waitsForEnd(pid: number): boolean {
 }
 
 for (const [what, launch] of Object.entries(ways)) {
-  testOnLinux(`${what}: of restarts at once all succeed with the pid of the daemon that comes up`, async (t) => {
-    const tools = bench(t);
-    const name = named(t);
-    tools.write(`daemonize({ name: '${name}' }, (daemon) => {
+  testUnless(noLinux)(
+    `${what}: of restarts at once all succeed with the pid of the daemon that comes up`,
+    async (t) => {
+      const tools = bench(t);
+      const name = named(t);
+      tools.write(`daemonize({ name: '${name}', stopTimeout: 60_000 }, (daemon) => {
       forever();
       daemon.onStop(() => exists('go'));
     });`);
-    await launch(t, name, tools);
-    const restarts = [1, 2, 3].map(() => start(process.execPath, [main, 'restart', '--json', name]));
-    await until('all wait', () => restarts.every(({ child }) => waitsForEnd(child.pid!)));
-    t.false(existsSync(tools.at('go')));
-    writeFileSync(tools.at('go'), '');
-    const told = await Promise.all(restarts.map(({ done }) => done));
-    const found = status(name);
-    for (const { code, stdout, stderr } of told) {
-      t.is(code, 0, stderr);
-      // The program says something, too.
-      const result = JSON.parse(stdout.slice(stdout.indexOf('{'))) as { outcome: string; pid: number };
-      t.like(found, { state: 'running', pid: result.pid });
-      t.is(result.outcome, 'restarted');
-    }
-  });
+      await launch(t, name, tools);
+      const restarts = [1, 2, 3].map(() => start(process.execPath, [main, 'restart', '--json', name]));
+      await until('all wait', () => restarts.every(({ child }) => waitsForEnd(child.pid!)));
+      t.false(existsSync(tools.at('go')));
+      writeFileSync(tools.at('go'), '');
+      const told = await Promise.all(restarts.map(({ done }) => done));
+      const found = status(name);
+      for (const { code, stdout, stderr } of told) {
+        t.is(code, 0, stderr);
+        // The program says something, too.
+        const result = JSON.parse(stdout.slice(stdout.indexOf('{'))) as { outcome: string; pid: number };
+        t.like(found, { state: 'running', pid: result.pid });
+        t.is(result.outcome, 'restarted');
+      }
+    },
+  );
 }

@@ -225,8 +225,7 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
     if let Some((instance, file)) = prepared.instance.as_ref().and_then(|it| Some((it, it.pid_file.as_ref().err()?))) {
         // SAFETY: as for this function.
         if let Err((step, index, errno)) = unsafe { place_pid_file(prepared, instance, file, pid) } {
-            send(exec_pipe, Frame::Failed { step: step as u8, index, errno: errno as i32 });
-            exit(FAILED);
+            fail_at(exec_pipe, step, index, errno);
         }
     }
     for socket in &prepared.deferred_sockets {
@@ -234,14 +233,12 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
         if let Err(errno) = unsafe { bind_socket(prepared, socket) } {
             // SAFETY: as for this function.
             unsafe { remove_sockets(prepared) };
-            send(exec_pipe, Frame::Failed { step: Step::Listen as u8, index: socket.index, errno: errno as i32 });
-            exit(FAILED);
+            fail_at(exec_pipe, Step::Listen, socket.index, errno);
         }
     }
     for socket in prepared.rehearsal.iter().flat_map(|rehearsal| &rehearsal.sockets) {
         if let Err(errno) = rehearse_socket(socket) {
-            send(exec_pipe, Frame::Failed { step: Step::Listen as u8, index: socket.index, errno: errno as i32 });
-            exit(FAILED);
+            fail_at(exec_pipe, Step::Listen, socket.index, errno);
         }
     }
     let check = |step, outcome: Result<(), Errno>| {
@@ -263,7 +260,7 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
     }
     if let Some(rehearsal) = &prepared.rehearsal {
         if let Err((index, errno)) = rehearse(prepared.programs(), &rehearsal.interpreters) {
-            send(exec_pipe, Frame::Failed { step: Step::Exec as u8, index, errno: errno as i32 });
+            report_at(exec_pipe, Step::Exec, index, errno);
         }
         exit(0);
     }
@@ -532,8 +529,7 @@ unsafe fn limit(prepared: &Prepared, exec_pipe: RawFd) {
     }
     for ((resource, limit), index) in prepared.limits.iter().zip(0..) {
         if let Err(errno) = sys::set_limit(resource.number, limit) {
-            send(exec_pipe, Frame::Failed { step: Step::SetLimit as u8, index, errno: errno as i32 });
-            exit(FAILED);
+            fail_at(exec_pipe, Step::SetLimit, index, errno);
         }
     }
 }
@@ -668,11 +664,19 @@ fn check(exec_pipe: RawFd, step: Step, outcome: Result<(), Errno>) {
 
 /// Tells the launcher that a step failed. Async-signal-safe.
 pub(crate) fn report(exec_pipe: RawFd, step: Step, errno: Errno) {
-    send(exec_pipe, Frame::Failed { step: step as u8, index: 0, errno: errno as i32 });
+    report_at(exec_pipe, step, 0, errno);
+}
+
+fn report_at(exec_pipe: RawFd, step: Step, index: u8, errno: Errno) {
+    send(exec_pipe, Frame::Failed { step: step as u8, index, errno: errno as i32 });
 }
 
 fn fail(exec_pipe: RawFd, step: Step, errno: Errno) -> ! {
-    report(exec_pipe, step, errno);
+    fail_at(exec_pipe, step, 0, errno)
+}
+
+fn fail_at(exec_pipe: RawFd, step: Step, index: u8, errno: Errno) -> ! {
+    report_at(exec_pipe, step, index, errno);
     exit(FAILED)
 }
 

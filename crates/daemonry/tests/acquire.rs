@@ -8,9 +8,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use daemonry::{
-    Error, IfRunning, LaunchPlan, Outcome, Record, Recorded, StartMethod, Status, StopOptions, Stopped,
-};
+use daemonry::{Error, IfRunning, LaunchPlan, Outcome, Record, Recorded, StartMethod, Status, StopOptions, Stopped};
 use scratch::{Scratch, shell, stop, until};
 
 fn plan(scratch: &Scratch, if_running: IfRunning) -> LaunchPlan {
