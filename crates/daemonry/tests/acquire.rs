@@ -178,7 +178,7 @@ fn a_restart_whose_start_another_restart_ends_has_the_instance_of_that_one() {
     // It is "starting" as long.
     let starting = LaunchPlan {
         pid_file: Some(path.clone()),
-        alive_for: Duration::from_secs(2),
+        alive_for: Duration::from_secs(25),
         stops_before: Some(before),
         if_running: IfRunning::Reuse,
         ..shell(&script)
@@ -187,7 +187,7 @@ fn a_restart_whose_start_another_restart_ends_has_the_instance_of_that_one() {
         let first = scope.spawn(|| daemonry::launch(&starting).unwrap());
         until("it has begun", || first_begun.exists());
         daemonry::stop(&path, StopOptions { replaces: true, ..StopOptions::default() }).unwrap();
-        let second = daemonry::launch(&starting).unwrap();
+        let second = daemonry::launch(&LaunchPlan { alive_for: Duration::ZERO, ..starting.clone() }).unwrap();
         (first.join().unwrap(), second)
     });
     assert_eq!(first.pid, second.pid);
