@@ -41,11 +41,14 @@ impl PinnedPlan {
     /// left to the child.
     pub(crate) fn rehearse_place(&self) -> Result<Vec<RehearsedSocket>> {
         let ids = self.new_ids()?;
-        let mut running = Vec::new();
         if let Some(path) = &self.pid_file {
             pidfile::rehearse(path, ids.map(|ids| ids.uid))?;
-            running = processes_of(path)?;
         }
+        // Only for sockets does it matter whose they are.
+        let running = match &self.pid_file {
+            Some(path) if !self.listeners.is_empty() => processes_of(path)?,
+            _ => Vec::new(),
+        };
         if let Some(record) = &self.record {
             record.check_place()?;
         }
