@@ -47,6 +47,8 @@ export declare class NativeJournal {
 export declare class NativePidFile {
   /** Its path; empty once released. */
   get path(): string
+  /** Whether another daemon was stopped to make room for this process. */
+  get hasReplaced(): boolean
   /** Why the start of this process could not be written down in its journal, in words. */
   get unwritten(): string | null
   /** Makes it go with the process: a signal that ends it removes it first, an exit last. */
@@ -73,11 +75,8 @@ export declare class NativePidFile {
   release(): Failure | null
 }
 
-/**
- * Locks a pidfile for this process, which stays in the foreground and is "starting" until it says more. With
- * `replace_within`, in ms, ends the daemon that holds it, for whose start it waits as long.
- */
-export declare function acquirePidFile(path: string, mode: number, replaceWithin?: number | undefined | null, name?: string | undefined | null, version?: string | undefined | null, record?: NativeRecord | undefined | null): NativePidFile | Failure
+/** Locks a pidfile for this process, which stays in the foreground and is "starting" until it says more. */
+export declare function acquirePidFile(request: HoldRequest): NativePidFile | Failure
 
 /** Takes over the start that the marker is about; `null` when it is about another process. */
 export declare function adopt(marker: string): DaemonStart | Failure | null
@@ -165,6 +164,26 @@ export interface ForgetOutcome {
 /** Duplicates descriptors. */
 export declare function holdDescriptors(descriptors: Array<number>): HeldDescriptors
 
+/** A pidfile to hold in the foreground; times in ms. */
+export interface HoldRequest {
+  /** The pidfile. */
+  pidFile: string
+  /** Its mode if it has to be made. */
+  mode: number
+  /** The daemon's name. */
+  name?: string
+  /** Its version. */
+  version?: string
+  /** What to leave on record. */
+  record?: NativeRecord
+  /** The sockets that this process binds once it holds the pidfile. */
+  listeners: Array<NativeListener>
+  /** Whether to stop a daemon that runs already. */
+  replaces: boolean
+  /** A daemon that is still starting, and is to be replaced, is waited for twice as long. */
+  startTimeout: number
+}
+
 /** Whether the calling thread is the process's first one. */
 export declare function isMainThread(): boolean
 
@@ -235,6 +254,8 @@ export interface LaunchRequest {
   record?: NativeRecord
   /** What to do when the daemon runs already. */
   ifRunning: 'error' | 'reuse' | 'replace'
+  /** How many stops had been requested before the restart that this start is a part of. */
+  stopsBefore?: number
   /** When the start counts as done. */
   waitFor: 'exec' | 'start' | 'ready'
   /** How long the daemon must live on after that. */
@@ -502,6 +523,9 @@ export interface StopOutcome {
   /** Why its journal could not be written, in words. */
   unwritten?: string
 }
+
+/** How many stops of the daemon of a pidfile were requested so far, for a restart. */
+export declare function stopsRequested(path: string): number | Failure
 
 /** Takes descriptors that were handed over: no program that this one executes gets them. False where one is not a socket. */
 export declare function takeSockets(first: number, count: number): boolean

@@ -100,6 +100,15 @@ const losses: Record<string, Loss> = {
     says: /cannot open (the log|standard output) .*\/logs\/own\.log: No such file or directory \(ENOENT\)/,
     code: 1,
   },
+  'another file in the place of a socket': {
+    command: () => ['--listen', 'main=./sockets/own', 'sleep', '100'],
+    lose: ({ at }) => {
+      rmSync(at('sockets', 'own'));
+      writeFileSync(at('sockets', 'own'), '');
+    },
+    says: /cannot listen on .*\/sockets\/own: somebody listens there, or it is another kind of file \(EADDRINUSE\)/,
+    code: 1,
+  },
   'a directory of a socket that was removed': {
     command: () => ['--listen', 'main=./sockets/own', 'sleep', '100'],
     lose: ({ at }) => rmSync(at('sockets'), { recursive: true }),
@@ -231,6 +240,20 @@ test('an error of the API says so, too, in its message and with isDown', async (
   t.is(again.isDown, undefined);
 });
 
+test('a restart that ends the main process but not the rest of its session says that the daemon is down now', async (t) => {
+  const tools = bench(t);
+  const stubborn = `sh -c 'trap "" TERM; : >ready; while :; do sleep 0.05; done' & while :; do sleep 0.05; done`;
+  const { name, run } = await started(t, ['sh', '-c', stubborn], tools);
+  await until('the helper ignores SIGTERM', () => existsSync(tools.at('ready')));
+  const told = await daemonry(['restart', '--json', '--no-force', '--timeout', '300', name], run);
+  t.is(told.code, 1);
+  const failure = JSON.parse(told.stdout) as { code: string; isDown?: true };
+  t.like(failure, { code: 'ERR_STOP_TIMEOUT', isDown: true });
+  const isDown = `; the daemon that ran was stopped for this start, so ${name} is down now`;
+  t.regex(told.stderr, new RegExp(`^daemonry: process \\d+ of the daemon did not end within \\d+ ms${isDown}`));
+  t.is(pidOf(name), undefined);
+});
+
 /** Takes its time to stop: until the file `go` is there, or its time is over. */
 const slow = [
   '-c',
@@ -251,17 +274,16 @@ test('a replacement that is aborted while the daemon stops says that it is down'
   writeFileSync(at('go'), '');
 });
 
-test('of two restarts at once, neither says that a daemon is down which runs', async (t) => {
+test('of two restarts at once, both succeed, whichever ends what the other has started', async (t) => {
   const tools = bench(t);
   const { name, run } = await started(t, ['sh', ...slow], tools);
   const restarts = [1, 2].map(() => daemonry(['restart', '--json', name], run));
   await until('it stops', () => existsSync(tools.at('stopping')));
   writeFileSync(tools.at('go'), '');
   const told = await Promise.all(restarts);
-  t.true(told.some(({ code }) => code === 0));
-  for (const { stdout, stderr } of told) {
-    t.notRegex(stderr, /down now/);
-    t.is((JSON.parse(stdout) as { isDown?: true }).isDown, undefined);
+  for (const { code, stdout, stderr } of told) {
+    t.is(code, 0, stderr);
+    t.like(JSON.parse(stdout), { outcome: 'restarted', isDown: undefined });
   }
   t.is(status(name).state, 'running');
 });

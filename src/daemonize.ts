@@ -2,10 +2,10 @@
 import { inspect } from 'node:util';
 import type { DaemonStart, NativePidFile } from '../index.js';
 import { currentDaemon, DaemonHandle, type Daemon, type DaemonParts } from './daemon.js';
-import { forgetSupervisor, isDaemonsWorker, markDaemon } from './environment.js';
-import { daemonError, invalidOption, isDaemonError, printsAsSentence } from './errors.js';
+import { forgetSupervisor, isDaemonsWorker, markDaemon, takeRestart } from './environment.js';
+import { daemonError, downAfter, invalidOption, isDaemonError, printsAsSentence } from './errors.js';
 import { launch } from './launcher.js';
-import { openListeners, socketsOfPrimary } from './listeners.js';
+import { openListeners, socketsOfPrimary, withInherited } from './listeners.js';
 import { ServiceManager } from './manager.js';
 import { takeStart, worksFor } from './marker.js';
 import { chooseMode } from './mode.js';
@@ -71,7 +71,7 @@ function begin(options: DaemonizeOptions = {}, main?: (daemon: Daemon) => unknow
   if (existing !== undefined) return main === undefined ? existing : runMain(existing as DaemonHandle, main);
 
   const resolved = resolveOptions(options, main !== undefined);
-  const start = takeStart();
+  const [start, restart] = [takeStart(), takeRestart()];
   if (start !== undefined) {
     const daemon = adopt(start, options, resolved);
     return main === undefined ? daemon : runMain(daemon, main);
@@ -82,7 +82,7 @@ function begin(options: DaemonizeOptions = {}, main?: (daemon: Daemon) => unknow
     return main === undefined ? daemon : runMain(daemon, main);
   }
   refuseToWorkForAnother(resolved);
-  return launch(resolved, main !== undefined);
+  return launch(resolved, restart, main !== undefined);
 }
 
 function adopt(start: DaemonStart, options: DaemonizeOptions, resolved: ResolvedOptions): DaemonHandle {
@@ -166,9 +166,8 @@ function claimPidFile(
 ): Claimed {
   if (path === undefined) return nothingClaimed;
   // A process that is the daemon itself cannot reuse another.
-  const mustReplace = options.ifRunning === 'replace' || (options.ifRunning === 'reuse' && isOfAnotherVersion(options));
-  const replaceWithin = mustReplace ? 2 * options.startTimeout : undefined;
-  const { name, version, logPath, selfReportFile: selfReport, stopTimeout } = options;
+  const replaces = options.ifRunning === 'replace' || (options.ifRunning === 'reuse' && isOfAnotherVersion(options));
+  const { name, version, logPath, selfReportFile: selfReport, startTimeout, stopTimeout } = options;
   const record = newRecord(name === undefined ? undefined : recordFile, {
     name,
     pidFile: path,
@@ -180,7 +179,16 @@ function claimPidFile(
     selfReport,
     stopTimeout,
   });
-  const pidFile = native().acquirePidFile(path, defaults.pidFileMode, replaceWithin, name, version, record);
+  const pidFile = native().acquirePidFile({
+    pidFile: path,
+    mode: defaults.pidFileMode,
+    listeners: withInherited(options.listen),
+    replaces,
+    startTimeout,
+    record,
+    ...(name === undefined ? {} : { name }),
+    ...(version === undefined ? {} : { version }),
+  });
   if (isFailure(pidFile)) throw failureError(pidFile, describeFailure(pidFile, options, false));
   sayUnwritten(pidFile.unwritten);
   return {
@@ -266,15 +274,16 @@ function orWithout(what: string, attempt: () => void): boolean {
 
 /** A process that cannot serve does not hold its pidfile either. */
 function listenOrRelease(
-  { listen }: ResolvedOptions,
+  { label, listen }: ResolvedOptions,
   pidFile: Held['pidFile'],
   manager: ServiceManager | undefined,
 ): DaemonParts['listeners'] {
   try {
     return openListeners(listen, [], manager);
   } catch (error) {
+    const isDown = pidFile?.hasReplaced === true && isDaemonError(error);
     pidFile?.release();
-    throw error;
+    throw isDown ? downAfter(error, label) : error;
   }
 }
 

@@ -8,6 +8,12 @@ export const daemonVariable = 'DAEMONRY_DAEMON';
 /** Left there, too: the descriptors of the daemon's sockets by their names, as JSON, for the workers of a cluster. */
 export const socketsVariable = 'DAEMONRY_SOCKETS';
 
+/**
+ * Says to a program that makes itself a daemon that this start is the second half of a restart: how many stops had been requested
+ * before, and the pidfile.
+ */
+const restartVariable = 'DAEMONRY_RESTART';
+
 /** Decides the mode before everything else: for tests, debuggers and units. */
 export const modeVariable = 'DAEMONRY_MODE';
 
@@ -84,6 +90,24 @@ export function daemonEnvironment(
 function splitVariable(variable: string): [name: string, value: string | undefined] {
   const at = variable.indexOf('=');
   return at < 0 ? [variable, undefined] : [variable.slice(0, at), variable.slice(at + 1)];
+}
+
+/** The second half of a restart: one more stop than these cancels it. */
+export interface Restart {
+  readonly stopsBefore: number;
+  readonly pidFile: string;
+}
+
+/** The environment of the program that is to do the second half of a restart. */
+export function restarting({ stopsBefore, pidFile }: Restart): Variables {
+  return { ...process.env, [restartVariable]: `${stopsBefore} ${pidFile}` };
+}
+
+/** What the restart that has started this process says, once: it is for no other process. */
+export function takeRestart(): Restart | undefined {
+  const [, stopsBefore, pidFile] = /^(\d+) (.+)$/s.exec(process.env[restartVariable] ?? '') ?? [];
+  delete process.env[restartVariable];
+  return pidFile === undefined ? undefined : { stopsBefore: Number(stopsBefore), pidFile };
 }
 
 /** Hides from what this process starts what its supervisor has said to it alone. */

@@ -70,7 +70,8 @@ export interface NotRunningError extends CommonError {
 
 /** The daemon was not up when it ended, when the time was over, or when the launcher was interrupted. It was undone. */
 export interface StartError extends CommonError {
-  readonly code: 'ERR_START_FAILED' | 'ERR_START_TIMEOUT' | 'ERR_START_INTERRUPTED';
+  /** `ERR_START_CANCELLED`: a stop was requested while the start waited for the daemon that it was to replace, or started the next. */
+  readonly code: 'ERR_START_FAILED' | 'ERR_START_TIMEOUT' | 'ERR_START_INTERRUPTED' | 'ERR_START_CANCELLED';
   /** The pid that the daemon had, if it came that far. */
   readonly pid?: number;
   /**
@@ -220,6 +221,11 @@ export function amended(error: DaemonError, message: string, fields: { readonly 
 /** What is to be said about a daemon that was stopped in vain. */
 export function downNow(label: string): string {
   return `the daemon that ran was stopped for this start, so ${label} is down now`;
+}
+
+/** An error after which the daemon that ran before is down. */
+export function downAfter(error: DaemonError, label: string, details = ''): DaemonError {
+  return amended(error, `${error.message}; ${downNow(label)}${details}`, { isDown: true });
 }
 
 /** The error of a system call that Node made, in the words of those that the core makes. */

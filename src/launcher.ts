@@ -2,6 +2,7 @@
 import { constants } from 'node:os';
 import { inspect } from 'node:util';
 import type { Failure, Started } from '../index.js';
+import type { Restart } from './environment.js';
 import { printsAsSentence, sentence } from './errors.js';
 import { boundListeners } from './listeners.js';
 import { failureError, isFailure, native } from './native.js';
@@ -15,7 +16,8 @@ import { launchRequest } from './spawn.js';
  * Starts the daemon and exits when it is up. A failed start is thrown or, with `main`, printed before the launcher exits: there
  * is nobody then to whom it could be thrown.
  */
-export function launch(options: ResolvedOptions, hasMain: boolean): never {
+export function launch(resolved: ResolvedOptions, restart: Restart | undefined, hasMain: boolean): never {
+  const options = { ...resolved, ...secondHalf(resolved, restart) };
   const { script, ...program } = runningProgram();
   const { cwd } = options;
   const request = launchRequest(options, program, { method: 'daemonize', cwd }, {});
@@ -26,6 +28,12 @@ export function launch(options: ResolvedOptions, hasMain: boolean): never {
   say(outcome.stderr);
   sayUnwritten(outcome.unwritten);
   return native().exitNow(tellStarted(options, outcome) ? 0 : 1) as never;
+}
+
+/** What changes if a restart of this very daemon has started this program: of several at once all get the one that comes up. */
+function secondHalf({ pidFile }: ResolvedOptions, restart: Restart | undefined): Partial<ResolvedOptions> {
+  if (restart === undefined || restart.pidFile !== pidFile) return {};
+  return { stopsBefore: restart.stopsBefore, ifRunning: 'reuse' };
 }
 
 /** The daemon is up, so whatever `onStarted` throws must not bring back to life what is written below the call. */

@@ -168,7 +168,7 @@ export interface StartOptions<Sockets extends string = string> {
    * starts another, but reuses one that somebody else has started meanwhile. Needs a pidfile. A daemon that is to stay in the
    * foreground cannot reuse another, and fails. `'reuse'` of another program, or of one in another directory, fails
    * with `ERR_OTHER_PROGRAM`, unless there is a `version`. `'replace'` fails without stopping anything if the new start is known to
-   * fail.
+   * fail, and with `ERR_START_CANCELLED` if a stop is requested meanwhile.
    * @default 'error'
    */
   readonly ifRunning?: 'error' | 'reuse' | 'replace';
@@ -296,6 +296,8 @@ export interface ResolvedStart {
   readonly stopTimeout: number;
   readonly killMode: 'session' | 'process';
   readonly ifRunning: 'error' | 'reuse' | 'replace';
+  /** For the second half of a restart: how many stops had been requested when it began. One more cancels the start. */
+  readonly stopsBefore?: number;
   /** What the option `log` names, or `name` means. */
   readonly logPath: string | undefined;
   /**

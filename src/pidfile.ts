@@ -28,7 +28,9 @@ export class PidFile implements Disposable {
     check.only(options, 'mode');
     const mode = check.mode('mode', options.mode, defaults.pidFileMode);
     if ((mode & 0o002) !== 0) throw invalidOption('option "mode" must not let everybody write');
-    const file = unwrap(native().acquirePidFile(absolute(check.path('path', path)), mode));
+    const pidFile = absolute(check.path('path', path));
+    const { startTimeout } = defaults;
+    const file = unwrap(native().acquirePidFile({ pidFile, mode, listeners: [], replaces: false, startTimeout }));
     const failure = file.markUp();
     if (failure !== null) {
       file.release();

@@ -72,7 +72,7 @@ export async function flaws(
   const started = told.flatMap(({ returned }) =>
     ['started', 'replaced'].includes(returned?.outcome) ? [returned.pid as number] : [],
   );
-  const failed = told.flatMap(({ error }) => (error?.code === 'ERR_START_FAILED' ? [error.pid!] : []));
+  const failed = told.flatMap(({ error }) => (hasFailed(error?.code) && error?.pid !== undefined ? [error.pid] : []));
   const ended = told.flatMap(({ move, returned }) => {
     if (move.call === 'sendSignal') return returned ?? [];
     return move.call === 'stop' ? (returned?.pid ?? []) : [];
@@ -102,7 +102,10 @@ export function isTrue(
   const code = error?.code;
   if (error !== undefined && move.call === 'spawnDaemon') {
     if (code === 'ERR_ALREADY_RUNNING') return born.includes(error.pid!);
-    return code === 'ERR_START_FAILED' && ended.includes(error.pid!);
+    // Of one that was to replace another, before it had a process of its own.
+    const { ifRunning } = move.args[2] as SpawnDaemonOptions;
+    if (code === 'ERR_START_CANCELLED' && error.pid === undefined) return ifRunning === 'replace';
+    return hasFailed(code) && ended.includes(error.pid!);
   }
   if (error !== undefined) {
     return code === 'ERR_NOT_RUNNING' ? move.call === 'sendSignal' : code === 'ENOENT' && move.call === 'unlinkSync';
@@ -119,6 +122,10 @@ export function isTrue(
     default:
       return true;
   }
+}
+
+function hasFailed(code: string | undefined): boolean {
+  return code === 'ERR_START_FAILED' || code === 'ERR_START_CANCELLED';
 }
 
 /** Between a lock and its text a starter has no name yet; a daemon that is exiting is stopping. */

@@ -1,7 +1,17 @@
 /** `daemonry restart`: stop, then start again as the record says. */
 import { spawnSync } from 'node:child_process';
 import { status, stopFor } from '../control.js';
-import { amended, downNow, isDaemonError, systemCallError } from '../errors.js';
+import { restarting, type Restart } from '../environment.js';
+import {
+  amended,
+  daemonError,
+  downAfter,
+  downNow,
+  isDaemonError,
+  systemCallError,
+  type DaemonError,
+} from '../errors.js';
+import { native, unwrap } from '../native.js';
 import { resolveSpawn, type SpawnDaemonOptions } from '../options.js';
 import { say } from '../say.js';
 import { rehearse, spawnResolved } from '../spawn.js';
@@ -22,7 +32,7 @@ export const restart: Command = {
   notes: [
     'One that is not running is only started. Program, arguments, directory and options are on record.',
     "Of the environment that is only what --env has set: all else, PATH included, is this command's.",
-    'What is known to fail is found before anything is stopped.',
+    'What is known to fail is found before anything is stopped. A stop that is requested meanwhile cancels the restart.',
   ],
   run: (parsed) => {
     const names = chosen(parsed, namesOf, isUp);
@@ -32,42 +42,57 @@ export const restart: Command = {
 };
 
 async function again(name: string, parsed: Parsed): Promise<Done> {
-  const record = recordOf(name);
-  const start = checked(name, () => startAgain(name, record, parsed));
+  const { record, pidFile } = recordOf(name);
+  // One more stop than these cancels this restart.
+  const stopsBefore = unwrap(native().stopsRequested(pidFile));
+  const start = checked(name, () => startAgain(name, record, { stopsBefore, pidFile }, parsed));
   const running = status(name);
   const variables = 'pid' in running && running.pid !== undefined ? variablesOf(running.pid) : [];
-  const { outcome } = await spin(`${name} stops`, stopFor('restart', name, stopOptionsOf(parsed.values)));
-  // Another command may have started it meanwhile.
-  const isDownNow = () => outcome !== 'not-running' && !isUp(status(name));
   const missing = missingNow(variables, start.variables);
-  const code = await start.run().catch((error: unknown) => {
-    if (!isDaemonError(error) || !isDownNow()) throw error;
-    throw amended(error, `${error.message}; ${downNow(name)}${missing}`, { isDown: true });
+  /** The error, with what has become of a daemon that this command has stopped. */
+  const explained = (error: unknown, hasStopped: boolean) =>
+    hasStopped && isDaemonError(error) && !isUp(status(name)) ? downAfter(error, name, missing) : error;
+
+  const stopping = stopFor('restart', name, stopOptionsOf(parsed.values));
+  const { outcome } = await spin(`${name} stops`, stopping).catch((error: unknown) => {
+    // The main process can have ended although others of its session did not.
+    throw explained(error, isUp(running));
   });
+  const hasStopped = outcome !== 'not-running';
+  const code = await start.run().catch((error: unknown) => {
+    throw explained(error, hasStopped);
+  });
+  const found = status(name);
+  if (code !== exitCodes.success || !isUp(found)) {
+    if (unwrap(native().stopsRequested(pidFile)) !== stopsBefore) throw explained(cancelled(name), hasStopped);
+  }
   if (code !== exitCodes.success) {
-    const down = isDownNow() ? `${downNow(name)}${missing}` : undefined;
+    const isDown = hasStopped && !isUp(found);
     // The program has said why.
-    if (down !== undefined) say(`daemonry: ${name} did not start; ${down}\n`);
+    if (isDown) say(`daemonry: ${name} did not start; ${downNow(name)}${missing}\n`);
     const message = `${name} did not start: its program exited with code ${code}`;
-    const isDown = down === undefined ? {} : { isDown: true };
-    const failure = { code: 'ERR_START_FAILED', message, exitCode: code, stderr: '', ...isDown };
+    const failure = { code: 'ERR_START_FAILED', message, exitCode: code, stderr: '', ...(isDown ? { isDown } : {}) };
     return { text: '', result: failure, exitCode: code };
   }
-  const found = status(name);
   const pid = 'pid' in found ? found.pid : undefined;
   const result = { outcome: 'restarted', pid, pidFile: found.pidFile };
   return { text: `${name} restarted with pid ${pid}\n`, result };
 }
 
-function recordOf(name: string): FullRecord {
-  const { record } = locate(name);
+function cancelled(name: string): DaemonError {
+  const message = `${name} did not start: a stop was requested meanwhile, which cancelled the start`;
+  return daemonError('ERR_START_CANCELLED', message, { stderr: '' });
+}
+
+function recordOf(name: string): { readonly record: FullRecord; readonly pidFile: string } {
+  const { record, pidFile } = locate(name);
   if (record === undefined) {
     throw new NotConfiguredError(`there is no record of how ${name} is started: it was never started by that name`);
   }
   if (record.method === 'foreground') {
     throw new NotConfiguredError(`${name} was started in the foreground: whoever did that has to restart it`);
   }
-  return record;
+  return { record, pidFile };
 }
 
 /** What is known to fail is told before the daemon is stopped. */
@@ -88,11 +113,13 @@ interface Again {
   run(): Promise<number>;
 }
 
-function startAgain(name: string, record: FullRecord, { values }: Parsed): Again {
+function startAgain(name: string, record: FullRecord, restart: Restart, { values }: Parsed): Again {
   const { program, arguments: words, cwd } = record;
   const args = words.slice(1);
   const options = record.method === 'spawnDaemon' ? recordedOptions(record) : placesOf(record);
-  const resolved = resolveSpawn(program, options, cwd);
+  const { stopsBefore } = restart;
+  // Of several restarts at once all get the daemon that comes up.
+  const resolved = { ...resolveSpawn(program, options, cwd), ifRunning: 'reuse' as const, stopsBefore };
   rehearse(program, args, options, resolved);
   const again = async () => {
     await spin(`${name} starts`, spawnResolved(program, args, options, resolved, true));
@@ -100,7 +127,7 @@ function startAgain(name: string, record: FullRecord, { values }: Parsed): Again
   };
   return {
     variables: resolved.environment([]).map((variable) => variable.split('=', 1)[0]!),
-    run: record.method === 'daemonize' ? async () => runAgain(record, values) : again,
+    run: record.method === 'daemonize' ? async () => runAgain(record, restart, values) : again,
   };
 }
 
@@ -110,8 +137,8 @@ function recordedOptions({ options }: FullRecord): SpawnDaemonOptions {
 }
 
 /** What is on record of the options of a program that makes itself a daemon. Its log is another user's if it is. */
-function placesOf({ name, logFile, uid }: FullRecord): SpawnDaemonOptions {
-  return { name, ...(logFile === undefined || uid !== process.geteuid?.() ? {} : { log: logFile }) };
+function placesOf({ name, pidFile, logFile, uid }: FullRecord): SpawnDaemonOptions {
+  return { name, pidFile, ...(logFile === undefined || uid !== process.geteuid?.() ? {} : { log: logFile }) };
 }
 
 /** JSON has null where a variable is to be deleted. */
@@ -120,11 +147,15 @@ function withDeleted(env: NonNullable<SpawnDaemonOptions['env']>): Record<string
 }
 
 /** A program that makes itself a daemon says itself whether that succeeded. */
-function runAgain({ program, arguments: [argv0, ...args], cwd }: FullRecord, values: Parsed['values']): number {
+function runAgain(
+  { program, arguments: [argv0, ...args], cwd }: FullRecord,
+  restart: Restart,
+  values: Parsed['values'],
+): number {
   const { status, error } = spawnSync(program, args, {
     cwd,
     // By this the next record calls the directory as this one does.
-    env: { ...process.env, PWD: cwd },
+    env: { ...restarting(restart), PWD: cwd },
     stdio: ['ignore', values['json'] ? process.stderr : 'inherit', 'inherit'],
     ...(argv0 === undefined ? {} : { argv0 }),
   });

@@ -131,6 +131,7 @@ impl From<Error> for Failure {
                 Self { signal: Some(signal_name(signal)), ..own("ERR_START_INTERRUPTED") }
             }
             Error::StartAborted => own("ERR_START_INTERRUPTED"),
+            Error::StartCancelled => own("ERR_START_CANCELLED"),
             Error::WaitTimeout { pid, path: file, .. } => {
                 Self { pid: Some(pid), path: path(file), ..own("ERR_START_TIMEOUT") }
             }
@@ -155,6 +156,7 @@ impl From<LaunchFailure> for Failure {
                 | Error::ResolveTimeout { .. }
                 | Error::StartInterrupted { .. }
                 | Error::StartAborted
+                | Error::StartCancelled
         );
         let advice = failure.advice.take().map(Advice::text);
         let message = failure.to_string();

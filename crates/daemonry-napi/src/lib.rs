@@ -21,7 +21,7 @@ use napi::bindgen_prelude::{Either, Either5, Env, Object, panic_to_error};
 use napi_derive::napi;
 
 use failure::{Failure, fields_of, if_any, outcome};
-use plan::{LaunchRequest, NativeIds, NativeListener};
+use plan::{HoldRequest, LaunchRequest, NativeIds, NativeListener};
 use store::NativeRecord;
 
 /// The names of every step, in the order of a start.
@@ -358,7 +358,7 @@ impl DaemonStart {
     /// The pidfile that the launcher locked for this process.
     #[napi(catch_unwind)]
     pub fn pid_file(&self) -> Option<NativePidFile> {
-        self.adoption.pid_file.clone().map(|file| NativePidFile { file: Some(file) })
+        self.adoption.pid_file.clone().map(|file| NativePidFile { file: Some(file), has_replaced: false })
     }
 
     /// Whether the launcher still watches, and would take an end for a failed start.
@@ -412,36 +412,28 @@ pub fn write_record(record: NativeRecord) -> Option<Failure> {
     Record::from(record).write().err().map(Failure::from)
 }
 
-/// Locks a pidfile for this process, which stays in the foreground and is "starting" until it says more. With
-/// `replace_within`, in ms, ends the daemon that holds it, for whose start it waits as long.
+/// Locks a pidfile for this process, which stays in the foreground and is "starting" until it says more.
 #[napi(catch_unwind)]
-pub fn acquire_pid_file(
-    path: String,
-    mode: u32,
-    replace_within: Option<f64>,
-    name: Option<String>,
-    version: Option<String>,
-    record: Option<NativeRecord>,
-) -> Either<NativePidFile, Failure> {
-    let replace_within = replace_within.map(plan::duration);
-    let (path, name, version) = (Path::new(&path), name.as_deref(), version.as_deref());
-    let record = record.map(Record::from);
-    let acquired = PidFile::acquire_named(path, mode, name, version, record.as_ref(), replace_within);
-    let claimed = acquired.and_then(|mut file| {
-        if let Err(error) = file.claim() {
-            // Nothing of a claim that failed stays; the claim's error says more than one of the removal.
-            let _left = file.release();
-            return Err(error);
-        }
-        Ok(NativePidFile { file: Some(Arc::new(file)) })
-    });
-    outcome(claimed)
+pub fn acquire_pid_file(request: HoldRequest) -> Either<NativePidFile, Failure> {
+    match LaunchPlan::from(request).hold() {
+        Ok(held) => Either::A(NativePidFile { file: Some(Arc::new(held.pid_file)), has_replaced: held.has_replaced }),
+        Err(failure) => Either::B(failure.into()),
+    }
+}
+
+/// How many stops of the daemon of a pidfile were requested so far, for a restart.
+#[napi(catch_unwind)]
+pub fn stops_requested(path: String) -> Either<f64, Failure> {
+    #[expect(clippy::cast_precision_loss, reason = "nobody stops a daemon that often")]
+    let count = daemonry::stops_requested(Path::new(&path)).map(|count| count as f64);
+    outcome(count)
 }
 
 /// A pidfile that this process holds.
 #[napi]
 pub struct NativePidFile {
     file: Option<Arc<PidFile>>,
+    has_replaced: bool,
 }
 
 #[napi]
@@ -450,6 +442,12 @@ impl NativePidFile {
     #[napi(getter, catch_unwind)]
     pub fn path(&self) -> String {
         self.file.as_ref().map_or_else(String::new, |file| file.path().to_string_lossy().into_owned())
+    }
+
+    /// Whether another daemon was stopped to make room for this process.
+    #[napi(getter, catch_unwind)]
+    pub fn has_replaced(&self) -> bool {
+        self.has_replaced
     }
 
     /// Why the start of this process could not be written down in its journal, in words.

@@ -125,6 +125,8 @@ pub struct LaunchRequest {
     /// What to do when the daemon runs already.
     #[napi(ts_type = "'error' | 'reuse' | 'replace'")]
     pub if_running: String,
+    /// How many stops had been requested before the restart that this start is a part of.
+    pub stops_before: Option<f64>,
     /// When the start counts as done.
     #[napi(ts_type = "'exec' | 'start' | 'ready'")]
     pub wait_for: String,
@@ -136,6 +138,27 @@ pub struct LaunchRequest {
     pub launcher_leaves: bool,
     /// What the daemon is to know.
     pub note: String,
+}
+
+/// A pidfile to hold in the foreground; times in ms.
+#[napi(object, object_to_js = false)]
+pub struct HoldRequest {
+    /// The pidfile.
+    pub pid_file: String,
+    /// Its mode if it has to be made.
+    pub mode: u32,
+    /// The daemon's name.
+    pub name: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// What to leave on record.
+    pub record: Option<NativeRecord>,
+    /// The sockets that this process binds once it holds the pidfile.
+    pub listeners: Vec<NativeListener>,
+    /// Whether to stop a daemon that runs already.
+    pub replaces: bool,
+    /// A daemon that is still starting, and is to be replaced, is waited for twice as long.
+    pub start_timeout: f64,
 }
 
 /// Milliseconds, as far as they make sense.
@@ -243,11 +266,30 @@ impl From<LaunchRequest> for LaunchPlan {
         plan.version = request.version;
         plan.record = request.record.map(Into::into);
         plan.if_running = if_running(&request.if_running);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+        let count = |stops: f64| stops as u64;
+        plan.stops_before = request.stops_before.map(count);
         plan.wait_for = wait_for(&request.wait_for);
         plan.alive_for = duration(request.alive_for);
         plan.start_timeout = duration(request.start_timeout);
         plan.launcher_leaves = request.launcher_leaves;
         plan.note = request.note.into();
         plan
+    }
+}
+
+impl From<HoldRequest> for LaunchPlan {
+    fn from(request: HoldRequest) -> Self {
+        Self {
+            pid_file: Some(request.pid_file.into()),
+            pid_file_mode: request.mode,
+            name: request.name,
+            version: request.version,
+            record: request.record.map(Into::into),
+            listeners: request.listeners.into_iter().map(Into::into).collect(),
+            if_running: if request.replaces { IfRunning::Replace } else { IfRunning::Error },
+            start_timeout: duration(request.start_timeout),
+            ..Self::new("")
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::ptr;
 use nix::errno::Errno;
 use nix::sys::socket::SockaddrLike;
 
-use crate::deferred::{Access, DeferredFile, DeferredPidFile, DeferredSocket, Finding};
+use crate::deferred::{Access, DeferredFile, DeferredPidFile, DeferredSocket, Finding, RehearsedSocket};
 use crate::error::Step;
 use crate::frame::Frame;
 use crate::pidfile::{self, Line};
@@ -225,8 +225,7 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
     if let Some((instance, file)) = prepared.instance.as_ref().and_then(|it| Some((it, it.pid_file.as_ref().err()?))) {
         // SAFETY: as for this function.
         if let Err((step, index, errno)) = unsafe { place_pid_file(prepared, instance, file, pid) } {
-            send(exec_pipe, Frame::Failed { step: step as u8, index, errno: errno as i32 });
-            exit(FAILED);
+            fail_at(exec_pipe, step, index, errno);
         }
     }
     for socket in &prepared.deferred_sockets {
@@ -234,8 +233,12 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
         if let Err(errno) = unsafe { bind_socket(prepared, socket) } {
             // SAFETY: as for this function.
             unsafe { remove_sockets(prepared) };
-            send(exec_pipe, Frame::Failed { step: Step::Listen as u8, index: socket.index, errno: errno as i32 });
-            exit(FAILED);
+            fail_at(exec_pipe, Step::Listen, socket.index, errno);
+        }
+    }
+    for socket in prepared.rehearsal.iter().flat_map(|rehearsal| &rehearsal.sockets) {
+        if let Err(errno) = rehearse_socket(socket) {
+            fail_at(exec_pipe, Step::Listen, socket.index, errno);
         }
     }
     let check = |step, outcome: Result<(), Errno>| {
@@ -255,9 +258,9 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
     if let Some(script) = prepared.must_read() {
         check(Step::ReadScript, sys::may_read(script));
     }
-    if let Some(interpreters) = &prepared.rehearsal {
-        if let Err((index, errno)) = rehearse(prepared.programs(), interpreters) {
-            send(exec_pipe, Frame::Failed { step: Step::Exec as u8, index, errno: errno as i32 });
+    if let Some(rehearsal) = &prepared.rehearsal {
+        if let Err((index, errno)) = rehearse(prepared.programs(), &rehearsal.interpreters) {
+            report_at(exec_pipe, Step::Exec, index, errno);
         }
         exit(0);
     }
@@ -456,6 +459,16 @@ fn remove_abandoned(socket: &DeferredSocket) -> Result<(), Errno> {
     unlink(&socket.path, found)
 }
 
+/// Whether [`bind_socket`] could have its place, unless a process listens there.
+fn rehearse_socket(socket: &RehearsedSocket) -> Result<(), Errno> {
+    sys::may_change_at(&socket.directory)?;
+    match lstat(&socket.path) {
+        Err(Errno::ENOENT) => Ok(()),
+        Ok(stat) if stat.st_mode & libc::S_IFMT != libc::S_IFSOCK => Err(Errno::EADDRINUSE),
+        found => found.map(drop),
+    }
+}
+
 /// Removes a name that still leads to the file with this identity.
 fn unlink(path: &CStr, identity: (u64, u64)) -> Result<(), Errno> {
     if lstat(path).map(|stat| sys::identity_of(&stat)) != Ok(identity) {
@@ -516,8 +529,7 @@ unsafe fn limit(prepared: &Prepared, exec_pipe: RawFd) {
     }
     for ((resource, limit), index) in prepared.limits.iter().zip(0..) {
         if let Err(errno) = sys::set_limit(resource.number, limit) {
-            send(exec_pipe, Frame::Failed { step: Step::SetLimit as u8, index, errno: errno as i32 });
-            exit(FAILED);
+            fail_at(exec_pipe, Step::SetLimit, index, errno);
         }
     }
 }
@@ -652,11 +664,19 @@ fn check(exec_pipe: RawFd, step: Step, outcome: Result<(), Errno>) {
 
 /// Tells the launcher that a step failed. Async-signal-safe.
 pub(crate) fn report(exec_pipe: RawFd, step: Step, errno: Errno) {
-    send(exec_pipe, Frame::Failed { step: step as u8, index: 0, errno: errno as i32 });
+    report_at(exec_pipe, step, 0, errno);
+}
+
+fn report_at(exec_pipe: RawFd, step: Step, index: u8, errno: Errno) {
+    send(exec_pipe, Frame::Failed { step: step as u8, index, errno: errno as i32 });
 }
 
 fn fail(exec_pipe: RawFd, step: Step, errno: Errno) -> ! {
-    report(exec_pipe, step, errno);
+    fail_at(exec_pipe, step, 0, errno)
+}
+
+fn fail_at(exec_pipe: RawFd, step: Step, index: u8, errno: Errno) -> ! {
+    report_at(exec_pipe, step, index, errno);
     exit(FAILED)
 }
 

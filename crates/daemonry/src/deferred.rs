@@ -46,6 +46,14 @@ pub(crate) struct DeferredSocket {
     pub(crate) index: u8,
 }
 
+/// A Unix socket of a start that is rehearsed: the child checks whether it could bind it.
+pub(crate) struct RehearsedSocket {
+    pub(crate) directory: CString,
+    pub(crate) path: CString,
+    /// Its place in the plan's list.
+    pub(crate) index: u8,
+}
+
 /// A pidfile: the user's own, created with exactly this mode.
 pub(crate) struct DeferredPidFile {
     pub(crate) path: CString,

@@ -363,6 +363,9 @@ pub enum Error {
     /// The caller gave the start up; it was undone.
     #[error("the start was aborted and undone")]
     StartAborted,
+    /// The start was to follow the stop of another instance, and a stop was requested meanwhile. Nothing runs.
+    #[error("a stop was requested meanwhile, which cancelled the start")]
+    StartCancelled,
     /// The start by another process was not done in time. It was left alone.
     #[error("another process is starting it with pid {pid}, and it was not up within {} ms (pidfile {})", limit.as_millis(), Shown(path.display()))]
     WaitTimeout {

@@ -1,9 +1,7 @@
 //! The launcher's side of a start: fork, wait until the outcome is known, undo what failed.
 
-use std::cell::Cell;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -12,16 +10,17 @@ use nix::poll::{PollFd, PollFlags};
 use crate::error::{Error, Exit, Result, Step};
 use crate::frame::{FRAME_LENGTH, Frame, Report};
 use crate::host::{EXIT_GRACE, EXIT_POLL, Host};
-use crate::instance::{AcquireRequest, Acquired, IfRunning, Status, status};
+use crate::instance::{Acquired, IfRunning, Status, status};
 use crate::interrupt::Interrupts;
 use crate::listen::Endpoint;
-use crate::pidfile::{self, PidFile};
+use crate::pidfile::PidFile;
 use crate::pinned::PinnedPlan;
 use crate::plan::{Descriptors, LaunchPlan, LauncherEnds, Prepared, WaitFor};
 use crate::signals::SignalWatch;
 use crate::stdio::{Stream, read_tail};
 use crate::store::Record;
 use crate::sys::{self, Process, peek_exit, retry};
+use crate::takeover::{Takeover, patience};
 
 mod undo;
 pub use undo::Advice;
@@ -134,22 +133,19 @@ impl PinnedPlan {
         let Some(path) = &self.pid_file else {
             return launch_locked(&self, None, timeout, &interrupts);
         };
-        let has_stopped = Cell::new(false);
-        self.find_or_launch(path, timeout, &interrupts, &has_stopped).map_err(|failure| {
-            let is_down = has_stopped.get() && !failure.error.names_another_instance();
-            LaunchFailure { is_down, ..failure }
-        })
+        let rehearse = || self.rehearse_beside(&interrupts);
+        let takeover = Takeover::begin(&self, path, &interrupts, &rehearse)?;
+        self.find_or_launch(&takeover, timeout, &interrupts).map_err(|failure| takeover.explain(failure))
     }
 
     fn find_or_launch(
         &self,
-        path: &Path,
+        takeover: &Takeover<'_>,
         timeout: Duration,
         interrupts: &Interrupts,
-        has_stopped: &Cell<bool>,
     ) -> std::result::Result<Started, LaunchFailure> {
         let plan = self;
-        let (pid_file, replaces, waited) = match find(plan, path, interrupts, has_stopped)? {
+        let (pid_file, replaces, waited) = match takeover.find()? {
             Acquired::Free { pid_file, replaces, waited } => (pid_file, replaces, waited),
             Acquired::Running { pid, .. } => return Ok(reuse(plan, pid)?),
         };
@@ -157,44 +153,19 @@ impl PinnedPlan {
         let said = plan.stop_timeout.map_or(Ok(()), |timeout| pid_file.mark_stop_timeout(timeout));
         let outcome =
             said.map_err(LaunchFailure::from).and_then(|()| launch_locked(plan, Some(&pid_file), left, interrupts));
-        if outcome.is_err() {
+        if let Err(failure) = &outcome {
+            let is_restart = plan.stops_before.is_some() && plan.if_running == IfRunning::Reuse;
+            let joins = is_restart && matches!(failure.error, Error::StartFailed { .. }) && pid_file.is_replaced();
             // Why the start failed matters more than a file that stays behind and means nothing.
             let _left = pid_file.remove();
+            if joins {
+                // Another restart has ended it, and starts the next.
+                drop(pid_file);
+                return self.find_or_launch(takeover, timeout, interrupts);
+            }
         }
         outcome.map(|started| if replaces { Started { outcome: Outcome::Replaced, ..started } } else { started })
     }
-}
-
-/// How long others are waited for.
-fn patience(plan: &LaunchPlan) -> Duration {
-    plan.start_timeout.saturating_mul(2)
-}
-
-/// Locks the pidfile, or finds the daemon that makes that unnecessary.
-fn find(plan: &PinnedPlan, path: &Path, interrupts: &Interrupts, has_stopped: &Cell<bool>) -> Result<Acquired> {
-    let pause = |pause| interrupts.sleep(pause);
-    let (name, version) = (plan.name.as_deref(), plan.version.as_deref());
-    let (mode, if_running, kill_mode) = (pidfile::DEFAULT_MODE, plan.if_running, plan.kill_mode);
-    let (uids, patience) = (plan.uids()?, patience(plan));
-    let (pause, rehearse) = (&pause, &|| plan.rehearse_beside(interrupts));
-    let journal = plan.record.as_ref().and_then(Record::journal);
-    let program = plan.record.as_ref().map(|record| record.json.as_str());
-    AcquireRequest {
-        path,
-        mode,
-        name,
-        version,
-        journal,
-        program,
-        uids,
-        kill_mode,
-        if_running,
-        patience,
-        pause,
-        rehearse,
-        has_stopped,
-    }
-    .acquire()
 }
 
 /// The daemon that runs already, unless the plan would replace it: to find it, no host name has to be resolved.
@@ -206,7 +177,7 @@ fn find_running(plan: &PinnedPlan, interrupts: &Interrupts) -> Result<Option<i32
     if !status(path).is_ok_and(is_held) {
         return Ok(None);
     }
-    match find(plan, path, interrupts, &Cell::new(false))? {
+    match Takeover::begin(plan, path, interrupts, &|| Ok(()))?.find()? {
         Acquired::Running { pid, .. } => Ok(Some(pid)),
         // It has ended since.
         Acquired::Free { pid_file, .. } => pid_file.remove().map(|()| None),

@@ -28,6 +28,7 @@ mod state;
 mod stdio;
 mod store;
 mod sys;
+mod takeover;
 mod terminate;
 mod trusted_path;
 
@@ -37,7 +38,7 @@ pub use frame::Report;
 pub use ids::{Account, Ids, Who};
 pub use instance::{
     IfRunning, Reloaded, Remains, Status, StopOptions, Stopped, reload, runs_other_version, send_signal, status,
-    status_of_named, stop,
+    status_of_named, stop, stops_requested,
 };
 pub use interrupt::AbortHandle;
 pub use launch::{Advice, LaunchFailure, Outcome, Started, launch};
@@ -59,6 +60,7 @@ pub use store::{
     Record, Recorded, Request, SelfReport, StartMethod, Target, forget, list, list_journals, locate, logical_directory,
     script_among, stay_in_system_places,
 };
+pub use takeover::Held;
 pub use terminate::{arm, die, disarm, exit_now, guard};
 
 /// The command line of the calling process as the kernel keeps it, for runtimes that do not tell their flags; empty where it

@@ -15,7 +15,7 @@ use nix::sys::socket::{AddressFamily, Backlog, SockaddrIn, SockaddrIn6, Sockaddr
 use nix::sys::socket::{SockType, bind, connect, getsockname, listen, setsockopt, sockopt};
 use nix::sys::stat::SFlag;
 
-use crate::deferred::{DeferredSocket, Findings};
+use crate::deferred::{DeferredSocket, Findings, RehearsedSocket};
 use crate::error::{Error, Result, Step};
 use crate::ids::Ids;
 use crate::interrupt::Interrupts;
@@ -137,10 +137,8 @@ impl BoundSocket {
                     Way::Safe(entry) => entry,
                     Way::Exposed => return Err(Error::distrusted(Step::Listen, path, EXCHANGEABLE)),
                 };
-                let bound = bind_unix(path, entry, *mode, recipient).map_err(|refusal| match refusal {
-                    Refusal::Failed(errno) => failed(errno),
-                    Refusal::Stranger(uid) => Error::stranger(Step::Listen, path, uid),
-                })?;
+                let bound = bind_unix(path, entry, *mode, recipient);
+                let bound = bound.map_err(|refusal| refusal.into_error(address, path))?;
                 if let Err(errno) = start(&bound.fd, *backlog) {
                     bound.remove();
                     return Err(failed(errno));
@@ -198,27 +196,76 @@ pub fn take_sockets(first: RawFd, count: u32) -> bool {
     })
 }
 
-/// Whether `listeners` can be bound, as far as that is known while another process may still have them: an address in use is none
-/// of its faults.
-pub(crate) fn rehearse(listeners: &[Listener], addresses: &[Option<SocketAddr>], owner: Option<&Ids>) -> Result<()> {
-    for (listener, resolved) in listeners.iter().zip(addresses) {
+/// Whether `listeners` can be bound once the processes `running` have ended, which may listen there now. Nothing is left behind;
+/// what is returned is left to the child.
+pub(crate) fn rehearse(
+    listeners: &[Listener],
+    addresses: &[Option<SocketAddr>],
+    owner: Option<&Ids>,
+    running: &[i32],
+) -> Result<Vec<RehearsedSocket>> {
+    let mut by_child = Vec::new();
+    for ((listener, resolved), index) in listeners.iter().zip(addresses).zip(0..) {
         let Source::Address(address) = &listener.source else { continue };
-        let tried = match address {
+        let failed = |errno| Error::Listen { address: address.clone(), errno };
+        match address {
             ListenAddress::Tcp { host, port, ipv6_only, .. } => {
-                bind_tcp(host.as_deref(), *resolved, *port, *ipv6_only).map(drop)
+                match bind_tcp(host.as_deref(), *resolved, *port, *ipv6_only) {
+                    Err(Errno::EADDRINUSE) if !is_others(&tcp_listeners(address, *resolved), running) => {}
+                    tried => tried.map(drop).map_err(failed)?,
+                }
             }
-            ListenAddress::Unix { path, .. } => {
-                let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-                let is_there = nix::sys::stat::stat(directory.unwrap_or(Path::new("."))).map(drop);
-                is_there.and_then(|()| way_to(path, Recipient::with(owner)).map(drop))
-            }
-        };
-        match tried {
-            Ok(()) | Err(Errno::EADDRINUSE) => {}
-            Err(errno) => return Err(Error::Listen { address: address.clone(), errno }),
+            ListenAddress::Unix { path, .. } => match (way_to(path, Recipient::with(owner)).map_err(failed)?, owner) {
+                (Way::Safe(entry), _) => {
+                    let rehearsed = rehearse_unix(path, &entry, Recipient::with(owner), running);
+                    rehearsed.map_err(|refusal| refusal.into_error(address, path))?;
+                }
+                (Way::Exposed, _) if !matches!(Recipient::with(owner), Recipient::User(_)) => {
+                    return Err(Error::distrusted(Step::Listen, path, EXCHANGEABLE));
+                }
+                (Way::Exposed, _) => {
+                    UnixAddr::new(path).map_err(failed)?;
+                    let directory = path.parent().unwrap_or(Path::new("")).join(".");
+                    let text =
+                        |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|_| failed(Errno::EINVAL));
+                    by_child.push(RehearsedSocket { directory: text(&directory)?, path: text(path)?, index });
+                }
+            },
         }
     }
-    Ok(())
+    Ok(by_child)
+}
+
+fn rehearse_unix(
+    path: &Path,
+    entry: &Entry,
+    recipient: Recipient<'_>,
+    running: &[i32],
+) -> std::result::Result<(), Refusal> {
+    let address = UnixAddr::new(path)?;
+    entry.may_change()?;
+    match occupant(entry, &address, recipient)? {
+        Occupant::Listener if is_others(&sys::unix_listeners(path), running) => Err(Errno::EADDRINUSE.into()),
+        Occupant::Nothing | Occupant::Abandoned(_) | Occupant::Listener => Ok(()),
+    }
+}
+
+/// The sockets that listen where a TCP address would be bound.
+fn tcp_listeners(address: &ListenAddress, resolved: Option<SocketAddr>) -> Vec<u64> {
+    let ListenAddress::Tcp { host, port, .. } = address else { return Vec::new() };
+    let wanted = resolved.map(|address| address.ip()).or_else(|| host.as_deref()?.parse().ok());
+    let is_there = |bound: IpAddr| {
+        bound.is_unspecified()
+            || wanted.is_none_or(|wanted| wanted.is_unspecified() || wanted.to_canonical() == bound.to_canonical())
+    };
+    sys::tcp_listeners(*port).into_iter().filter(|(bound, _)| is_there(*bound)).map(|(_, socket)| socket).collect()
+}
+
+/// Whether none of these sockets, if there are any, is one of the processes `running`. False where that cannot be seen.
+fn is_others(sockets: &[u64], running: &[i32]) -> bool {
+    let open: Option<Vec<_>> = running.iter().map(|pid| sys::sockets_of(*pid)).collect();
+    let is_held = |open: Vec<Vec<u64>>| open.iter().flatten().any(|socket| sockets.contains(socket));
+    !sockets.is_empty() && open.is_some_and(|open| !is_held(open))
 }
 
 fn bind_tcp(host: Option<&str>, resolved: Option<SocketAddr>, port: u16, ipv6_only: bool) -> nix::Result<OwnedFd> {
@@ -335,6 +382,15 @@ enum Refusal {
     Stranger(libc::uid_t),
 }
 
+impl Refusal {
+    fn into_error(self, address: &ListenAddress, path: &Path) -> Error {
+        match self {
+            Self::Failed(errno) => Error::Listen { address: address.clone(), errno },
+            Self::Stranger(uid) => Error::stranger(Step::Listen, path, uid),
+        }
+    }
+}
+
 impl From<Errno> for Refusal {
     fn from(errno: Errno) -> Self {
         Self::Failed(errno)
@@ -351,7 +407,11 @@ fn bind_unix(
     let fd = sys::socket(AddressFamily::Unix, SockType::Stream)?;
     match bind(fd.as_raw_fd(), &address) {
         Err(Errno::EADDRINUSE) => {
-            remove_abandoned(&entry, &address, recipient)?;
+            match occupant(&entry, &address, recipient)? {
+                Occupant::Nothing => {}
+                Occupant::Abandoned(identity) => entry.remove(identity, |_| true),
+                Occupant::Listener => return Err(Errno::EADDRINUSE.into()),
+            }
             bind(fd.as_raw_fd(), &address)?;
         }
         bound => bound?,
@@ -368,10 +428,19 @@ fn bind_unix(
     Ok(bound)
 }
 
-/// Removes a socket on which no process listens any more; `EADDRINUSE` if it is anything else.
-fn remove_abandoned(entry: &Entry, address: &UnixAddr, recipient: Recipient<'_>) -> std::result::Result<(), Refusal> {
+/// What is in the place of a socket.
+enum Occupant {
+    Nothing,
+    /// A socket on which no process listens any more, by device and inode.
+    Abandoned((u64, u64)),
+    /// A socket on which a process listens.
+    Listener,
+}
+
+/// What is in the place of a socket; `EADDRINUSE` if it is no socket.
+fn occupant(entry: &Entry, address: &UnixAddr, recipient: Recipient<'_>) -> std::result::Result<Occupant, Refusal> {
     let stat = match entry.stat() {
-        Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::ENOENT) => return Ok(Occupant::Nothing),
         stat => stat?,
     };
     if sys::kind_of(&stat) != SFlag::S_IFSOCK {
@@ -383,11 +452,10 @@ fn remove_abandoned(entry: &Entry, address: &UnixAddr, recipient: Recipient<'_>)
     }
     // Of another type: a process that listens there does not get a connection, and EPROTOTYPE says that it is there.
     let probe = sys::socket(AddressFamily::Unix, SockType::Datagram)?;
-    if connect(probe.as_raw_fd(), address) != Err(Errno::ECONNREFUSED) {
-        return Err(Errno::EADDRINUSE.into());
-    }
-    entry.remove(sys::identity_of(&stat), |_| true);
-    Ok(())
+    Ok(match connect(probe.as_raw_fd(), address) {
+        Err(Errno::ECONNREFUSED) => Occupant::Abandoned(sys::identity_of(&stat)),
+        _ => Occupant::Listener,
+    })
 }
 
 fn start(socket: &OwnedFd, backlog: i32) -> nix::Result<()> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use crate::deferred::{Access, DeferredFile, DeferredPidFile, DeferredSocket, Findings};
+use crate::deferred::{Access, DeferredFile, DeferredPidFile, DeferredSocket, Findings, RehearsedSocket};
 use crate::digits::Digits;
 use crate::error::{Error, Result, Step};
 use crate::ids::Ids;
@@ -87,6 +87,8 @@ pub struct LaunchPlan {
     pub must_read: Option<PathBuf>,
     /// The pidfile to hold, locked before the fork. Default: none.
     pub pid_file: Option<PathBuf>,
+    /// The mode of a pidfile that has to be made. Default: [`crate::DEFAULT_MODE`].
+    pub pid_file_mode: u32,
     /// How long it takes to stop, at most: who stops it waits as long, and 2 s. Default: unknown, and 10 s are waited.
     pub stop_timeout: Option<Duration>,
     /// What is ended besides the program itself when it is stopped. Default: [`KillMode::Session`].
@@ -99,6 +101,9 @@ pub struct LaunchPlan {
     pub record: Option<Record>,
     /// What to do when the daemon runs already. Default: [`IfRunning::Error`].
     pub if_running: IfRunning,
+    /// For the second half of a restart: how many stops had been requested when that began ([`crate::stops_requested`]). One more
+    /// cancels the start. Default: none, and a start that replaces an instance itself counts from its own beginning.
+    pub stops_before: Option<u64>,
     /// When the start counts as done. Default: [`WaitFor::Exec`].
     pub wait_for: WaitFor,
     /// How long the daemon must live on after that point. Default: zero.
@@ -139,12 +144,14 @@ impl LaunchPlan {
             no_new_privileges: false,
             must_read: None,
             pid_file: None,
+            pid_file_mode: pidfile::DEFAULT_MODE,
             stop_timeout: None,
             kill_mode: KillMode::Session,
             name: None,
             version: None,
             record: None,
             if_running: IfRunning::Error,
+            stops_before: None,
             wait_for: WaitFor::Exec,
             alive_for: Duration::ZERO,
             start_timeout: Duration::from_secs(30),
@@ -320,10 +327,18 @@ pub(crate) struct Prepared {
     pub(crate) no_new_privileges: bool,
     pub(crate) siblings: bool,
     pub(crate) fork: Fork,
-    /// Nothing is executed: for each program, the places of its interpreter are checked instead, if it has one.
-    pub(crate) rehearsal: Option<Vec<Vec<CString>>>,
+    /// Nothing is bound or executed, but checked.
+    pub(crate) rehearsal: Option<Rehearsal>,
     /// Into which the children write.
     pub(crate) exec_pipe: RawFd,
+}
+
+/// What the child of a rehearsal checks.
+pub(crate) struct Rehearsal {
+    /// For each program, the places of its interpreter, if it has one.
+    pub(crate) interpreters: Vec<Vec<CString>>,
+    /// The sockets that it would bind itself.
+    pub(crate) sockets: Vec<RehearsedSocket>,
 }
 
 /// What the child writes down about the instance that it becomes.

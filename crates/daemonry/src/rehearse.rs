@@ -4,20 +4,24 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::deferred::RehearsedSocket;
 use crate::error::{Error, Result, Step};
+use crate::instance::processes_of;
 use crate::interpreter;
 use crate::interrupt::Interrupts;
 use crate::launch::Start;
 use crate::listen;
+use crate::pidfile;
 use crate::pinned::PinnedPlan;
-use crate::plan::{LaunchPlan, Prepared, c_string};
+use crate::plan::{LaunchPlan, Prepared, Rehearsal, c_string};
 
 impl LaunchPlan {
     /// Goes through the start up to the point where the program would be executed, with the rights that it would have, in a process
     /// that then exits: its user and limits, the standard streams, the working directory, the script that it must read, the program
     /// and its interpreter. Nothing is locked, emptied or left behind.
     ///
-    /// Sockets are bound only if they are TCP sockets on a free port, for an instant.
+    /// Sockets are bound only if they are TCP sockets on a free port, for an instant. One on which a process listens is a failure if it
+    /// is known to be of another service than the one that the pidfile names.
     ///
     /// # Errors
     ///
@@ -33,17 +37,33 @@ impl LaunchPlan {
 }
 
 impl PinnedPlan {
-    /// The same with host names that were resolved already.
-    pub(crate) fn rehearse_beside(&self, interrupts: &Interrupts) -> Result<()> {
-        listen::rehearse(&self.listeners, self.addresses(), self.new_ids()?)?;
+    /// Whether the start could have the pidfile, the record and the sockets once the instance that runs has ended. What is returned is
+    /// left to the child.
+    pub(crate) fn rehearse_place(&self) -> Result<Vec<RehearsedSocket>> {
+        let ids = self.new_ids()?;
+        if let Some(path) = &self.pid_file {
+            pidfile::rehearse(path, ids.map(|ids| ids.uid))?;
+        }
+        // Only for sockets does it matter whose they are.
+        let running = match &self.pid_file {
+            Some(path) if !self.listeners.is_empty() => processes_of(path)?,
+            _ => Vec::new(),
+        };
         if let Some(record) = &self.record {
             record.check_place()?;
         }
+        listen::rehearse(&self.listeners, self.addresses(), ids, &running)
+    }
+
+    /// The same with host names that were resolved already.
+    pub(crate) fn rehearse_beside(&self, interrupts: &Interrupts) -> Result<()> {
+        let sockets = self.rehearse_place()?;
         let plan = self.without_place();
         let interpreters: Vec<Vec<PathBuf>> =
             plan.programs().iter().map(|program| interpreters(&plan, program)).collect();
         let (mut prepared, descriptors, ends) = Prepared::new(&plan, None)?;
-        prepared.rehearsal = Some(interpreters.iter().map(|places| c_strings(places)).collect::<Result<_>>()?);
+        let places = interpreters.iter().map(|places| c_strings(places)).collect::<Result<_>>()?;
+        prepared.rehearsal = Some(Rehearsal { interpreters: places, sockets });
         let mut start = Start::begin(prepared, descriptors, ends, interrupts)?;
         let outcome = start.rehearse(&plan, plan.start_timeout);
         start.end_all();
@@ -52,6 +72,7 @@ impl PinnedPlan {
                 let interpreter = interpreters.get(candidate).and_then(|places| places.first()).cloned();
                 Error::System { step: Step::Exec, errno, path: interpreter }
             }
+            (Error::System { step: Step::Listen, errno, .. }, _) => self.failure_at(Step::Listen, index, errno),
             (error, _) => error,
         })
     }

@@ -114,6 +114,16 @@ impl Entry {
         nix::sys::stat::fstatat(self.directory(), self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW)
     }
 
+    /// Whether the caller may make and remove names where this one is.
+    pub(crate) fn may_change(&self) -> nix::Result<()> {
+        let parent = match &self.directory {
+            Some(_) => Path::new(""),
+            None => Path::new(&self.name).parent().unwrap_or(Path::new("")),
+        };
+        // As the directory that it must be.
+        sys::may_change(self.directory(), &parent.join("."))
+    }
+
     /// Whether it is a link that leads to nothing.
     pub(crate) fn is_dangling(&self) -> bool {
         let is_link = self.stat().is_ok_and(|stat| sys::kind_of(&stat) == SFlag::S_IFLNK);

@@ -8,7 +8,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use daemonry::{Error, IfRunning, LaunchPlan, Outcome, Record, Recorded, StartMethod, Status};
+use daemonry::{Error, IfRunning, LaunchPlan, Outcome, Record, Recorded, StartMethod, Status, StopOptions, Stopped};
 use scratch::{Scratch, shell, stop, until};
 
 fn plan(scratch: &Scratch, if_running: IfRunning) -> LaunchPlan {
@@ -112,4 +112,84 @@ fn what_needs_a_pidfile_is_refused_without_one() {
         assert!(matches!(failure.error, Error::InvalidPlan(_)), "{failure}");
     }
     assert_eq!(scratch.entries(), Vec::<std::ffi::OsString>::new());
+}
+
+#[test]
+fn a_stop_between_the_halves_of_a_restart_cancels_it() {
+    let scratch = Scratch::new("halves");
+    let path = scratch.at("a.pid");
+    let old = daemonry::launch(&plan(&scratch, IfRunning::Error)).unwrap();
+    let before = daemonry::stops_requested(&path).unwrap();
+    let second_half = LaunchPlan { stops_before: Some(before), ..plan(&scratch, IfRunning::Reuse) };
+    let first_half = || daemonry::stop(&path, StopOptions { replaces: true, ..StopOptions::default() }).unwrap();
+    assert!(matches!(first_half(), Stopped::Ended(remains) if remains.pid == old.pid));
+    // Its own stop does not count.
+    let next = daemonry::launch(&second_half).unwrap();
+    assert_eq!(next.outcome, Outcome::Started);
+    first_half();
+    assert_eq!(stop(&path), Stopped::NotRunning);
+    let failure = daemonry::launch(&second_half).unwrap_err();
+    assert!(matches!(failure.error, Error::StartCancelled), "{failure}");
+    assert!(matches!(daemonry::status(&path).unwrap(), Status::Stopped { .. }));
+    assert!(!path.exists());
+    // A restart that begins after that stop is another one.
+    let before = daemonry::stops_requested(&path).unwrap();
+    daemonry::launch(&LaunchPlan { stops_before: Some(before), ..second_half }).unwrap();
+    stop(&path);
+}
+
+/// Ends only when there is the file `go`, and says by another one that it was asked to.
+fn slow(scratch: &Scratch) -> LaunchPlan {
+    let (stopping, go) = (scratch.at("stopping"), scratch.at("go"));
+    let (stopping, go) = (stopping.display(), go.display());
+    let script = format!(
+        "trap ': >{stopping}; while ! [ -e {go} ]; do sleep 0.02; done; exit' TERM; while :; do sleep 0.02; done"
+    );
+    LaunchPlan { pid_file: Some(scratch.at("a.pid")), ..shell(&script) }
+}
+
+#[test]
+fn a_stop_cancels_a_start_that_replaces_and_nothing_runs_then() {
+    let scratch = Scratch::new("cancel");
+    let path = scratch.at("a.pid");
+    daemonry::launch(&slow(&scratch)).unwrap();
+    let before = daemonry::stops_requested(&path).unwrap();
+    let (failure, stopped) = thread::scope(|scope| {
+        let replacing = scope.spawn(|| daemonry::launch(&plan(&scratch, IfRunning::Replace)));
+        until("it is asked to stop", || scratch.at("stopping").exists());
+        let stopping = scope.spawn(|| stop(&path));
+        until("the stop is counted", || daemonry::stops_requested(&path).unwrap() > before);
+        fs::write(scratch.at("go"), "").unwrap();
+        (replacing.join().unwrap().unwrap_err(), stopping.join().unwrap())
+    });
+    assert!(matches!(failure.error, Error::StartCancelled), "{failure}");
+    assert!(failure.is_down);
+    assert!(matches!(stopped, Stopped::Ended(_)), "{stopped:?}");
+    assert!(matches!(daemonry::status(&path).unwrap(), Status::Stopped { .. }));
+}
+
+#[test]
+fn a_restart_whose_start_another_restart_ends_has_the_instance_of_that_one() {
+    let scratch = Scratch::new("join");
+    let path = scratch.at("a.pid");
+    let before = daemonry::stops_requested(&path).unwrap();
+    let first_begun = scratch.at("begun");
+    let script = format!("if ! [ -e {0} ]; then : >{0}; fi; exec sleep 60", first_begun.display());
+    // It is "starting" as long.
+    let starting = LaunchPlan {
+        pid_file: Some(path.clone()),
+        alive_for: Duration::from_secs(25),
+        stops_before: Some(before),
+        if_running: IfRunning::Reuse,
+        ..shell(&script)
+    };
+    let (first, second) = thread::scope(|scope| {
+        let first = scope.spawn(|| daemonry::launch(&starting).unwrap());
+        until("it has begun", || first_begun.exists());
+        daemonry::stop(&path, StopOptions { replaces: true, ..StopOptions::default() }).unwrap();
+        let second = daemonry::launch(&LaunchPlan { alive_for: Duration::ZERO, ..starting.clone() }).unwrap();
+        (first.join().unwrap(), second)
+    });
+    assert_eq!(first.pid, second.pid);
+    stop(&path);
 }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::cancel::refuse_cancelled;
 use super::events::{note_end, note_held_progress};
 use super::left_behind::{end_left_behind, is_something_left};
 use super::prove::Proven;
@@ -48,6 +49,8 @@ pub(crate) struct AcquireRequest<'a> {
     pub(crate) pause: &'a dyn Fn(Duration) -> Result<()>,
     /// Fails if another start is known to fail: called before an instance is stopped to make room for it.
     pub(crate) rehearse: &'a dyn Fn() -> Result<()>,
+    /// One more stop than these cancels the start.
+    pub(crate) stops_before: Option<u64>,
     /// Whether an instance was asked to stop.
     pub(crate) has_stopped: &'a Cell<bool>,
 }
@@ -136,6 +139,10 @@ impl AcquireRequest<'_> {
                     let _unwritten = note_held_progress(&lock);
                     return Ok(match PidFile::take(lock, self)? {
                         Taken::Free(pid_file) => {
+                            // Now that a stop would find this start.
+                            refuse_cancelled(self.path, self.stops_before).inspect_err(|_| {
+                                let _left = pid_file.remove();
+                            })?;
                             let waited = progress.begun.elapsed().saturating_sub(progress.replacing);
                             Acquired::Free { pid_file, replaces: progress.replaces, waited }
                         }

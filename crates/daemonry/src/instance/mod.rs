@@ -1,6 +1,7 @@
 //! What is done with instances: acquired for a start, looked at, signalled, stopped, replaced, forgotten.
 
 mod acquire;
+mod cancel;
 mod end;
 mod events;
 mod forget;
@@ -17,12 +18,13 @@ mod timing;
 
 pub use acquire::IfRunning;
 pub(crate) use acquire::{AcquireRequest, Acquired};
+pub(crate) use cancel::refuse_cancelled;
+pub use cancel::stops_requested;
 pub(crate) use events::{note_again, note_failure, note_held_progress, note_own_end, note_start};
 pub(crate) use forget::forget;
 pub(crate) use program::{own_running_program, running_program};
 pub use reload::{Reloaded, reload};
-pub(crate) use session::{Origin, Others, Session};
+pub(crate) use session::{Origin, Others, Session, processes_of};
 pub use signal::send_signal;
 pub use status::{Status, runs_other_version, status, status_of_named};
 pub use stop::{Remains, StopOptions, Stopped, stop};
-pub(crate) use timing::UNPROVEN_PATIENCE;

@@ -7,13 +7,16 @@
 //! Of a start that has failed whatever came from it is ended, in other sessions too: a program that puts itself into the background
 //! makes one. Such a program may have overwritten its environment with a title (nginx), but still has the pipe of its start.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::unistd::{Pid, getsid};
 
+use super::prove::keys;
 use super::timing::{EXIT_PATIENCE, SESSION_PAUSE};
 use crate::error::{Error, Result};
-use crate::state::{Claim, KillMode, SessionMark, permits};
+use crate::pidfile;
+use crate::state::{Claim, KillMode, Life, Seen, SessionMark, Settled, permits};
 use crate::sys::{self, Process};
 
 /// The other processes of a service.
@@ -196,4 +199,27 @@ impl<'a> Session<'a> {
             }
         })
     }
+}
+
+/// The processes that end when the instance of the pidfile at `path` is stopped.
+pub(crate) fn processes_of(path: &Path) -> Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    for key in keys(path)? {
+        match key.settle()? {
+            Settled::Live(seen) => {
+                let Seen { claim, life, .. } = *seen;
+                pids.push(claim.pid);
+                if let Life::Alive(process) | Life::Exiting(process) = life {
+                    pids.extend(Session::of(&claim, key.owner(), &process).members().map(|member| member.pid));
+                }
+            }
+            Settled::Held { ended: Some(last) } | Settled::Nothing { ended: Some(last) } => {
+                pids.extend(Session::of_ended(&last.claim, key.owner()).members().map(|member| member.pid));
+            }
+            Settled::Held { ended: None } | Settled::Nothing { ended: None } => {}
+        }
+    }
+    // Root can have started it as this user.
+    pids.extend(pidfile::look(path).ok().flatten().and_then(|outside| outside.pid));
+    Ok(pids)
 }

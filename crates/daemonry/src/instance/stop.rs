@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::cancel::count_stop;
 use super::events::note_end;
 use super::left_behind::{clean_up, end_left_behind};
 use super::prove::{keys, prove};
@@ -78,6 +79,9 @@ impl Remains {
 /// [`Error::StopTimeout`] without `force`; [`Error::PidFileHeld`]; [`Error::NotAPidFile`]; [`Error::System`].
 pub fn stop(path: &Path, options: StopOptions) -> Result<Stopped> {
     let StopOptions { signal, timeout, force, replaces } = options;
+    if !replaces {
+        count_stop(path)?;
+    }
     let Some(proven) = prove(path)? else { return stop_left_behind(path, timeout, force) };
     let limit = timeout.unwrap_or_else(|| stop_timeout(proven.said.stops_within));
     Stopping::begin(&proven, path, signal, replaces)?.finish(limit, force, &sleep)

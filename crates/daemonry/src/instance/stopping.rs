@@ -109,8 +109,13 @@ fn ask(key: &Key, claim: &Claim, process: &Process, signal: i32, replaces: bool)
     let by = Caller::own();
     let transition = Transition::begin(key)?;
     match key.look()? {
-        Some(Seen { claim: now, phase, .. }) if now.names_same(claim) => {
+        Some(Seen { claim: now, phase, decision, .. }) if now.names_same(claim) => {
             if phase == Phase::Stopping && signal == libc::SIGTERM {
+                // No other one takes its place any more.
+                if let Some(transition) = transition.filter(|_| !replaces && decision.is_some_and(|it| it.replaces)) {
+                    transition.stop(key, claim, replaces, &by.to_short_json(LONGEST_BY))?;
+                    return Ok(events::note_request(key, claim, signal, replaces, by).err());
+                }
                 return Ok(None);
             }
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 /// For a holder of the lock that is not an instance: the gap between a lock and its text, or between a SIGKILL and the death.
-pub(crate) const UNPROVEN_PATIENCE: Duration = Duration::from_millis(600);
+pub(super) const UNPROVEN_PATIENCE: Duration = Duration::from_millis(600);
 
 /// For a starter that has no process yet. It needs milliseconds unless the machine is overloaded.
 pub(super) const STARTER_PATIENCE: Duration = Duration::from_secs(4);

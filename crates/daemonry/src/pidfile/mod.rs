@@ -6,7 +6,6 @@ mod kept;
 mod outside;
 mod public;
 
-use std::cell::Cell;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,16 +15,16 @@ use std::time::Duration;
 pub use kept::Kept;
 use kept::KeptRecord;
 pub(crate) use outside::{Holder, Outside, look};
-pub(crate) use public::{FAULTS, InUse, Line, Opened, PublicFile, fault_of, remove_left_behind};
+pub(crate) use public::{FAULTS, InUse, Line, Opened, PublicFile, fault_of, rehearse, remove_left_behind};
 
 use crate::error::{Error, Exit, Result, Step};
-use crate::instance::{self, AcquireRequest, Acquired, IfRunning, UNPROVEN_PATIENCE};
+use crate::instance::{self, AcquireRequest};
+use crate::plan::LaunchPlan;
 use crate::state::{
-    self, Claim, Entry, Handlers, Key, KillMode, Lock, Machine, Phase, ReloadEvent, Reloads, Role, Seen, SessionMark,
-    UpAt,
+    self, Claim, Entry, Handlers, Key, Lock, Machine, Phase, ReloadEvent, Reloads, Role, Seen, SessionMark, UpAt,
 };
-use crate::store::Record;
 use crate::sys;
+use crate::takeover;
 
 /// The default mode of a pidfile: every user may ask whether the daemon runs.
 pub const DEFAULT_MODE: u32 = 0o644;
@@ -86,75 +85,8 @@ impl PidFile {
     /// the daemon; [`Error::NotAPidFile`], the file untouched, when it is not a regular file of the caller's own with one link that
     /// is empty or holds a number; [`Error::System`].
     pub fn acquire(path: &Path, mode: u32) -> Result<Self> {
-        Self::acquire_as(path, mode, None, None, None, IfRunning::Error, UNPROVEN_PATIENCE)
-    }
-
-    /// The same for a named program of some version, with its record; with `replace_within`, a daemon that runs already is stopped first as by
-    /// [`crate::stop`], and one that is still starting has that long to get up.
-    ///
-    /// # Errors
-    ///
-    /// As for [`PidFile::acquire`], with [`Error::AlreadyRunning`] only for a daemon that was started meanwhile, or for the
-    /// caller itself; [`Error::StopTimeout`]; [`Error::WaitTimeout`].
-    pub fn acquire_named(
-        path: &Path,
-        mode: u32,
-        name: Option<&str>,
-        version: Option<&str>,
-        record: Option<&Record>,
-        replace_within: Option<Duration>,
-    ) -> Result<Self> {
-        let if_running = if replace_within.is_some() { IfRunning::Replace } else { IfRunning::Error };
-        let patience = replace_within.unwrap_or(UNPROVEN_PATIENCE);
-        let pid_file = Self::acquire_as(path, mode, name, version, record, if_running, patience)?;
-        if let Err(error) = record.map_or(Ok(()), Record::write) {
-            // The record's error says more than one of the removal.
-            let _left = pid_file.remove();
-            return Err(error);
-        }
-        Ok(pid_file)
-    }
-
-    fn acquire_as(
-        path: &Path,
-        mode: u32,
-        name: Option<&str>,
-        version: Option<&str>,
-        record: Option<&Record>,
-        if_running: IfRunning,
-        patience: Duration,
-    ) -> Result<Self> {
-        let pause = |pause| {
-            std::thread::sleep(pause);
-            Ok(())
-        };
-        let uids = vec![nix::unistd::getuid().as_raw()];
-        // It has made no session.
-        let kill_mode = KillMode::Process;
-        let journal = record.and_then(Record::journal);
-        let program = record.map(|record| record.json.as_str());
-        // It runs already, so nothing of a start is left that could fail.
-        let (rehearse, has_stopped) = (|| Ok(()), &Cell::new(false));
-        let (pause, rehearse) = (&pause, &rehearse);
-        let request = AcquireRequest {
-            path,
-            mode,
-            name,
-            version,
-            journal,
-            program,
-            uids,
-            kill_mode,
-            if_running,
-            patience,
-            pause,
-            rehearse,
-            has_stopped,
-        };
-        match request.acquire()? {
-            Acquired::Free { pid_file, .. } => Ok(*pid_file),
-            Acquired::Running { pid, path } => Err(Error::AlreadyRunning { pid, path }),
-        }
+        let plan = LaunchPlan { pid_file: Some(path.to_owned()), pid_file_mode: mode, ..LaunchPlan::new("") };
+        takeover::hold(&plan, |_| Ok(())).map(|held| held.pid_file).map_err(|failure| failure.error)
     }
 
     /// With the lock taken: says that the caller starts an instance, opens the file, and says that `name` is served here.
@@ -428,6 +360,11 @@ impl PidFile {
     /// Whether another caller has stopped that daemon since it was up.
     pub(crate) fn was_stopped_when_up(&self) -> bool {
         self.seen().is_some_and(|seen| seen.said.was_up && seen.decision.is_some())
+    }
+
+    /// Whether another caller has decided to put another daemon in the place of that one.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.seen().and_then(|seen| seen.decision).is_some_and(|decision| decision.replaces)
     }
 
     fn seen(&self) -> Option<Seen> {

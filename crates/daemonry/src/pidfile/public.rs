@@ -249,6 +249,27 @@ impl PublicFile {
     }
 }
 
+/// Whether a start could have the pidfile at `path`, which another instance may hold now. Nothing is made or locked. What is left to
+/// the child of another `user` is not known.
+pub(crate) fn rehearse(path: &Path, user: Option<u32>) -> Result<()> {
+    let Place { directory, name, trust } = find(path)?;
+    if user.is_some() && trust == Trust::Others {
+        return Ok(());
+    }
+    let file = match open_existing(directory.as_fd(), &name, OFlag::O_RDWR) {
+        // One that is there stays if its instance cannot remove it.
+        Err(Errno::ENOENT) => {
+            let may_change = sys::may_change(directory.as_fd(), Path::new("."));
+            return may_change.map_err(|errno| cannot_open(errno, path));
+        }
+        file => file.map_err(|errno| cannot_open(errno, path))?,
+    };
+    if check(file.as_fd(), path)?.st_uid != nix::unistd::geteuid().as_raw() && outside::in_use(path)?.is_none() {
+        return Err(Error::NotAPidFile { reason: "it belongs to another user", path: path.to_owned() });
+    }
+    Ok(())
+}
+
 /// Why root does not make a pidfile again.
 const EXCHANGEABLE: &str = "another user can exchange a directory on the way there";
 

@@ -27,4 +27,4 @@ pub use reloads::{FailedReload, ReloadEvent};
 pub(crate) use reloads::{ReloadReports, Reloads};
 pub use session_mark::SESSION_VARIABLE;
 pub(crate) use session_mark::SessionMark;
-pub(crate) use transition::{Outcome, Transition, note_end};
+pub(crate) use transition::{Outcome, Transition, count_stop, note_end, stops};

@@ -1,5 +1,6 @@
 //! One transition at a time: a lock that is held only while it is decided whether, and how, an instance is stopped, and never
-//! while its end is waited for. Its text says what was decided before the signal is sent.
+//! while its end is waited for. Its text says what was decided before the signal is sent, behind a line that counts the stops
+//! that were requested: one more cancels a restart that is under way.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime};
@@ -8,6 +9,7 @@ use nix::fcntl::OFlag;
 
 use super::claim::Claim;
 use super::key::Key;
+use crate::digits::TIME_WIDTH;
 use crate::error::{Error, Result, Step};
 use crate::sys;
 
@@ -27,8 +29,9 @@ impl Transition {
     /// Writes down that this instance is being stopped, since now, by the caller, who says in one line who that is; another one
     /// takes its place if the stop `replaces` it.
     pub(crate) fn stop(&self, key: &Key, claim: &Claim, replaces: bool, by: &str) -> Result<()> {
-        let text = format!("{}since {}\n{by}\n", subject(claim, replaces), now());
         let failed = |errno| Error::at(Step::WriteLock, key.place("transition"))(errno);
+        let count = first_line(read_count(&self.file).map_err(failed)?);
+        let text = format!("{count}{}since {}\n{by}\n", subject(claim, replaces), now());
         // Not emptied before: the block that it has may not be had again.
         sys::write_start(self.file.as_fd(), text.as_bytes()).map_err(failed)?;
         nix::unistd::ftruncate(&self.file, text.len().try_into().unwrap_or(0)).map_err(failed)
@@ -36,8 +39,35 @@ impl Transition {
 
     /// Nothing was decided, because the signal could not be sent.
     pub(crate) fn take_back(&self) {
-        let _undone = nix::unistd::ftruncate(&self.file, 0);
+        let _undone = nix::unistd::ftruncate(&self.file, FIRST_LINE);
     }
+}
+
+/// Counts one more request to stop, whatever runs.
+pub(crate) fn count_stop(key: &Key) -> Result<()> {
+    let failed = |errno| Error::at(Step::WriteLock, key.place("transition"))(errno);
+    let Some(Transition { file }) = Transition::begin(key)? else { return Ok(()) };
+    let count = read_count(&file).map_err(failed)?;
+    sys::write_start(file.as_fd(), first_line(count.wrapping_add(1)).as_bytes()).map_err(failed)
+}
+
+/// How many stops were requested so far.
+pub(crate) fn stops(key: &Key) -> Result<u64> {
+    let Some(file) = key.open("transition", OFlag::O_RDONLY, Step::ReadLock)? else { return Ok(0) };
+    read_count(&file).map_err(Error::at(Step::ReadLock, key.place("transition")))
+}
+
+/// The length of the line with the count, which never changes.
+const FIRST_LINE: libc::off_t = 21;
+
+fn first_line(count: u64) -> String {
+    format!("{count:0TIME_WIDTH$}\n")
+}
+
+fn read_count(file: &OwnedFd) -> nix::Result<u64> {
+    let bytes = sys::read_start(file.as_fd(), TIME_WIDTH)?;
+    let count = bytes.get(..TIME_WIDTH).and_then(|digits| std::str::from_utf8(digits).ok());
+    Ok(count.and_then(|count| count.parse().ok()).unwrap_or(0))
 }
 
 /// Makes the file that [`Transition::begin`] needs.
@@ -46,7 +76,7 @@ pub(super) fn create(key: &Key) -> Result<()> {
     let Some(file) = key.open("transition", OFlag::O_RDWR | OFlag::O_CREAT, Step::WriteLock)? else { return Ok(()) };
     if nix::sys::stat::fstat(&file).map_err(failed)?.st_size == 0 {
         // Takes the block now in which the rest will lie: a disk that is full later keeps nothing from being stopped.
-        sys::write_start(file.as_fd(), b"-\n").map_err(failed)?;
+        sys::write_start(file.as_fd(), first_line(0).as_bytes()).map_err(failed)?;
     }
     Ok(())
 }
@@ -88,7 +118,7 @@ pub(super) fn read(key: &Key, claim: &Claim) -> Result<Option<Decision>> {
 }
 
 fn parse(bytes: &[u8], claim: &Claim) -> Option<Decision> {
-    let text = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
+    let (_count, text) = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?.split_once('\n')?;
     let replaces = [false, true].into_iter().find(|replaces| text.starts_with(&subject(claim, *replaces)))?;
     let mut lines = text.lines().skip(1);
     let by = lines.next().unwrap_or_default().to_owned();

@@ -5,8 +5,10 @@
 
 use std::ffi::OsStr;
 use std::mem::{MaybeUninit, offset_of, size_of};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -341,6 +343,21 @@ pub(crate) fn flock_holder(file: BorrowedFd<'_>) -> Option<i32> {
 /// Whether a process has a descriptor for writing into this pipe that a program it executes inherits. It is not looked for here.
 pub(crate) fn hands_on(_pid: i32, _pipe: (u64, u64)) -> bool {
     false
+}
+
+/// The TCP sockets that listen on a port. They are not looked for here.
+pub(crate) fn tcp_listeners(_port: u16) -> Vec<(IpAddr, u64)> {
+    Vec::new()
+}
+
+/// The Unix sockets that listen by this path. They are not looked for here.
+pub(crate) fn unix_listeners(_path: &Path) -> Vec<u64> {
+    Vec::new()
+}
+
+/// The sockets that a process has open. They are not looked for here.
+pub(crate) fn sockets_of(_pid: i32) -> Option<Vec<u64>> {
+    None
 }
 
 /// Whether a process other than the caller still has `file` open, as far as the caller may see.

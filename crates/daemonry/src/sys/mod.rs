@@ -14,12 +14,14 @@ pub(crate) use macos::*;
 compile_error!("daemonry runs on Linux and macOS");
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag};
+use nix::fcntl::{AtFlags, FcntlArg, FdFlag};
 use nix::poll::{PollFd, PollTimeout};
 use nix::sys::stat::{FileStat, Mode, SFlag};
+use nix::unistd::AccessFlags;
 
 /// What the kernel says about a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +151,11 @@ pub(crate) fn write_start(file: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<()>
 /// What kind of file a `stat` is about.
 pub(crate) fn kind_of(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+}
+
+/// Whether the calling process may make and remove names in a directory, with its effective ids.
+pub(crate) fn may_change(from: BorrowedFd<'_>, directory: &Path) -> nix::Result<()> {
+    nix::unistd::faccessat(from, directory, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)
 }
 
 /// Whether the mode of a file lets others than its owner write.

@@ -254,6 +254,13 @@ pub(crate) fn may_read(path: &CStr) -> Result<(), Errno> {
     Errno::result(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), libc::R_OK) }).map(drop)
 }
 
+/// Whether the calling process may make and remove names in a directory. Async-signal-safe.
+pub(crate) fn may_change_at(directory: &CStr) -> Result<(), Errno> {
+    let access = libc::W_OK | libc::X_OK;
+    // SAFETY: the path is a C string.
+    Errno::result(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, directory.as_ptr(), access) }).map(drop)
+}
+
 /// Whether the calling process may execute a file; not what a directory's permission to search says. Async-signal-safe.
 pub(crate) fn may_execute(path: &CStr) -> Result<(), Errno> {
     // SAFETY: the path is a C string.

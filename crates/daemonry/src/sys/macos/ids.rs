@@ -152,6 +152,12 @@ pub(crate) fn may_read(path: &CStr) -> Result<(), Errno> {
     Errno::result(unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::R_OK, 0) }).map(drop)
 }
 
+/// Whether the calling process may make and remove names in a directory.
+pub(crate) fn may_change_at(directory: &CStr) -> Result<(), Errno> {
+    // SAFETY: the path is a C string.
+    Errno::result(unsafe { libc::faccessat(libc::AT_FDCWD, directory.as_ptr(), libc::W_OK | libc::X_OK, 0) }).map(drop)
+}
+
 /// Whether the calling process may execute a file; not what a directory's permission to search says. Async-signal-safe.
 pub(crate) fn may_execute(path: &CStr) -> Result<(), Errno> {
     // SAFETY: the path is a C string.
