@@ -261,7 +261,7 @@ test('a program that would die of SIGHUP is not signalled, whoever has written i
   t.is(code, 1);
   t.is(
     stderr,
-    `daemonry: SIGHUP was not sent to the daemon with pid ${sleep.pid}: it does not catch it, and would be ended by it\n`,
+    `daemonry: SIGHUP was not sent to pid ${sleep.pid}: the program does not handle it, and would be terminated\n`,
   );
   t.like(status(foreign), { state: 'running', pid: sleep.pid });
 });

@@ -178,7 +178,7 @@ test('an option of ours behind the program stays its own, and a note names the r
   t.is(code, 0);
   t.is(
     stderr,
-    'daemonry: --name stands behind told.mjs and is passed on to it: an option of daemonry start goes before the program, as in daemonry start --name x told.mjs\n',
+    'daemonry: note: --name is passed to told.mjs; an option for daemonry goes before the program: daemonry start --name x told.mjs\n',
   );
   t.is((await daemonry(['logs', name])).stdout, '--port 80 --name x -n y\n');
   await stop(name);

@@ -1,6 +1,7 @@
 /** `daemonry list`. */
 import { list as daemons, type DaemonStatus } from '../control.js';
 import type { DaemonError } from '../errors.js';
+import { native } from '../native.js';
 import { printableLine } from '../printable.js';
 import { jsonOption, UsageError, type Parsed } from './arguments.js';
 import type { Command } from './commands.js';
@@ -13,7 +14,10 @@ export const list: Command = {
   usage: '[OPTIONS]',
   summary: "List the named daemons of this user and the system's, running or not.",
   options: {
-    failed: { type: 'boolean', help: 'only those that crashed, were killed, vanished or were lost' },
+    failed: {
+      type: 'boolean',
+      help: 'only those that crashed, were killed, vanished, were lost or were not restarted',
+    },
     json: jsonOption,
   },
   notes: [
@@ -34,9 +38,12 @@ function run({ values, positionals }: Parsed): number {
   return isWell ? exitCodes.success : exitCodes.failure;
 }
 
-/** One that has left its pidfile may have ended as it should. */
+/** Down without having been meant to be. One that has left its pidfile may have ended as it should. */
 function hasFailed(daemon: DaemonStatus): boolean {
-  return daemon.state === 'dead' && !['stopped', 'finished', 'idle'].includes(daemon.ended?.reason ?? 'vanished');
+  if (daemon.state !== 'dead' && daemon.state !== 'stopped') return false;
+  const { ended } = daemon;
+  if (ended === undefined) return daemon.state === 'dead';
+  return !native().isOrderlyEnd(ended.reason) || ended.replacementFailed === true;
 }
 
 /** Why a daemon could not be inspected. */
@@ -50,9 +57,10 @@ function withMessage(daemon: DaemonStatus): object {
   return error === undefined ? daemon : { ...daemon, error: failureJson(error) };
 }
 
-/** For a dead daemon, how it ended. */
+/** For a daemon that is dead or has failed, how it ended. */
 function endOf(daemon: DaemonStatus): string {
-  return daemon.state === 'dead' && daemon.ended !== undefined ? endSentence(daemon.ended) : '';
+  const isTold = daemon.state === 'dead' || (daemon.state === 'stopped' && hasFailed(daemon));
+  return isTold && daemon.ended !== undefined ? endSentence(daemon.ended) : '';
 }
 
 function table(found: readonly DaemonStatus[]): string {

@@ -5,7 +5,7 @@ import { amended, downNow, isDaemonError, systemCallError } from '../errors.js';
 import { resolveSpawn, type SpawnDaemonOptions } from '../options.js';
 import { say } from '../say.js';
 import { rehearse, spawnResolved } from '../spawn.js';
-import { locate, type FullRecord } from '../store.js';
+import { locate, noteFailedStart, type FullRecord } from '../store.js';
 import { jsonOption, namesOf, type Parsed } from './arguments.js';
 import type { Command } from './commands.js';
 import { exitCodes, NotConfiguredError } from './exit.js';
@@ -19,9 +19,10 @@ export const restart: Command = {
   usage: '[OPTIONS] NAME… | --all',
   summary: 'Stop daemons and start them again as they were started, in the environment of this command.',
   options: { all: allOption, ...stopOptions, json: jsonOption },
+  namedOnly: 'only a named daemon has a record of how it was started',
   notes: [
-    'One that is not running is only started. Program, arguments, directory and options are on record.',
-    "Of the environment that is only what --env has set: all else, PATH included, is this command's.",
+    'A daemon that is not running is only started. Program, arguments, directory, options and the',
+    'variables of --env are on record; all other variables, PATH included, are those of this command.',
     'What is known to fail is found before anything is stopped.',
   ],
   run: (parsed) => {
@@ -42,12 +43,16 @@ async function again(name: string, parsed: Parsed): Promise<Done> {
   const missing = missingNow(variables, start.variables);
   const code = await start.run().catch((error: unknown) => {
     if (!isDaemonError(error) || !isDownNow()) throw error;
+    noteFailedStart(name, error.message);
     throw amended(error, `${error.message}; ${downNow(name)}${missing}`, { isDown: true });
   });
   if (code !== exitCodes.success) {
     const down = isDownNow() ? `${downNow(name)}${missing}` : undefined;
-    // The program has said why.
-    if (down !== undefined) say(`daemonry: ${name} did not start; ${down}\n`);
+    if (down !== undefined) {
+      noteFailedStart(name, `the program exited with code ${code} before it was up`);
+      // The program has said why.
+      say(`daemonry: ${name} did not start; ${down}\n`);
+    }
     const message = `${name} did not start: its program exited with code ${code}`;
     const isDown = down === undefined ? {} : { isDown: true };
     const failure = { code: 'ERR_START_FAILED', message, exitCode: code, stderr: '', ...isDown };
@@ -62,10 +67,14 @@ async function again(name: string, parsed: Parsed): Promise<Done> {
 function recordOf(name: string): FullRecord {
   const { record } = locate(name);
   if (record === undefined) {
-    throw new NotConfiguredError(`there is no record of how ${name} is started: it was never started by that name`);
+    throw new NotConfiguredError(
+      `there is no record of how ${name} is started: no daemon of that name has been started`,
+    );
   }
   if (record.method === 'foreground') {
-    throw new NotConfiguredError(`${name} was started in the foreground: whoever did that has to restart it`);
+    throw new NotConfiguredError(
+      `${name} was started in the foreground: restart it by the supervisor or shell that started it`,
+    );
   }
   return record;
 }

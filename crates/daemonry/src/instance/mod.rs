@@ -14,11 +14,12 @@ mod timing;
 
 pub use acquire::IfRunning;
 pub(crate) use acquire::{AcquireRequest, Acquired};
+pub use events::note_failed_start;
 pub(crate) use events::{note_failure, note_held_progress, note_own_end, note_start};
 pub(crate) use forget::forget;
 pub use reload::{Reloaded, reload};
 pub(crate) use session::{Origin, Others, Session};
 pub use signal::send_signal;
-pub use status::{Status, runs_other_version, status, status_of_named};
+pub use status::{Status, replacement_failed, runs_other_version, status, status_of_named};
 pub use stop::{Remains, StopOptions, Stopped, stop};
 pub(crate) use timing::UNPROVEN_PATIENCE;
