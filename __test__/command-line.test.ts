@@ -105,7 +105,15 @@ test('a wrong command line is told in one sentence, with exit code 2', async (t)
   await fails(t, 2, 'unexpected argument "b"', 'list', 'b');
   await fails(t, 2, 'give a name or --pid-file, not both', 'stop', '-p', '/tmp/a', 'b');
   await fails(t, 2, /^daemonry: a daemon's name must be .*, not "a b"\n$/, 'stop', 'a b');
-  await fails(t, 2, /^daemonry: a daemon's name must be .*: a path is given as the pidfile/, 'start', '-n', 'a/b', 'sleep');
+  await fails(
+    t,
+    2,
+    /^daemonry: a daemon's name must be .*: a path is given as the pidfile/,
+    'start',
+    '-n',
+    'a/b',
+    'sleep',
+  );
   await fails(t, 2, '"a b" cannot be a daemon\'s name: give one with --name', 'start', './a b');
   await fails(t, 2, '--timeout must be a whole number, not "1s"', 'stop', '-t', '1s', 'a');
   await fails(t, 2, '--umask must be an octal number up to 777, not "8"', 'start', '--umask', '8', 'sleep');
@@ -210,7 +218,13 @@ test('what is missing, not permitted or not running has its own exit code', asyn
   const name = named(t);
   await fails(t, 7, /^daemonry: no daemon named \S+ is running \(looked at /, 'reload', name);
   await fails(t, 7, /is running/, 'signal', 'TERM', name);
-  await fails(t, 6, /^daemonry: there is no log of \S+: it has no record, and there is no \S+\.log or \S+\.log\n$/, 'logs', name);
+  await fails(
+    t,
+    6,
+    /^daemonry: there is no log of \S+: it has no record, and there is no \S+\.log or \S+\.log\n$/,
+    'logs',
+    name,
+  );
   await fails(t, 6, /^daemonry: there is no record of how \S+ is started: no daemon of that name has/, 'restart', name);
   // What takes a record takes a name.
   for (const [command, why] of [
@@ -222,10 +236,19 @@ test('what is missing, not permitted or not running has its own exit code', asyn
     const refusal = `daemonry ${command} takes a name, not a pidfile: ${why}`;
     await fails(t, 2, refusal, command, '-p', '/tmp/no.pid');
     await fails(t, 2, refusal, command, '--pid-file=/tmp/no.pid');
-    if (command !== 'events') await fails(t, 2, /^daemonry: no daemon is given: daemonry \w+ \[OPTIONS\] NAME/, command);
+    if (command !== 'events')
+      await fails(t, 2, /^daemonry: no daemon is given: daemonry \w+ \[OPTIONS\] NAME/, command);
   }
   await fails(t, 5, /cannot execute \/no-such-program: No such file/, 'start', '-n', name, '/no-such-program');
-  await fails(t, 5, /^daemonry: cannot read the script \/no-such\.js: No such file/, 'start', '-n', name, '/no-such.js');
+  await fails(
+    t,
+    5,
+    /^daemonry: cannot read the script \/no-such\.js: No such file/,
+    'start',
+    '-n',
+    name,
+    '/no-such.js',
+  );
   await fails(t, 1, /exited with code 3 before it was up\n$/, 'start', '-n', name, 'sh', '-c', 'exit 3');
   const { stdout, code } = await daemonry(['stop', name]);
   t.deepEqual([stdout, code], [`${name} is not running\n`, 0]);
@@ -308,7 +331,13 @@ test('restart starts a program that makes itself a daemon as it was started; a s
   await ok(t, 'stop', name);
   writeFileSync(at('notes'), '');
   const { child, done } = await foreground(program);
-  await fails(t, 6, `${name} was started in the foreground: restart it by the supervisor or shell that started it`, 'restart', name);
+  await fails(
+    t,
+    6,
+    `${name} was started in the foreground: restart it by the supervisor or shell that started it`,
+    'restart',
+    name,
+  );
   const output = `${name} was started in the foreground: its output goes where its supervisor sends it`;
   await fails(t, 6, output, 'logs', name);
   child.kill();
@@ -320,7 +349,16 @@ test('--replace ends the one that runs; stop kills what does not end, or fails',
   const stubborn = ['sh', '-c', `trap '' TERM; echo deaf; while :; do sleep 0.05; done`];
   await ok(t, 'start', '-n', name, ...stubborn);
   await until('it is deaf', () => read(paths(name).logFile) === 'deaf\n');
-  await fails(t, 1, /did not stop within 200 ms: process \d+ is still running\n$/, 'stop', '--no-force', '-t', '200', name);
+  await fails(
+    t,
+    1,
+    /did not stop within 200 ms: process \d+ is still running\n$/,
+    'stop',
+    '--no-force',
+    '-t',
+    '200',
+    name,
+  );
   t.regex(
     await ok(t, 'stop', '-t', '200', name),
     /did not end in time and was killed \(pid \d+(; 1 other process of its session ended)?\)\n$/,
@@ -329,7 +367,13 @@ test('--replace ends the one that runs; stop kills what does not end, or fails',
   const replaced = JSON.parse(await ok(t, 'start', '--json', '--replace', '-n', name, 'sleep', '100'));
   t.is(replaced.outcome, 'replaced');
   t.not(replaced.pid, pid);
-  await fails(t, 1, /SIGHUP was not sent to pid \d+: the program does not handle it, and would be terminated\n$/, 'reload', name);
+  await fails(
+    t,
+    1,
+    /SIGHUP was not sent to pid \d+: the program does not handle it, and would be terminated\n$/,
+    'reload',
+    name,
+  );
 });
 
 test('a script that calls daemonize() runs its top level once, and --wait ready tells the truth about it', async (t) => {

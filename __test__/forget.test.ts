@@ -147,7 +147,10 @@ test('forget takes several names, each once', async (t) => {
   t.is(code, 1);
   t.is(stdout, `${one} forgotten (its log stays: ${paths(one).logFile})\n`);
   const refused = `${other} cannot be forgotten, because it is running with pid ${pid}: stop it first`;
-  t.is(stderr, `daemonry: ${other}: ${refused}\ndaemonry: ${unknown}: there is nothing to forget: no daemon is known as ${unknown}\n`);
+  t.is(
+    stderr,
+    `daemonry: ${other}: ${refused}\ndaemonry: ${unknown}: there is nothing to forget: no daemon is known as ${unknown}\n`,
+  );
 });
 
 testUnless(isRoot ? noOtherUser : 'only root has something that another user may not touch')(

@@ -188,7 +188,10 @@ const misuses: readonly (readonly [source: string, message: string])[] = [
     '() => {}',
     'the options must be an object, not a function: a main function comes second, as in daemonize({}, main)',
   ],
-  ['{ name: "a.pid" }', "a daemon's name must not end in .pid, as a.pid does: a path is given as the pidfile, not as the name"],
+  [
+    '{ name: "a.pid" }',
+    "a daemon's name must not end in .pid, as a.pid does: a path is given as the pidfile, not as the name",
+  ],
   ['{ pidFile: "/tmp/a", log: "/tmp/a" }', '/tmp/a cannot be both the pidfile and the log'],
   ['{ pidFile: "/tmp/a", stdin: "/tmp/a" }', '/tmp/a cannot be both the pidfile and "stdin"'],
   ['null', 'the options must be an object, not null'],

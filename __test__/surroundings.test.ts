@@ -323,7 +323,7 @@ testUnless(noLinux ?? noOwnMounts)('without /proc, no SIGHUP is sent that could 
     t,
     told,
     1,
-    /^daemonry: SIGHUP was not sent to the daemon with pid \d+: it cannot be seen without \/proc whether it catches it$/m,
+    /^daemonry: SIGHUP was not sent to pid \d+: without \/proc it cannot be known whether the program handles it$/m,
   );
   t.is(status({ pidFile }).state, 'running');
 });
