@@ -130,8 +130,8 @@ const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [so
   aliveFor: [
     ["'1s'", 'option "aliveFor" must be a number of milliseconds, not "1s"'],
     ['-1', 'option "aliveFor" must be a number of milliseconds, not -1'],
-    ['30_000', 'option "aliveFor" (30000) must be less than "startTimeout" (30000)'],
-    ['500, startTimeout: 400', 'option "aliveFor" (500) must be less than "startTimeout" (400)'],
+    ['30_000', 'option "aliveFor" (30000) must be less than option "startTimeout" (30000)'],
+    ['500, startTimeout: 400', 'option "aliveFor" (500) must be less than option "startTimeout" (400)'],
   ],
   startTimeout: [
     ['NaN', 'option "startTimeout" must be a number of milliseconds, not NaN'],

@@ -239,7 +239,7 @@ for (const [what, end] of [
 ] as const) {
   test(`a daemon that ${what} before it has reloaded is reported`, async (t) => {
     const place = await start(t, what === 'exits' ? 'exit:0' : 'hang');
-    const message = `the daemon with pid ${place.pid} did not reload: the process has ended`;
+    const message = `the daemon with pid ${place.pid} did not reload: it exited first`;
     const reload = t.throwsAsync(reloadDaemon(place.target), { code: 'ERR_RELOAD_FAILED', message });
     await place.noted('begins 1');
     await end(place, place.pid);

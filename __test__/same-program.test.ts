@@ -171,7 +171,7 @@ test("connectDaemon refuses another script's server of that name", async (t) => 
   t.true(cwd !== '/');
 });
 
-test('an option of ours behind the program stays its own, and a note names the right order', async (t) => {
+test('an option of ours behind the program stays its own, and a note shows the right order', async (t) => {
   const { at, name, start } = twoServers(t);
   writeFileSync(at('a', 'told.mjs'), `console.log(process.argv.slice(2).join(' ')); ${service}`);
   const { code, stderr } = await start('a', 'told.mjs', '--port', '80', '--name', 'x', '-n', 'y');
@@ -190,7 +190,7 @@ test('an option of ours behind the program stays its own, and a note names the r
     t.like(await start('a', ...args), { code: 0, stderr: '' });
     await stop(name);
   }
-  t.regex((await start('a', 'told.mjs', '--cwd=/')).stderr, /as in daemonry start --cwd=\/ told\.mjs\n$/);
+  t.regex((await start('a', 'told.mjs', '--cwd=/')).stderr, /: daemonry start --cwd=\/ told\.mjs\n$/);
   await stop(name);
-  t.regex((await start('a', 'told.mjs', '--json')).stderr, /as in daemonry start --json told\.mjs\n$/);
+  t.regex((await start('a', 'told.mjs', '--json')).stderr, /: daemonry start --json told\.mjs\n$/);
 });

@@ -249,7 +249,7 @@ test('a wrapper that closes its descriptors, as sudo does, cannot say that it ha
   const error = await refusal(t, 'ERR_START_FAILED', () =>
     spawnDaemon('sh', ['-c', 'exec 3>&- 4>&-; exec sleep 100'], { pidFile: at('a.pid'), waitFor: 'start' }),
   );
-  t.regex(error.message, /it has closed the pipe .*\(sudo\).*: start the program itself$/);
+  t.regex(error.message, /it closed the pipe .*\(sudo\).*: start the program itself$/);
   t.deepEqual(readdirSync(path), []);
 });
 
