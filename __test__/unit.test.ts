@@ -61,7 +61,13 @@ anyTest('what cannot be printed is told in a sentence', async (t) => {
     'there is no record of how daemonry-test-none is started: start it once by that name, or give its program',
     'daemonry-test-none',
   );
-  await refused(5, 'cannot execute no-such-program: No such file or directory (ENOENT)', 'api', '--', 'no-such-program');
+  await refused(
+    5,
+    'cannot execute no-such-program: No such file or directory (ENOENT)',
+    'api',
+    '--',
+    'no-such-program',
+  );
   await refused(
     2,
     'for Kubernetes --user must be the number of an ordinary user, not "root"',
