@@ -180,7 +180,7 @@ const misuses: readonly (readonly [source: string, message: string])[] = [
   ['{ "start-timeout": 1 }', 'unknown option "start-timeout": did you mean "startTimeout"?'],
   [
     '{ limits: { files: 1 } }',
-    `option "limits.files" is no resource of this platform, which has ${binding.resources().join(', ')}`,
+    `option "limits.files" is not a resource of this platform, which has ${binding.resources().join(', ')}`,
   ],
   ['{ logFile: "a.log" }', 'unknown option "logFile": did you mean "log"?'],
   ['{ colour: 1 }', 'unknown option "colour"'],
