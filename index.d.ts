@@ -43,6 +43,14 @@ export declare class NativeJournal {
   read(): Array<string> | Failure
 }
 
+/** Notices that something may have happened to named daemons. */
+export declare class NativeJournalWatch {
+  /** Whether a journal has changed since the last call, or one of the processes has ended; at first true. */
+  hasChanged(): boolean
+  /** Watches these processes from now on, and no others. */
+  watch(pids: Array<number>): void
+}
+
 /** A pidfile that this process holds. */
 export declare class NativePidFile {
   /** Its path; empty once released. */
@@ -143,6 +151,8 @@ export interface Failure {
   othersEnded?: number
   /** How many of them run on, if any. */
   othersLeft?: number
+  /** What it wrote that says most about why, to follow a colon; not in `message`. */
+  lastWords?: string
   /** What to do about a program that ends and leaves others running; not in `message`. */
   advice?: string
 }
@@ -186,6 +196,9 @@ export interface HoldRequest {
 
 /** Whether the calling thread is the process's first one. */
 export declare function isMainThread(): boolean
+
+/** Whether an end of this reason was requested, or intended by the program. */
+export declare function isOrderlyEnd(reason: string): boolean
 
 /** What a check of a pidfile has found. */
 export interface KeptPidFile {
@@ -319,6 +332,8 @@ export interface NativeEnd {
   by?: string
   /** What it has thrown. */
   lastWords?: string
+  /** It was to be replaced, and that has failed. */
+  replacementFailed?: boolean
 }
 
 /** Where a socket listens: an address and a port, a path, or none of both. */
@@ -402,6 +417,9 @@ export interface NativeStream {
   /** For `file`. */
   append?: boolean
 }
+
+/** Writes down in a journal that a start has failed before it could do so itself. */
+export declare function noteFailedStart(journal: string, reason: string): Failure | null
 
 /** Tells the service manager at `address` something, and gives it descriptors to keep (`sd_notify(3)`). */
 export declare function notify(address: string, state: string, descriptors: Array<number>): Failure | null
@@ -529,6 +547,9 @@ export declare function stopsRequested(path: string): number | Failure
 
 /** Takes descriptors that were handed over: no program that this one executes gets them. False where one is not a socket. */
 export declare function takeSockets(first: number, count: number): boolean
+
+/** For these daemons, or for all. */
+export declare function watchJournals(names?: Array<string> | undefined | null): NativeJournalWatch | Failure
 
 /** Writes the record of a daemon whose lock this process holds. */
 export declare function writeRecord(record: NativeRecord): Failure | null

@@ -64,7 +64,7 @@ for (const [how, program] of [
     async (t) => {
       const place = bench(t);
       const error = await failed(place, program);
-      t.is(error.message, `${program[0]} did not start: the daemon ended before it was up: ${perhaps}`);
+      t.is(error.message, `${program[0]} did not start: the daemon exited before it was up: ${perhaps}`);
       t.like(error, { othersEnded: 1, othersLeft: undefined });
       t.true(hasEnded(helperOf(place)));
       t.is(status({ pidFile: place.pidFile }).state, 'stopped');
@@ -105,7 +105,7 @@ testOnLinux(
     });
     t.is(
       error.message,
-      `sh did not start: the daemon ended before it was up: its last words were "no license"; ${perhaps} (see ${at('other.log')})`,
+      `sh did not start: the daemon exited before it was up: its last words were "no license"; ${perhaps} (see ${at('other.log')})`,
     );
     t.true(hasEnded(helperOf(place)));
   },
@@ -169,7 +169,7 @@ testUnless(noSetUid)('a process that has become another user is reported, and no
   const { uid: user, gid: group } = nobody;
   const error = await failed(place, ['sh', '-c', `${leave(becomes)}; ${waits}`], { user, group, groups: [] });
   const left = '(1 process of another user that it started still runs)';
-  t.is(error.message, `sh did not start: the daemon ended before it was up ${left}: ${perhaps}`);
+  t.is(error.message, `sh did not start: the daemon exited before it was up ${left}: ${perhaps}`);
   t.like(error, { othersEnded: undefined, othersLeft: 1 });
   t.false(hasEnded(helperOf(place)));
   await endHelper(helperOf(place));

@@ -95,17 +95,29 @@ test('start, status and stop tell machines the same in JSON', async (t) => {
 });
 
 test('a wrong command line is told in one sentence, with exit code 2', async (t) => {
-  await fails(t, 2, 'unknown command "strat": see daemonry --help', 'strat');
-  await fails(t, 2, /^daemonry: unknown option '--nme': see daemonry start --help\n$/, 'start', '--nme', 'a', 'sleep');
-  await fails(t, 2, 'which program to start is missing: see daemonry start --help', 'start');
-  await fails(t, 2, 'which daemon is missing: give its name, or --pid-file', 'stop');
+  await fails(t, 2, 'unknown command "frobnicate": see daemonry --help', 'frobnicate');
+  await fails(t, 2, 'unknown option --frob: see daemonry start --help', 'start', '--frob', 'a', 'sleep');
+  await fails(t, 2, 'unknown option -x: see daemonry stop --help', 'stop', '-x', 'a');
+  await fails(t, 2, '--lines needs a value: --lines N', 'logs', 'a', '--lines');
+  await fails(t, 2, "option '--json' does not take an argument: see daemonry stop --help", 'stop', '--json=x', 'a');
+  await fails(t, 2, 'no program is given: daemonry start [OPTIONS] [--] PROGRAM [ARGUMENT…]', 'start');
+  await fails(t, 2, 'no daemon is given: daemonry stop [OPTIONS] NAME… | --all | -p FILE', 'stop');
   await fails(t, 2, 'unexpected argument "b"', 'list', 'b');
   await fails(t, 2, 'give a name or --pid-file, not both', 'stop', '-p', '/tmp/a', 'b');
   await fails(t, 2, /^daemonry: a daemon's name must be .*, not "a b"\n$/, 'stop', 'a b');
-  await fails(t, 2, /^daemonry: a daemon's name must be .*for a pidfile pass/, 'start', '-n', 'a/b', 'sleep');
+  await fails(
+    t,
+    2,
+    /^daemonry: a daemon's name must be .*: a path is given as the pidfile/,
+    'start',
+    '-n',
+    'a/b',
+    'sleep',
+  );
   await fails(t, 2, '"a b" cannot be a daemon\'s name: give one with --name', 'start', './a b');
   await fails(t, 2, '--timeout must be a whole number, not "1s"', 'stop', '-t', '1s', 'a');
-  await fails(t, 2, '--umask must be an octal number, not "8"', 'start', '--umask', '8', 'sleep');
+  await fails(t, 2, '--umask must be an octal number up to 777, not "8"', 'start', '--umask', '8', 'sleep');
+  await fails(t, 2, '--umask must be an octal number up to 777, not "7777"', 'start', '--umask', '7777', 'sleep');
   await fails(t, 2, '--nice must be a whole number, not "much"', 'start', '--nice', 'much', 'sleep');
   await fails(t, 2, '--limit must be NAME=VALUE, not "nofile"', 'start', '--limit', 'nofile', 'sleep');
   const few = '--limit nofile must be a whole number or unlimited, not "few"';
@@ -113,12 +125,53 @@ test('a wrong command line is told in one sentence, with exit code 2', async (t)
   const nowhere = '--listen must name a port, HOST:PORT or a path with a slash, not "here"';
   await fails(t, 2, nowhere, 'start', '--listen', 'http=here', 'sleep');
   await fails(t, 2, '--env must be NAME=VALUE, not "A"', 'start', '-e', 'A', 'sleep');
-  await fails(t, 2, `option "wait" must be 'exec', 'start' or 'ready', not "up"`, 'start', '-w', 'up', 'sleep');
   await fails(t, 2, '"FOO" is not the name of a signal', 'signal', 'FOO', 'a');
-  await fails(t, 2, 'which signal is missing: see daemonry signal --help', 'signal');
+  await fails(t, 2, 'no signal is given: daemonry signal [OPTIONS] SIGNAL NAME… | -p FILE SIGNAL', 'signal');
   const nothing = await daemonry([]);
   t.is(nothing.code, 2);
   t.regex(nothing.stdout, /^Usage: daemonry COMMAND/);
+});
+
+test('a message spells the options as the command does', async (t) => {
+  const most = 2_147_483_647;
+  for (const [sentence, ...args] of [
+    [`--wait must be 'exec', 'start' or 'ready', not "up"`, '-w', 'up'],
+    [`--kill-mode must be 'session' or 'process', not "all"`, '--kill-mode', 'all'],
+    ['--alive-for (1000) must be less than --timeout (10)', '-t', '10'],
+    [`--timeout must be at most ${most} milliseconds (24 days), not ${most + 1}`, '-t', `${most + 1}`],
+    [`--stop-timeout must be at most ${most} milliseconds (24 days), not ${most + 1}`, '--stop-timeout', `${most + 1}`],
+    ['--nice must be an integer from -20 to 19, not 80', '--nice', '80'],
+    ['--user must be a user\'s name or number, not ""', '--user', ''],
+    ['--log must be a path, not ""', '--log', ''],
+    ['--pid-file must be a path, not ""', '--pid-file', ''],
+    ['the port of --listen http must be an integer from 0 to 65535, not 99999', '--listen', 'http=99999'],
+    ['--listen has an impossible name: "a b"', '--listen', 'a b=80'],
+  ] as const) {
+    await fails(t, 2, sentence, 'start', ...args, 'sleep', '1');
+  }
+  const unknown = /^daemonry: --limit foo is not a resource of this platform, which has as, /;
+  await fails(t, 2, unknown, 'start', '--limit', 'foo=1', 'sleep', '1');
+  await fails(t, 2, '--pid-file must be a path, not ""', 'stop', '-p', '');
+});
+
+test('a slip of the fingers, or the word of another tool, is answered by what was meant', async (t) => {
+  for (const [given, meant] of [
+    ['strat', 'start'],
+    ['stpo', 'stop'],
+    ['statu', 'status'],
+    ['ls', 'list'],
+    ['ps', 'list'],
+    ['delete', 'forget'],
+    ['kill', 'stop'],
+    ['describe', 'status'],
+  ] as const) {
+    await fails(t, 2, `unknown command "${given}": did you mean daemonry ${meant}?`, given, 'a');
+  }
+  await fails(t, 2, 'unknown command "constructor": see daemonry --help', 'constructor');
+  await fails(t, 2, 'unknown option --nme: did you mean --name?', 'start', '--nme', 'a', 'sleep');
+  await fails(t, 2, 'unknown option --tail: did you mean --lines?', 'logs', '--tail', '5', 'a');
+  await fails(t, 2, 'unknown option --time: did you mean --timeout?', 'stop', '--time', '5', 'a');
+  await fails(t, 2, 'unknown option --tail: see daemonry stop --help', 'stop', '--tail', 'a');
 });
 
 test('every command has a help that fits a screen', async (t) => {
@@ -163,18 +216,39 @@ test('status tells by its exit code what init scripts tell', async (t) => {
 
 test('what is missing, not permitted or not running has its own exit code', async (t) => {
   const name = named(t);
-  const missing = `${name}: none is known or found`;
   await fails(t, 7, /^daemonry: no daemon named \S+ is running \(looked at /, 'reload', name);
   await fails(t, 7, /is running/, 'signal', 'TERM', name);
-  await fails(t, 6, `there is no log of ${missing}`, 'logs', name);
-  await fails(t, 6, /^daemonry: there is no record of how \S+ is started: it was never/, 'restart', name);
+  await fails(
+    t,
+    6,
+    /^daemonry: there is no log of \S+: it has no record, and there is no \S+\.log or \S+\.log\n$/,
+    'logs',
+    name,
+  );
+  await fails(t, 6, /^daemonry: there is no record of how \S+ is started: no daemon of that name has/, 'restart', name);
   // What takes a record takes a name.
-  for (const command of ['restart', 'logs']) {
-    await fails(t, 2, /unknown option '-p'/, command, '-p', '/tmp/no.pid');
-    await fails(t, 2, "the daemon's name is missing", command);
+  for (const [command, why] of [
+    ['restart', 'only a named daemon has a record of how it was started'],
+    ['logs', 'only a named daemon has its log on record'],
+    ['events', 'only a named daemon has a journal'],
+    ['unit', 'only a named daemon has a record of how it was started'],
+  ] as const) {
+    const refusal = `daemonry ${command} takes a name, not a pidfile: ${why}`;
+    await fails(t, 2, refusal, command, '-p', '/tmp/no.pid');
+    await fails(t, 2, refusal, command, '--pid-file=/tmp/no.pid');
+    if (command !== 'events')
+      await fails(t, 2, /^daemonry: no daemon is given: daemonry \w+ \[OPTIONS\] NAME/, command);
   }
   await fails(t, 5, /cannot execute \/no-such-program: No such file/, 'start', '-n', name, '/no-such-program');
-  await fails(t, 5, /cannot start \/no-such\.js: No such file/, 'start', '-n', name, '/no-such.js');
+  await fails(
+    t,
+    5,
+    /^daemonry: cannot read the script \/no-such\.js: No such file/,
+    'start',
+    '-n',
+    name,
+    '/no-such.js',
+  );
   await fails(t, 1, /exited with code 3 before it was up\n$/, 'start', '-n', name, 'sh', '-c', 'exit 3');
   const { stdout, code } = await daemonry(['stop', name]);
   t.deepEqual([stdout, code], [`${name} is not running\n`, 0]);
@@ -257,8 +331,14 @@ test('restart starts a program that makes itself a daemon as it was started; a s
   await ok(t, 'stop', name);
   writeFileSync(at('notes'), '');
   const { child, done } = await foreground(program);
-  await fails(t, 6, `${name} was started in the foreground: whoever did that has to restart it`, 'restart', name);
-  const output = `${name} was started in the foreground: its output is where its supervisor puts it`;
+  await fails(
+    t,
+    6,
+    `${name} was started in the foreground: restart it by the supervisor or shell that started it`,
+    'restart',
+    name,
+  );
+  const output = `${name} was started in the foreground: its output goes where its supervisor sends it`;
   await fails(t, 6, output, 'logs', name);
   child.kill();
   await done;
@@ -269,7 +349,16 @@ test('--replace ends the one that runs; stop kills what does not end, or fails',
   const stubborn = ['sh', '-c', `trap '' TERM; echo deaf; while :; do sleep 0.05; done`];
   await ok(t, 'start', '-n', name, ...stubborn);
   await until('it is deaf', () => read(paths(name).logFile) === 'deaf\n');
-  await fails(t, 1, /did not end within 200 ms\n$/, 'stop', '--no-force', '-t', '200', name);
+  await fails(
+    t,
+    1,
+    /did not stop within 200 ms: process \d+ is still running\n$/,
+    'stop',
+    '--no-force',
+    '-t',
+    '200',
+    name,
+  );
   t.regex(
     await ok(t, 'stop', '-t', '200', name),
     /did not end in time and was killed \(pid \d+(; 1 other process of its session ended)?\)\n$/,
@@ -278,7 +367,13 @@ test('--replace ends the one that runs; stop kills what does not end, or fails',
   const replaced = JSON.parse(await ok(t, 'start', '--json', '--replace', '-n', name, 'sleep', '100'));
   t.is(replaced.outcome, 'replaced');
   t.not(replaced.pid, pid);
-  await fails(t, 1, /SIGHUP was not sent .* it does not catch it/, 'reload', name);
+  await fails(
+    t,
+    1,
+    /SIGHUP was not sent to pid \d+: the program does not handle it, and would be terminated\n$/,
+    'reload',
+    name,
+  );
 });
 
 test('a script that calls daemonize() runs its top level once, and --wait ready tells the truth about it', async (t) => {
@@ -305,7 +400,7 @@ testOnLinux('a start that is interrupted is undone, and dies of the signal', asy
   child.kill('SIGINT');
   const { signal, stderr } = await done;
   t.is(signal, 'SIGINT');
-  t.regex(stderr, /^daemonry: .* did not start: the start was interrupted by SIGINT and undone\n$/);
+  t.regex(stderr, /^daemonry: .* did not start: the start was interrupted by SIGINT and rolled back\n$/);
   t.false(existsSync(pidFile));
 });
 

@@ -193,7 +193,7 @@ test('stop with force: false throws ERR_STOP_TIMEOUT and leaves the daemon alive
   const pidFile = folder.at('a.pid');
   const pid = await startDaemon(t, folder, deaf, [pidFile, folder.at('heard')]);
   const error = await t.throwsAsync(stop({ pidFile }, { timeout: 200, force: false }), { code: 'ERR_STOP_TIMEOUT' });
-  t.like(error, { pid, message: `process ${pid} of the daemon did not end within 200 ms` });
+  t.like(error, { pid, message: `the daemon did not stop within 200 ms: process ${pid} is still running` });
   t.like(status({ pidFile }), { state: 'stopping', pid });
   t.is(readFileSync(folder.at('heard'), 'utf8'), 'TERM ');
 });
@@ -225,7 +225,7 @@ test('stop ends a daemon that is still starting, and its launcher fails', async 
   t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
   const { code, stderr } = await launcher.done;
   t.is(code, 1);
-  t.is(stderr, 'script.mjs did not start: the daemon was ended by SIGTERM before it was up\n');
+  t.is(stderr, 'script.mjs did not start: the daemon was terminated by SIGTERM before it was up\n');
   t.false(existsSync(pidFile));
 });
 

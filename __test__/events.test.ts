@@ -213,6 +213,54 @@ test('a failed start is in the journal with its reason, and the end before it st
   t.deepEqual(endOf(name), { reason: 'vanished' });
 });
 
+test('a failed start of any program has one text, last words included, wherever it is reported', async (t) => {
+  const name = named(t);
+  const program = ['sh', '-c', 'echo no config >&2; exit 3'];
+  const { code, stderr } = await daemonry('start', '--name', name, ...program);
+  t.is(code, 1);
+  const reason = 'the daemon exited with code 3 before it was up: its last words were "no config"';
+  t.is(stderr, `daemonry: ${name} did not start: ${reason} (see ${paths(name).logFile})\n`);
+  const reasons = async () => (await eventsOf(name)).flatMap((event) => (event.event === 'failed' ? event.reason : []));
+  t.deepEqual(await reasons(), [reason]);
+
+  // A caller that lives on does not learn the exit code.
+  await t.throwsAsync(spawnDaemon(program[0]!, program.slice(1), { name, aliveFor: 20_000 }));
+  t.regex(
+    (await reasons())[1]!,
+    /^the daemon exited(?: with code 3)? before it was up: its last words were "no config"$/,
+  );
+
+  const { at } = bench(t);
+  await t.throwsAsync(spawnDaemon('sleep', ['1'], { name, log: at('none/log') }), {
+    message: `${name} did not start: cannot open the log ${at('none/log')}: No such file or directory (ENOENT)`,
+  });
+  t.is((await reasons())[2], `cannot open the log ${at('none/log')}: No such file or directory (ENOENT)`);
+});
+
+test('a restart that fails before the program calls daemonize() is in the journal, once', async (t) => {
+  const name = named(t);
+  const space = bench(t);
+  const { daemon, write } = space;
+  await daemon(`
+    if (fs.existsSync(at('bad'))) process.exit(3);
+    daemonize({ name: '${name}', onStarted: options.onStarted }, () => {
+      if (fs.existsSync(at('worse'))) throw new Error('no luck');
+      forever();
+    });`);
+  const { at } = space;
+  write('', 'worse');
+  t.is((await daemonry('restart', name)).code, 1);
+  t.deepEqual((await kinds(name)).slice(-3), ['exit', 'start', 'failed']);
+  rmSync(at('worse'));
+  t.is((await daemonry('restart', name)).code, 0);
+  t.is(endOf(name), undefined);
+  write('', 'bad');
+  t.is((await daemonry('restart', name)).code, 3);
+  t.deepEqual((await kinds(name)).slice(-2), ['exit', 'failed']);
+  t.like((await eventsOf(name)).at(-1), { reason: 'the program exited with code 3 before it was up' });
+  t.like(endOf(name), { reason: 'replaced', replacementFailed: true });
+});
+
 test('how a daemon has ended outlives a reboot', async (t) => {
   const name = named(t);
   const pid = await sleeper(name);
@@ -307,7 +355,7 @@ test('a journal that cannot be written makes no start and no stop fail, and stde
   ]) {
     const { code, stderr } = await daemonry(...command);
     t.is(code, 0, stderr);
-    t.regex(stderr, /^an event was not recorded: cannot write the journal \S+\.jsonl: .* \(\w+\)\n$/);
+    t.regex(stderr, /^daemonry: note: an event was not recorded: cannot write the journal \S+\.jsonl: .* \(\w+\)\n$/);
   }
 });
 
@@ -385,7 +433,7 @@ testUnless(isRoot ? noOwnMounts : 'only root has a directory of its own for jour
     const [command, ...args] = [...ownMounts, 'sh', '-c', script, 'sh', process.execPath, main];
     const { code, stdout, stderr } = await run(command!, args);
     t.is(code, 0, `${stdout}${stderr}`);
-    t.regex(stderr, /^an event was not recorded: .*No space left on device \(ENOSPC\)\n$/);
+    t.regex(stderr, /^daemonry: note: an event was not recorded: .*No space left on device \(ENOSPC\)\n$/);
     t.regex(stdout, /stopped \(pid \d+\)\n\n(\{.*\}\n){2}\n*$/);
   },
 );
@@ -425,7 +473,7 @@ test('a daemon that was never started has no journal, nor has one with only a pi
   const name = named(t);
   const { code, stdout, stderr } = await daemonry('events', name);
   t.deepEqual([code, stdout], [6, '']);
-  t.is(stderr, `daemonry: there is no journal of ${name}: it was never started by that name\n`);
+  t.is(stderr, `daemonry: there is no journal of ${name}: no daemon of that name has been started\n`);
   t.deepEqual(await eventsOf(name), []);
 
   const { at, daemon, pidFile, entries } = bench(t);
@@ -471,6 +519,35 @@ testAlone('events -f goes on with what happens later, also with ends that nothin
   t.is(signal, 'SIGINT');
   t.is(stderr, '');
   t.is(stdout.split('\n').length - 1, 5);
+});
+
+testOnLinux('events -f asks for the state of a daemon only if there is a reason', async (t) => {
+  const name = named(t);
+  const pid = await sleeper(name);
+  const { at } = bench(t);
+  const calls = ['-f', '-qq', '-e', 'trace=openat,statx', '-o', at('calls'), process.execPath, main];
+  const { child, done } = start('strace', [...calls, 'events', '-f', name]);
+  let text = '';
+  child.stdout!.on('data', (chunk: string) => (text += chunk));
+  await until('it has printed the start', () => text.includes(`  up       pid ${pid}\n`));
+  // strace itself hears of no signal while it writes to a file.
+  const traced = () => Number(/^\d+/.exec(read(at('calls')))?.[0]);
+  t.teardown(() => done.catch(() => {}));
+  t.teardown(() => traced() > 0 && child.exitCode === null && process.kill(traced(), 'SIGKILL'));
+  const made = (call: RegExp) => read(at('calls')).match(call)?.length ?? 0;
+  const checks = () => made(new RegExp(`statx\\(.*"${journalOf(name)}"`, 'g'));
+  const looks = () => made(/openat\(.*\.lock"/g);
+  const isQuiet = async () => {
+    const [checked, looked] = [checks(), looks()];
+    await until('it has checked ten times more', () => checks() >= checked + 10);
+    return looks() === looked;
+  };
+  t.true(looks() > 0);
+  // What it has noticed itself is a reason, once.
+  await until('nothing is left to be noticed', isQuiet);
+  await kill(pid);
+  await until('its end is printed', () => text.includes(`  exit     pid ${pid} ended`));
+  await until('nothing is left to be noticed', isQuiet);
 });
 
 test('a daemon that is forgotten has no journal any more, and events -f goes on with the next one', async (t) => {

@@ -262,7 +262,7 @@ for (const [input, content, args, said] of [
 test('the alarm clock tells a name that is none in one sentence', async (t) => {
   const { code, stderr } = await example(t, 'alarm').run('--name', '../a');
   t.is(code, 1);
-  t.regex(stderr, /^alarm\.ts: a daemon's name must [^\n]+"\.\.\/a": for a pidfile pass [^\n]+\n$/);
+  t.regex(stderr, /^alarm\.ts: a daemon's name must [^\n]+"\.\.\/a": a path is given as the pidfile[^\n]+\n$/);
 });
 
 test('npm start shows the pid, the status, the first log lines and a command that stops the alarm daemon', async (t) => {

@@ -136,7 +136,7 @@ test('what nothing is known of is said to be so, and leaves nothing', async (t) 
   t.deepEqual(await forgetDaemon(name), { outcome: 'not-known' });
   t.deepEqual(await forgetDaemon({ pidFile: at('no.pid') }), { outcome: 'not-known' });
   t.deepEqual([...privateFiles(paths(name).pidFile), ...privateFiles(at('no.pid'))], []);
-  await fails(t, 6, `nothing is known of ${name}`, 'forget', name);
+  await fails(t, 6, `there is nothing to forget: no daemon is known as ${name}`, 'forget', name);
   await t.throwsAsync(forgetDaemon('a b'), { code: 'ERR_INVALID_OPTION' });
 });
 
@@ -178,7 +178,10 @@ test('forget takes several names, each once', async (t) => {
   t.is(code, 1);
   t.is(stdout, `${one} forgotten (its log stays: ${paths(one).logFile})\n`);
   const refused = `${other} cannot be forgotten, because it is running with pid ${pid}: stop it first`;
-  t.is(stderr, `daemonry: ${other}: ${refused}\ndaemonry: ${unknown}: nothing is known of ${unknown}\n`);
+  t.is(
+    stderr,
+    `daemonry: ${other}: ${refused}\ndaemonry: ${unknown}: there is nothing to forget: no daemon is known as ${unknown}\n`,
+  );
 });
 
 testUnless(isRoot ? noOtherUser : 'only root has something that another user may not touch')(

@@ -528,7 +528,7 @@ test('a call of daemon.listen() that cannot be meant, or not be done, is a typed
   t.teardown(() => other.close());
   t.is(
     await refusals({ name }),
-    `true EADDRINUSE: cannot listen on ${socket}: somebody listens there, or it is another kind of file (EADDRINUSE)`,
+    `true EADDRINUSE: cannot listen on ${socket}: another process listens there, or it is not a socket (EADDRINUSE)`,
   );
   t.is(await answerAt(socket), '');
   t.is(connections.length, 1, 'a server that was only looked at got a connection');

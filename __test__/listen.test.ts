@@ -121,9 +121,9 @@ test('an address that cannot be had is a typed error that names it, and nothing 
     ],
     [
       { path: 'alive.sock' },
-      `${app.at('alive.sock')}: somebody listens there, or it is another kind of file (EADDRINUSE)`,
+      `${app.at('alive.sock')}: another process listens there, or it is not a socket (EADDRINUSE)`,
     ],
-    [{ path: 'file' }, `${app.at('file')}: somebody listens there, or it is another kind of file (EADDRINUSE)`],
+    [{ path: 'file' }, `${app.at('file')}: another process listens there, or it is not a socket (EADDRINUSE)`],
     [{ path: 'missing/ctl.sock' }, `${app.at('missing/ctl.sock')}: No such file or directory (ENOENT)`],
   ] as const;
   for (const [address, message] of cases) {
@@ -375,7 +375,7 @@ asRoot('a low port without the privilege says what it takes', async (t) => {
   if (!low) return t.log('skipped: this machine lets everybody listen on port 80') as never;
   t.is(
     stdout,
-    'EACCES listen 80 sleep did not start: cannot listen on port 80: it takes root to listen on a port this low (EACCES)\n',
+    'EACCES listen 80 sleep did not start: cannot listen on port 80: a port this low requires root (EACCES)\n',
     stderr,
   );
   t.false(existsSync(at('a.pid')));

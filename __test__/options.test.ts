@@ -17,7 +17,7 @@ const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [so
   ],
   name: ['1', "''", "'.'", "'..'", "'a/b'", "'ä'", "'a b'", 'null'].map((source) => [
     source,
-    `a daemon's name must be a string of letters, digits and _ . @ -, not ${source.replaceAll("'", '"')}${source.includes('/') ? ': for a pidfile pass { pidFile: path }' : ''}`,
+    `a daemon's name must be a string of letters, digits and _ . @ -, not ${source.replaceAll("'", '"')}${source.includes('/') ? ': a path is given as the pidfile, not as the name' : ''}`,
   ]),
   pidFile: [
     ['7', 'option "pidFile" must be a path, not 7'],
@@ -130,8 +130,8 @@ const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [so
   aliveFor: [
     ["'1s'", 'option "aliveFor" must be a number of milliseconds, not "1s"'],
     ['-1', 'option "aliveFor" must be a number of milliseconds, not -1'],
-    ['30_000', 'option "aliveFor" (30000) must be less than "startTimeout" (30000)'],
-    ['500, startTimeout: 400', 'option "aliveFor" (500) must be less than "startTimeout" (400)'],
+    ['30_000', 'option "aliveFor" (30000) must be less than option "startTimeout" (30000)'],
+    ['500, startTimeout: 400', 'option "aliveFor" (500) must be less than option "startTimeout" (400)'],
   ],
   startTimeout: [
     ['NaN', 'option "startTimeout" must be a number of milliseconds, not NaN'],
@@ -180,7 +180,7 @@ const misuses: readonly (readonly [source: string, message: string])[] = [
   ['{ "start-timeout": 1 }', 'unknown option "start-timeout": did you mean "startTimeout"?'],
   [
     '{ limits: { files: 1 } }',
-    `option "limits.files" is no resource of this platform, which has ${binding.resources().join(', ')}`,
+    `option "limits.files" is not a resource of this platform, which has ${binding.resources().join(', ')}`,
   ],
   ['{ logFile: "a.log" }', 'unknown option "logFile": did you mean "log"?'],
   ['{ colour: 1 }', 'unknown option "colour"'],
@@ -188,7 +188,10 @@ const misuses: readonly (readonly [source: string, message: string])[] = [
     '() => {}',
     'the options must be an object, not a function: a main function comes second, as in daemonize({}, main)',
   ],
-  ['{ name: "a.pid" }', "a daemon's name must not end in .pid, as a.pid does: for a pidfile pass { pidFile: path }"],
+  [
+    '{ name: "a.pid" }',
+    "a daemon's name must not end in .pid, as a.pid does: a path is given as the pidfile, not as the name",
+  ],
   ['{ pidFile: "/tmp/a", log: "/tmp/a" }', '/tmp/a cannot be both the pidfile and the log'],
   ['{ pidFile: "/tmp/a", stdin: "/tmp/a" }', '/tmp/a cannot be both the pidfile and "stdin"'],
   ['null', 'the options must be an object, not null'],
@@ -405,7 +408,7 @@ for (const [behaviour, missed] of [
     const { code, stdout, stderr } = await launchService(options, behaviour);
     t.is(code, 1);
     t.is(stdout, '');
-    t.is(stderr, `service.mjs did not start: the daemon was not up within 1000 ms and was ended: ${missed}\n`);
+    t.is(stderr, `service.mjs did not start: the daemon was not up within 1000 ms and was stopped: ${missed}\n`);
     t.false(existsSync(at('a.pid')));
   });
 }

@@ -155,7 +155,7 @@ asRoot('without the privilege a change is refused before anything is made, and n
   ] as const) {
     const { error } = await runScript(script, [at('a.pid'), JSON.stringify(options)], { ...nobody, cwd: '/' });
     t.like(error, { code: 'EPERM', step });
-    t.regex(error!.message, /it takes root to do that \(EPERM\)$/);
+    t.regex(error!.message, /this requires root \(EPERM\)$/);
     t.false(existsSync(at('a.pid')));
   }
   stopsAtEnd(t, at('a.pid'));

@@ -240,7 +240,7 @@ for (const [what, end] of [
 ] as const) {
   test(`a daemon that ${what} before it has reloaded is reported`, async (t) => {
     const place = await start(t, what === 'exits' ? 'exit:0' : 'hang');
-    const message = `the daemon with pid ${place.pid} did not reload: the process has ended`;
+    const message = `the daemon with pid ${place.pid} did not reload: it exited first`;
     const reload = t.throwsAsync(reloadDaemon(place.target), { code: 'ERR_RELOAD_FAILED', message });
     await place.noted('begins 1');
     await end(place, place.pid);
@@ -262,7 +262,7 @@ test('a program that would die of SIGHUP is not signalled, whoever has written i
   t.is(code, 1);
   t.is(
     stderr,
-    `daemonry: SIGHUP was not sent to the daemon with pid ${sleep.pid}: it does not catch it, and would be ended by it\n`,
+    `daemonry: SIGHUP was not sent to pid ${sleep.pid}: the program does not handle it, and would be terminated\n`,
   );
   t.like(status(foreign), { state: 'running', pid: sleep.pid });
 });

@@ -91,7 +91,7 @@ test('Ctrl-C ends a launcher whose resolver hangs', async (t) => {
   const { signal, stderr } = await done;
   t.is(signal, 'SIGINT', stderr);
   t.true(performance.now() - begun < 5000);
-  t.regex(stderr, /the start was interrupted by SIGINT and undone/);
+  t.regex(stderr, /the start was interrupted by SIGINT and rolled back/);
   t.false(existsSync(pidFile));
 });
 

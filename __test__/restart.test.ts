@@ -48,7 +48,7 @@ const losses: Record<string, Loss> = {
   'a script that was removed': {
     command: () => ['server.mjs'],
     lose: ({ remove }) => remove('server.mjs'),
-    says: /cannot (read the script|start) .*\/server\.mjs: No such file or directory \(ENOENT\)/,
+    says: /cannot read the script .*\/server\.mjs: No such file or directory \(ENOENT\)/,
     code: 5,
   },
   'the script of an interpreter that was removed': {
@@ -88,6 +88,12 @@ const losses: Record<string, Loss> = {
     says: /cannot execute .*\/own-sh: No such file or directory \(ENOENT\)/,
     code: 5,
   },
+  'a script that has got the line endings of Windows': {
+    command: () => ['./run-env'],
+    lose: ({ at }) => writeFileSync(at('run-env'), '#!/usr/bin/env own-sh\r\nexec sleep 100\r\n'),
+    says: /cannot execute .*\/run-env: its first line ends with a carriage return, .* own-sh\\r: .* \(ENOEXEC\)/,
+    code: 1,
+  },
   'a working directory that was removed': {
     command: () => ['-C', 'work', 'sleep', '100'],
     lose: ({ at }) => renameSync(at('work'), at('moved')),
@@ -97,7 +103,7 @@ const losses: Record<string, Loss> = {
   'a directory of the log that was removed': {
     command: () => ['-l', 'logs/own.log', 'sleep', '100'],
     lose: ({ at }) => rmSync(at('logs'), { recursive: true }),
-    says: /cannot open (the log|standard output) .*\/logs\/own\.log: No such file or directory \(ENOENT\)/,
+    says: /cannot open the log .*\/logs\/own\.log: No such file or directory \(ENOENT\)/,
     code: 1,
   },
   'another file in the place of a socket': {

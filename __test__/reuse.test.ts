@@ -242,7 +242,7 @@ test.serial(
     t.regex(
       told!,
       new RegExp(
-        `^1: .* did not start: another process is starting it with pid ${pid}, and it was not up within 600 ms`,
+        `^1: .* did not start: another process is starting it \\(pid ${pid}\\), but it was not up within 600 ms`,
       ),
     );
     t.like(status(name), { state: 'starting', pid });

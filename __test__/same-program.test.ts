@@ -239,14 +239,14 @@ test("connectDaemon refuses another script's server of that name", async (t) => 
   t.true(cwd !== '/');
 });
 
-test('an option of ours behind the program stays its own, and a note names the right order', async (t) => {
+test('an option of ours behind the program stays its own, and a note shows the right order', async (t) => {
   const { at, name, start } = twoServers(t);
   writeFileSync(at('a', 'told.mjs'), `console.log(process.argv.slice(2).join(' ')); ${service}`);
   const { code, stderr } = await start('a', 'told.mjs', '--port', '80', '--name', 'x', '-n', 'y');
   t.is(code, 0);
   t.is(
     stderr,
-    'daemonry: --name stands behind told.mjs and is passed on to it: an option of daemonry start goes before the program, as in daemonry start --name x told.mjs\n',
+    'daemonry: note: --name is passed to told.mjs; an option for daemonry goes before the program: daemonry start --name x told.mjs\n',
   );
   t.is((await daemonry(['logs', name])).stdout, '--port 80 --name x -n y\n');
   await stop(name);
@@ -258,7 +258,7 @@ test('an option of ours behind the program stays its own, and a note names the r
     t.like(await start('a', ...args), { code: 0, stderr: '' });
     await stop(name);
   }
-  t.regex((await start('a', 'told.mjs', '--cwd=/')).stderr, /as in daemonry start --cwd=\/ told\.mjs\n$/);
+  t.regex((await start('a', 'told.mjs', '--cwd=/')).stderr, /: daemonry start --cwd=\/ told\.mjs\n$/);
   await stop(name);
-  t.regex((await start('a', 'told.mjs', '--json')).stderr, /as in daemonry start --json told\.mjs\n$/);
+  t.regex((await start('a', 'told.mjs', '--json')).stderr, /: daemonry start --json told\.mjs\n$/);
 });

@@ -1,10 +1,10 @@
 /** Commands for several daemons, for all of them, and for machines and pipes. */
-import { chmodSync, chownSync, existsSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { paths, status } from '../dist/index.js';
 import { daemonry, fails, main, ok } from './helpers/command.js';
 import { named } from './helpers/named.js';
-import { nobody, noOtherUser, testUnless } from './helpers/privileges.js';
+import { nobody, noOtherUser, noOwnMounts, ownMounts, testUnless } from './helpers/privileges.js';
 import { bench, read } from './helpers/program.js';
 import { run, start, type RunOptions } from './helpers/run.js';
 import { until } from './helpers/until.js';
@@ -75,7 +75,10 @@ test('each daemon is tried though another fails, once each, and the first failur
   const stopped = await daemonry(['stop', '--no-force', '-t', '100', deaf, unknown, other]);
   t.is(stopped.code, 1);
   t.regex(stopped.stdout, new RegExp(`^${unknown} is not running\n${other} stopped \\(pid \\d+\\)\n$`));
-  t.regex(stopped.stderr, new RegExp(`^daemonry: ${deaf}: process \\d+ .* did not end within 100 ms\n$`));
+  t.regex(
+    stopped.stderr,
+    new RegExp(`^daemonry: ${deaf}: the daemon did not stop within 100 ms: process \\d+ is still running\n$`),
+  );
 
   const again = await daemonry(['restart', unknown, other]);
   t.is(again.code, 6);
@@ -181,7 +184,7 @@ testAsUser('--all means all daemons of the user that run, and no other', async (
   for (const told of [reloaded, restarted, stopped]) t.deepEqual([told.code, told.stderr], [0, '']);
 
   for (const verb of ['stop', 'restart', 'reload']) {
-    t.like(await call(verb, '--all'), { code: 0, stdout: 'none of your named daemons runs\n', stderr: '' });
+    t.like(await call(verb, '--all'), { code: 0, stdout: 'none of your named daemons is running\n', stderr: '' });
     t.like(await call(verb, '--all', '--json'), { code: 0, stdout: '[]\n' });
     const both = { code: 2, stdout: '', stderr: 'daemonry: give names or --all, not both\n' };
     t.like(await call(verb, '--all', 'a'), both);
@@ -190,8 +193,72 @@ testAsUser('--all means all daemons of the user that run, and no other', async (
   if (isRoot) t.like(status(roots), { state: 'running' });
 });
 
-testAsUser('list --failed shows what has crashed, was killed or vanished, and exits with 1 then', async (t) => {
+testAsUser('stop, restart and reload take the name all for a daemon of that name, or ask for --all', async (t) => {
   const { call } = user(t);
+  for (const verb of ['stop', 'restart', 'reload']) {
+    const hint = `daemonry: no daemon is named all: to ${verb} all daemons, type daemonry ${verb} --all\n`;
+    t.like(await call(verb, 'all'), { code: 2, stdout: '', stderr: hint });
+  }
+  t.is((await call('start', '-n', 'all', 'sleep', '1000')).code, 0);
+  t.is((await call('start', '-n', 'other', 'sleep', '1000')).code, 0);
+  t.regex((await call('restart', 'all')).stdout, /^all restarted with pid \d+\n$/);
+  t.regex((await call('stop', 'all')).stdout, /^all stopped \(pid \d+\)\n$/);
+  t.like(await call('stop', 'all'), { code: 0, stdout: 'all is not running\n' });
+  t.is((await call('status', 'other')).code, 0);
+});
+
+testAsUser('stop --all leaves out what is dead already, unless that has left something', async (t) => {
+  const { call, at } = user(t);
+  const dies = async (name: string, ...program: string[]) => {
+    const { stdout } = await call('start', '--json', '-n', name, ...program);
+    process.kill((JSON.parse(stdout) as { pid: number }).pid, 'SIGKILL');
+    await until('it is dead', async () => (await call('status', name)).code === 1);
+  };
+  await dies('crash', 'sleep', '1000');
+  t.like(await call('stop', '--all'), { code: 0, stdout: 'none of your named daemons is running\n', stderr: '' });
+  t.like(await call('stop', '--all', '--json'), { code: 0, stdout: '[]\n' });
+  t.is((await call('status', 'crash')).code, 1, 'it is as it was');
+
+  const child = 'sleep 1000 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &';
+  await dies('leaves', 'sh', '-c', `${child} echo up >up; wait`);
+  t.true(existsSync(at('up')));
+  const { code, stdout, stderr } = await call('stop', '--all');
+  t.is(code, 0, stderr);
+  t.regex(stdout, /^leaves .*\(pid \d+; 1 other process of its session ended\)\n$/);
+});
+
+testUnless(isRoot ? (noOtherUser ?? noOwnMounts) : 'only root manages the daemons of the system')(
+  'for root --all means the daemons of the system, whatever a user calls another one',
+  async (t) => {
+    const { path, at } = workspace(t);
+    chmodSync(path, 0o755);
+    mkdirSync(at('state'));
+    chownSync(at('state'), nobody.uid, nobody.gid);
+    const script = `
+      for place in /run /var/lib/daemonry; do mkdir -p $place && mount -t tmpfs -o mode=755 tmpfs $place || exit 90; done
+      export XDG_STATE_HOME=${at('state')}
+      user() { setpriv --reuid=${nobody.uid} --regid=${nobody.gid} --clear-groups "$@"; }
+      trap 'user "$@" stop web >/dev/null 2>&1; "$@" stop web own >/dev/null 2>&1' EXIT
+      cd /; user "$@" start -n web sleep 1000 >/dev/null || exit 91
+      "$@" start -n web sleep 1000 >/dev/null || exit 92
+      "$@" start -n own -p ${at('own.pid')} sleep 1000 >/dev/null || exit 92
+      "$@" status -p /run/web/web.pid --json | grep '"pid"'
+      "$@" stop --all || exit 93
+      user "$@" status web >/dev/null || exit 94
+      user "$@" stop --all || exit 95`;
+    const [command, ...args] = [...ownMounts, 'sh', '-c', script, 'sh', process.execPath, main];
+    const { code, stdout, stderr } = await run(command!, args);
+    t.is(code, 0, `${stdout}${stderr}`);
+    const [, pid] = /"pid": (\d+)/.exec(stdout) ?? [];
+    t.regex(
+      stdout,
+      new RegExp(`\nown stopped \\(pid \\d+\\)\nweb stopped \\(pid ${pid}\\)\nweb stopped \\(pid \\d+\\)\n$`),
+    );
+  },
+);
+
+testAsUser('list --failed shows what has crashed, was killed or vanished, and exits with 1 then', async (t) => {
+  const { call, at } = user(t);
   const failed = async (...args: string[]) => {
     const { code, stdout } = await call('list', '--failed', '--json', ...args);
     return [code, (JSON.parse(stdout) as { name: string }[]).map(({ name }) => name)] as const;
@@ -220,6 +287,19 @@ testAsUser('list --failed shows what has crashed, was killed or vanished, and ex
   await started('vanished', 'sleep', '1000');
   t.is((await call('forget', 'killed')).code, 0);
   t.deepEqual(await failed(), [0, []]);
+
+  await started('replaced', 'sh', '-c', '[ -e bad ] || exec sleep 1000; echo no luck >&2; exit 3');
+  t.is((await call('restart', 'replaced')).code, 0);
+  t.deepEqual(await failed(), [0, []]);
+  writeFileSync(at('bad'), '');
+  t.is((await call('restart', 'replaced')).code, 1);
+  t.deepEqual(await failed(), [1, ['replaced']]);
+  const how = /was stopped for a restart at \S+ \S+ by [^\n]*, which failed\n/;
+  t.regex((await call('list', '--failed')).stdout, new RegExp(`^NAME .*\nreplaced +stopped .*${how.source}$`));
+  t.regex((await call('status', 'replaced')).stdout, new RegExp(`^replaced is stopped: it ${how.source}`));
+  rmSync(at('bad'));
+  await started('replaced', 'sh', '-c', '[ -e bad ] || exec sleep 1000; echo no luck >&2; exit 3');
+  t.deepEqual(await failed(), [0, []]);
 });
 
 test('the logs of several daemons have titles, also while they are followed, and JSON has their lines', async (t) => {
@@ -236,7 +316,7 @@ test('the logs of several daemons have titles, also while they are followed, and
   const told = await daemonry(['logs', '-n', '1', one, unknown, other, one]);
   t.is(told.code, 6);
   t.is(told.stdout, `==> ${one} <==\nlast\n\n==> ${other} <==\nhello\n`);
-  t.is(told.stderr, `daemonry: ${unknown}: there is no log of ${unknown}: none is known or found\n`);
+  t.regex(told.stderr, new RegExp(`^daemonry: ${unknown}: there is no log of ${unknown}: it has no record, .*\n$`));
   const json = JSON.parse(await ok(t, 'logs', '--json', one)) as unknown;
   t.deepEqual(json, { name: one, logFile: paths(one).logFile, lines: ['first', 'last'] });
 

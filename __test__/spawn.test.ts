@@ -133,7 +133,7 @@ test('with a log, output goes there from the first byte, and a failed start has 
     spawnDaemon('sh', ['-c', 'echo said >&2; exit 3'], { pidFile: at('a.pid'), log, aliveFor: 5000 });
   const error = await refusal(t, 'ERR_START_FAILED', failing);
   t.is(error.stderr, 'said\n');
-  t.regex(error.message, /^sh did not start: the daemon ended before it was up: its last words were "said" \(see /);
+  t.regex(error.message, /^sh did not start: the daemon exited before it was up: its last words were "said" \(see /);
   t.is(statSync(log).mode & 0o777, 0o640);
   t.false(existsSync(at('a.pid')));
 });
@@ -149,7 +149,7 @@ test.serial('an AbortSignal undoes a start that is under way, and nothing of it 
   controller.abort(reason);
   const error = await refusal(t, 'ERR_START_INTERRUPTED', () => starting);
   t.is(error.cause, reason);
-  t.is(error.message, 'sleep did not start: the start was aborted and undone');
+  t.is(error.message, 'sleep did not start: the start was aborted and rolled back');
   t.deepEqual(readdirSync(path), []);
   const again = await refusal(t, 'ERR_START_INTERRUPTED', () => spawnDaemon('sleep', ['100'], options));
   t.is(again.cause, reason);
@@ -249,7 +249,7 @@ test('a wrapper that closes its descriptors, as sudo does, cannot say that it ha
   const error = await refusal(t, 'ERR_START_FAILED', () =>
     spawnDaemon('sh', ['-c', 'exec 3>&- 4>&-; exec sleep 100'], { pidFile: at('a.pid'), waitFor: 'start' }),
   );
-  t.regex(error.message, /it has closed the pipe .*\(sudo\).*: start the program itself$/);
+  t.regex(error.message, /it closed the pipe .*\(sudo\).*: start the program itself$/);
   t.deepEqual(readdirSync(path), []);
 });
 

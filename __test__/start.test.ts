@@ -35,7 +35,7 @@ for (const [behaviour, exit, reason] of [
   ['reject', 'exited with code 1', 'rejected by main'],
   ['exit', 'exited with code 7', ''],
   // Only a parent sees that, and on macOS the launcher is none.
-  ['abort', process.platform === 'darwin' ? 'ended before it was up' : 'was ended by SIGABRT', ''],
+  ['abort', process.platform === 'darwin' ? 'exited before it was up' : 'was terminated by SIGABRT', ''],
   ['classic-throw', 'exited with code 1', 'TypeError: thrown below daemonize'],
   ['classic-exit', 'exited with code 3', ''],
 ] as const) {

@@ -445,7 +445,7 @@ test('when the program has removed its own listener, the default is back: death 
 });
 
 for (const [what, body, reason, more] of [
-  ['opted into nothing', '', 'was ended by SIGTERM', ''],
+  ['opted into nothing', '', 'was terminated by SIGTERM', ''],
   [
     'has a handler',
     "daemon.onStop(() => note('handled'));",

@@ -171,7 +171,7 @@ test('relative paths are those of the launcher', async (t) => {
 
 for (const [what, make, reason] of [
   ['is a directory', (path: string) => mkdirSync(path), 'Is a directory (EISDIR)'],
-  ['is a FIFO that nobody reads', makeFifo, 'it is a FIFO that nobody reads (ENXIO)'],
+  ['is a FIFO that nobody reads', makeFifo, 'it is a FIFO that no process reads (ENXIO)'],
   ['must not be written', (path: string) => writeFileSync(path, '', { mode: 0o400 }), 'Permission denied (EACCES)'],
   [
     'is a link that leads nowhere',
@@ -192,7 +192,7 @@ for (const [what, make, reason] of [
 test('a log in a directory that is missing is told with its path', async (t) => {
   const { speak, at } = speaking(t);
   const { code, stderr } = await speak({ stdout: 'out.log', stderr: 'missing/err.log' });
-  const reason = `cannot open standard error ${at('missing/err.log')}: No such file or directory (ENOENT)`;
+  const reason = `cannot open the log ${at('missing/err.log')}: No such file or directory (ENOENT)`;
   t.is(stderr, `app.mjs did not start: ${reason}\n`);
   t.is(code, 1);
   t.deepEqual([existsSync(at('a.pid')), existsSync(at('out.log'))], [false, false]);

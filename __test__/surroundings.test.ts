@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
-import { list, paths, spawnDaemon, status, type DaemonError } from '../dist/index.js';
+import { list, paths, spawnDaemon, status, stop, type DaemonError } from '../dist/index.js';
 import { named } from './helpers/named.js';
 import { noLinux, noOtherUser, noOwnMounts, ownMounts, testUnless } from './helpers/privileges.js';
 import { bench, read } from './helpers/program.js';
@@ -167,6 +167,8 @@ test('the interpreter that a program lacks is named, with a carriage return behi
   const script = (name: string, line: string) =>
     writeFileSync(at(name), `#!${line}\nexec sleep 1000\n`, { mode: 0o755 });
   script('crlf', '/bin/sh\r');
+  script('crlf-env', '/usr/bin/env sh\r');
+  script('env', ' /usr/bin/env sh');
   script('missing', ' /no/such/interpreter -x');
   script('folder', path);
   script('plain', at('file'));
@@ -180,8 +182,13 @@ test('the interpreter that a program lacks is named, with a carriage return behi
   };
   const cannot = (name: string, reason: string) => `${name} did not start: cannot execute ${at(name)}: ${reason}`;
   const crlf =
-    'its first line ends with a carriage return, so its interpreter would be /bin/sh\\r: give it the line endings of UNIX (ENOEXEC)';
+    'its first line ends with a carriage return, so its interpreter would be /bin/sh\\r: convert it to UNIX line endings (ENOEXEC)';
   t.deepEqual(await refusal('crlf'), ['ENOEXEC', cannot('crlf', crlf)]);
+  // It would be executed, and then end with the words of env.
+  t.deepEqual(await refusal('crlf-env'), ['ENOEXEC', cannot('crlf-env', crlf.replace('/bin/sh', 'sh'))]);
+  const { outcome } = await spawnDaemon(at('env'), [], { pidFile });
+  t.is(outcome, 'started');
+  await stop({ pidFile });
   const none = 'its interpreter /no/such/interpreter does not exist (ENOENT)';
   t.deepEqual(await refusal('missing'), ['ENOENT', cannot('missing', none)]);
   t.deepEqual(await refusal('folder'), [
@@ -316,7 +323,7 @@ testUnless(noLinux ?? noOwnMounts)('without /proc, no SIGHUP is sent that could 
     t,
     told,
     1,
-    /^daemonry: SIGHUP was not sent to the daemon with pid \d+: it cannot be seen without \/proc whether it catches it$/m,
+    /^daemonry: SIGHUP was not sent to pid \d+: without \/proc it cannot be known whether the program handles it$/m,
   );
   t.is(status({ pidFile }).state, 'running');
 });

@@ -41,7 +41,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     child.kill(signal);
     const outcome = await done;
     t.is(outcome.signal, signal);
-    t.is(outcome.stderr, `app.mjs did not start: the start was interrupted by ${signal} and undone\n`);
+    t.is(outcome.stderr, `app.mjs did not start: the start was interrupted by ${signal} and rolled back\n`);
     t.true(hasEnded(pid));
     t.false(existsSync(app.at('a.pid')));
   });

@@ -49,19 +49,25 @@ anyTest('what cannot be printed is told in a sentence', async (t) => {
     t.is(told.stderr, `daemonry: ${sentence}\n`);
     t.is(told.stdout, '');
   };
-  await refused(2, "the daemon's name is missing");
-  await refused(2, "the daemon's name is missing", '--', 'true');
+  await refused(2, 'no daemon is given: daemonry unit [OPTIONS] NAME [[--] PROGRAM [ARGUMENT…]]');
+  await refused(2, 'no daemon is given: daemonry unit [OPTIONS] NAME [[--] PROGRAM [ARGUMENT…]]', '--', 'true');
   const list = kinds
     .map((kind) => `'${kind}'`)
     .join(', ')
     .replace(/, ([^,]*)$/, ' or $1');
-  await refused(2, `option "for" must be ${list}, not "upstart"`, 'api', '--for', 'upstart', 'true');
+  await refused(2, `--for must be ${list}, not "upstart"`, 'api', '--for', 'upstart', 'true');
   await refused(
     6,
     'there is no record of how daemonry-test-none is started: start it once by that name, or give its program',
     'daemonry-test-none',
   );
-  await refused(5, 'cannot start no-such-program: No such file or directory (ENOENT)', 'api', '--', 'no-such-program');
+  await refused(
+    5,
+    'cannot execute no-such-program: No such file or directory (ENOENT)',
+    'api',
+    '--',
+    'no-such-program',
+  );
   await refused(
     2,
     'for Kubernetes --user must be the number of an ordinary user, not "root"',

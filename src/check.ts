@@ -2,6 +2,19 @@
 import { inspect, types } from 'node:util';
 import { invalidOption } from './errors.js';
 
+/** How messages spell an option: as this library does, unless a program that spells them otherwise has said so. */
+let spelling = (option: string) => `option "${option}"`;
+
+/** For the command, which has options of its own. */
+export function spellOptions(as: (option: string) => string): void {
+  spelling = as;
+}
+
+/** An option in a message, such as `option "listen.http"`. */
+export function named(option: string): string {
+  return spelling(option);
+}
+
 /** Node's timers end at once when they are given more. */
 export const longestTimer = 2 ** 31 - 1;
 
@@ -51,7 +64,7 @@ export function callback<T>(option: string, value: T): T {
   const isAsync = types.isAsyncFunction(value);
   if (value === undefined || (typeof value === 'function' && !isAsync)) return value;
   const given = isAsync ? 'an async one' : show(value);
-  throw invalidOption(`option "${option}" must be a synchronous function, not ${given}`);
+  throw invalidOption(`${named(option)} must be a synchronous function, not ${given}`);
 }
 
 export function abortSignal(option: string, value: unknown): void {
@@ -94,7 +107,7 @@ export function unknownOption(option: string, known: readonly string[]) {
 }
 
 export function invalid(option: string, wanted: string, value: unknown) {
-  return invalidOption(`option "${option}" must be ${wanted}, not ${show(value)}`);
+  return invalidOption(`${named(option)} must be ${wanted}, not ${show(value)}`);
 }
 
 /** A value as a message shows it. */

@@ -102,6 +102,11 @@ export interface DaemonEnd {
   readonly by?: DaemonCaller;
   /** What it had thrown, in one line. */
   readonly lastWords?: string;
+  /**
+   * For `replaced`: `true` if no other one has come up, because its start has failed, or none has begun within 30 s. From
+   * {@link status} and {@link list} only; missing otherwise.
+   */
+  readonly replacementFailed?: true;
 }
 
 /** A start that failed. */

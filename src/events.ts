@@ -1,9 +1,9 @@
 /** What has happened to named daemons: their journals, read once or followed. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { NativeJournal } from '../index.js';
+import type { NativeJournal, PidFileStatus } from '../index.js';
 import * as check from './check.js';
-import { statusOf, type DaemonEnd } from './control.js';
-import { invalidOption, isDaemonError } from './errors.js';
+import type { DaemonEnd } from './control.js';
+import { invalidOption } from './errors.js';
 import { isFailure, native, unwrap } from './native.js';
 import { checkName, locate, locateJournals, type DaemonCaller, type Located } from './store.js';
 
@@ -64,7 +64,7 @@ export type DaemonEvent = EventPlace &
         readonly event: 'exit';
         /** The pid that it had. */
         readonly pid: number;
-      } & Omit<DaemonEnd, 'at'>)
+      } & Omit<DaemonEnd, 'at' | 'replacementFailed'>)
     | {
         readonly event: 'cleanup';
         /** The pid that the daemon had. */
@@ -87,7 +87,7 @@ export interface EventsOptions {
   readonly signal?: AbortSignal;
 }
 
-/** How often journals are read that are followed, in ms. */
+/** How often it is checked whether a journal that is followed has changed, in ms. */
 const followPause = 200;
 
 /**
@@ -125,12 +125,20 @@ async function* read(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<DaemonEvent, void, undefined> {
   const journals = new Map<string, NativeJournal>();
+  const watch = unwrap(native().watchJournals(names === undefined ? undefined : [...names]));
+  let isUnsettled = false;
   const isOver = () => signal?.aborted === true;
   while (!isOver()) {
-    const found = names === undefined ? locateJournals() : names.map((name) => locate(name));
-    for (const event of newEvents(found, journals, names !== undefined)) {
-      if (isOver()) return;
-      yield event;
+    if (watch.hasChanged() || isUnsettled) {
+      const found = names === undefined ? locateJournals() : names.map((name) => locate(name));
+      const states = found.map(noticeEnd);
+      // Its end is noticed when the process has exited; what has no pid yet, or cannot be inspected, is asked again.
+      watch.watch(states.flatMap((state) => state?.pid ?? []));
+      isUnsettled = states.some((state) => state === undefined || isWithoutPid(state));
+      for (const event of newEvents(found, journals, names !== undefined)) {
+        if (isOver()) return;
+        yield event;
+      }
     }
     if (!follow) return;
     // An abort ends the pause early.
@@ -143,7 +151,6 @@ function newEvents(found: readonly Located[], journals: Map<string, NativeJourna
   const placed = found.flatMap((daemon) => {
     const { name, journal: path } = daemon;
     if (name === undefined || path === undefined) return [];
-    noticeEnd(daemon);
     let journal = journals.get(path);
     if (journal === undefined) journals.set(path, (journal = native().openJournal(path)));
     const lines = journal.read();
@@ -154,13 +161,14 @@ function newEvents(found: readonly Located[], journals: Map<string, NativeJourna
   return placed.toSorted((one, other) => one.place - other.place).map(({ event }) => event);
 }
 
-/** An end that no process has seen is written down by whoever looks. */
-function noticeEnd(daemon: Located): void {
-  try {
-    statusOf(daemon);
-  } catch (error) {
-    if (!isDaemonError(error)) throw error;
-  }
+/** Asks for the state of a daemon, which writes down an end that no process has seen; `undefined` where that fails. */
+function noticeEnd({ pidFile, journal }: Located): PidFileStatus | undefined {
+  const state = native().pidFileStatus(pidFile, journal);
+  return isFailure(state) ? undefined : state;
+}
+
+function isWithoutPid({ state, pid }: PidFileStatus): boolean {
+  return pid === undefined && (state === 'starting' || state === 'unknown');
 }
 
 /** Within one journal the order is that of the lines, whatever became of the clock meanwhile. */

@@ -46,7 +46,7 @@ export function resolveLimits(limits: unknown): NativeLimit[] {
   return Object.entries(limits).flatMap(([resource, limit]) => {
     if (!resources.includes(resource)) {
       throw invalidOption(
-        `option "limits.${resource}" is no resource of this platform, which has ${resources.join(', ')}`,
+        `${check.named(`limits.${resource}`)} is not a resource of this platform, which has ${resources.join(', ')}`,
       );
     }
     return limit === undefined ? [] : [resolveLimit(resource, limit)];
@@ -70,7 +70,7 @@ function resolveLimit(resource: string, limit: unknown): NativeLimit {
   };
   const most = (end: number) => (end < 0 ? Infinity : end);
   if (resolved.soft !== undefined && resolved.hard !== undefined && most(resolved.soft) > most(resolved.hard)) {
-    throw invalidOption(`option "${option}" has a soft limit above its hard one`);
+    throw invalidOption(`${check.named(option)} has a soft limit above its hard one`);
   }
   return resolved;
 }

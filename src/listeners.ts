@@ -77,7 +77,7 @@ export function resolveListen(listen: unknown): NativeListener[] {
 function resolveAddress(name: string, address: unknown): NativeListener {
   const option = `listen.${name}`;
   if (!/^[!-9;-~]{1,255}$/.test(name)) {
-    throw invalidOption(`option "listen" has an impossible name: ${check.show(name)}`);
+    throw invalidOption(`${check.named('listen')} has an impossible name: ${check.show(name)}`);
   }
   if (!check.isRecord(address)) {
     throw check.invalid(option, '{ port, host } or { path }', address);

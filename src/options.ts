@@ -439,8 +439,8 @@ function resolveRights(
   const { user, group, groups, nice, oomScoreAdjust } = options;
   const noNewPrivileges = check.boolean('noNewPrivileges', options.noNewPrivileges, false);
   if (process.platform !== 'linux') {
-    if (oomScoreAdjust !== undefined) throw invalidOption('option "oomScoreAdjust" is for Linux only');
-    if (noNewPrivileges) throw invalidOption('option "noNewPrivileges" is for Linux only');
+    if (oomScoreAdjust !== undefined) throw invalidOption(`${check.named('oomScoreAdjust')} is for Linux only`);
+    if (noNewPrivileges) throw invalidOption(`${check.named('noNewPrivileges')} is for Linux only`);
   }
   return {
     identity: checkIdentity({ user, group, groups }),
@@ -456,7 +456,9 @@ function resolveTimes(options: StartOptions): Pick<ResolvedStart, 'startTimeout'
   if (startTimeout === 0) throw check.invalid('startTimeout', 'more than 0 milliseconds', startTimeout);
   const aliveFor = check.milliseconds('aliveFor', options.aliveFor, defaults.aliveFor);
   if (aliveFor > 0 && aliveFor >= startTimeout) {
-    throw invalidOption(`option "aliveFor" (${aliveFor}) must be less than "startTimeout" (${startTimeout})`);
+    throw invalidOption(
+      `${check.named('aliveFor')} (${aliveFor}) must be less than ${check.named('startTimeout')} (${startTimeout})`,
+    );
   }
   const stopTimeout = check.milliseconds('stopTimeout', options.stopTimeout, defaults.stopTimeout);
   return { startTimeout, aliveFor, stopTimeout };
@@ -536,7 +538,7 @@ function fileStream(option: string, value: unknown): NativeStream {
   const { path: place, mode: bits, append } = file as Partial<LogFile>;
   const resolved = check.mode(`${option}.mode`, bits, defaults.logMode);
   if ((resolved & 0o002) !== 0) {
-    throw invalidOption(`option "${option}.mode" (0o${resolved.toString(8)}) must not let everybody write`);
+    throw invalidOption(`${check.named(`${option}.mode`)} (0o${resolved.toString(8)}) must not let everybody write`);
   }
   return {
     kind: 'file',
@@ -551,7 +553,7 @@ function environment(value: unknown): Record<string, string | undefined> {
   if (!check.isRecord(value)) throw check.invalid('env', 'an object of strings', value);
   for (const [name, text] of Object.entries(value)) {
     if (name === '' || /[=\0]/.test(name))
-      throw invalidOption(`option "env" has an impossible name: ${check.show(name)}`);
+      throw invalidOption(`${check.named('env')} has an impossible name: ${check.show(name)}`);
     if (text !== undefined && (typeof text !== 'string' || text.includes('\0'))) {
       throw check.invalid(`env.${name}`, 'a string without NUL, or undefined', text);
     }

@@ -1,5 +1,5 @@
 /** What a launcher says. */
-import { printable } from './printable.js';
+import { printable, printableLine } from './printable.js';
 
 /**
  * Writes to stderr, in a form in which no terminal obeys it: a daemon may have written it. Where that fails nothing changes,
@@ -14,7 +14,12 @@ export function say(text: string): void {
   }
 }
 
+/** Writes what is worth knowing and no error. */
+export function note(sentence: string): void {
+  say(`daemonry: note: ${printableLine(sentence)}\n`);
+}
+
 /** Says why an event could not be written into a daemon's journal, which is no reason for a start or a stop to fail. */
 export function sayUnwritten(reason: string | null | undefined): void {
-  if (reason) say(`an event was not recorded: ${reason}\n`);
+  if (reason) note(`an event was not recorded: ${reason}`);
 }

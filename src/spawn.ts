@@ -338,7 +338,7 @@ export function aborted(
   signal: AbortSignal,
   { pid, stderr = '', isDown = false }: { pid?: number; stderr?: string; isDown?: boolean } = {},
 ) {
-  const message = `${label} did not start: the start was aborted and undone${isDown ? `; ${downNow(label)}` : ''}`;
+  const message = `${label} did not start: the start was aborted and rolled back${isDown ? `; ${downNow(label)}` : ''}`;
   return daemonError(
     'ERR_START_INTERRUPTED',
     message,

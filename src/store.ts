@@ -4,6 +4,7 @@ import { absolute } from './directory.js';
 import { show } from './check.js';
 import { invalidOption } from './errors.js';
 import { failureError, native, unwrap } from './native.js';
+import { sayUnwritten } from './say.js';
 
 /** The files of a named daemon. */
 export interface DaemonPaths {
@@ -80,6 +81,8 @@ export type Target = string | { readonly pidFile: string };
 /** Where a target was found. */
 export interface Located {
   readonly name?: string;
+  /** Of a name: whose daemon it is. */
+  readonly owner?: 'user' | 'system';
   readonly pidFile: string;
   /** Of a name: what is on record in the place where it was found. */
   readonly record?: FullRecord;
@@ -119,6 +122,12 @@ export function allPlaces(name: unknown): { user: Places; system: Places; own: '
     throw invalidOption(`a daemon's name must be a string of letters, digits and _ . @ -, not ${show(name)}`);
   }
   return JSON.parse(unwrap(native().places(name))) as ReturnType<typeof allPlaces>;
+}
+
+/** Writes down in the journal of a named daemon that its restart has failed, unless the start itself has done so. */
+export function noteFailedStart(name: string, reason: string): void {
+  const { journal } = locate(name);
+  if (journal !== undefined) sayUnwritten(native().noteFailedStart(journal, reason)?.message);
 }
 
 /** Throws for what cannot be a name. */

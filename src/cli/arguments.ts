@@ -1,9 +1,11 @@
 /** The arguments of a command. */
 import { parseArgs } from 'node:util';
+import * as check from '../check.js';
 import { printableLine } from '../printable.js';
-import { say } from '../say.js';
+import { note } from '../say.js';
 import type { Target } from '../store.js';
 import type { Command, Option } from './commands.js';
+import { optionMeant } from './habits.js';
 
 /** The command line itself is wrong; the message is one sentence. */
 export class UsageError extends Error {
@@ -11,6 +13,7 @@ export class UsageError extends Error {
 }
 
 export interface Parsed {
+  readonly command: Command;
   readonly values: Readonly<Record<string, string | boolean | (string | boolean)[] | undefined>>;
   readonly positionals: readonly string[];
   /** The program and its arguments, for a command that takes one. */
@@ -30,15 +33,30 @@ export function parse(command: Command, args: readonly string[]): Parsed {
   if (program.length > 0 && args[own.length] !== '--') noteMisplaced(command, program);
   try {
     const { values, positionals } = parseArgs({ args: [...own], options, allowPositionals: true });
-    return { values, positionals, program };
+    return { command, values, positionals, program };
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     if (!code?.startsWith('ERR_PARSE_ARGS_')) throw error;
-    const [sentence = message] = message.split(/\. |\n/);
-    throw new UsageError(
-      `${sentence.charAt(0).toLowerCase()}${sentence.slice(1)}: see daemonry ${command.name} --help`,
-    );
+    throw new UsageError(inOurWords(command, code, message));
   }
+}
+
+/** What is wrong with the options, by the sentence of Node.js, and what to type instead. */
+function inOurWords(command: Command, code: string, message: string): string {
+  const [sentence = message] = message.split(/\. |\n/);
+  const [, short = '', long = ''] = /'(?:-(\w))?(?:, )?(?:--([\w-]+))?/.exec(sentence) ?? [];
+  const help = `see daemonry ${command.name} --help`;
+  if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') {
+    if (command.namedOnly !== undefined && (short === 'p' || long === 'pid-file')) {
+      return `daemonry ${command.name} takes a name, not a pidfile: ${command.namedOnly}`;
+    }
+    const meant = optionMeant(long, Object.keys(command.options));
+    const given = long === '' ? `-${short}` : `--${long}`;
+    return `unknown option ${given}: ${meant === undefined ? help : `did you mean --${meant}?`}`;
+  }
+  const value = command.options[long]?.value;
+  if (value !== undefined && sentence.endsWith('missing')) return `--${long} needs a value: --${long} ${value}`;
+  return `${sentence.charAt(0).toLowerCase()}${sentence.slice(1)}: ${help}`;
 }
 
 /** Whether the output is to be JSON, also where the rest of the command line is wrong. */
@@ -75,24 +93,28 @@ function noteMisplaced({ name, options }: Command, [program = '', ...words]: rea
   const [option] = given.split('=', 1) as [string];
   const isWhole = given !== option || options[option.slice(2)]!.type === 'boolean';
   const right = [given, ...(isWhole ? [] : words.slice(place + 1, place + 2)), program].join(' ');
-  const sentence = `${option} stands behind ${program} and is passed on to it: an option of daemonry ${name} goes before the program, as in daemonry ${name} ${right}`;
-  say(`daemonry: ${printableLine(sentence)}\n`);
+  note(`${option} is passed to ${program}; an option for daemonry goes before the program: daemonry ${name} ${right}`);
 }
 
 /** The daemons that a command is about, each once: names, behind `others` other positionals, or a pidfile. */
-export function targetsOf({ values, positionals }: Parsed, others = 0): Target[] {
+export function targetsOf({ command, values, positionals }: Parsed, others = 0): Target[] {
   const pidFile = text(values, 'pid-file');
   const names = [...new Set(positionals.slice(others))];
   if (pidFile !== undefined && names.length > 0) throw new UsageError('give a name or --pid-file, not both');
-  if (pidFile !== undefined) return [{ pidFile }];
-  if (names.length === 0) throw new UsageError('which daemon is missing: give its name, or --pid-file');
+  if (pidFile !== undefined) return [{ pidFile: check.path('pidFile', pidFile) }];
+  if (names.length === 0) throw missing('daemon', command);
   return names;
 }
 
 /** The daemons that a command is about which needs their records: only named daemons have one. */
-export function namesOf({ positionals }: Parsed): string[] {
-  if (positionals.length === 0) throw new UsageError("the daemon's name is missing");
+export function namesOf({ command, positionals }: Parsed): string[] {
+  if (positionals.length === 0) throw missing('daemon', command);
   return [...new Set(positionals)];
+}
+
+/** Something that a command cannot do without; the message says what to type. */
+export function missing(what: 'daemon' | 'program' | 'signal', { name, usage }: Command): UsageError {
+  return new UsageError(`no ${what} is given: daemonry ${name} ${usage}`);
 }
 
 /** The same for a command that is about one. */

@@ -23,6 +23,8 @@ export interface Command {
   readonly options: Readonly<Record<string, Option>>;
   /** More lines of help. */
   readonly notes: readonly string[];
+  /** For a command that takes a daemon's name and no pidfile: why. */
+  readonly namedOnly?: string;
   /** For a command that takes a program: how many positionals stand before it. */
   readonly programAfter?: number;
   /** Does it; returns the exit code. */

@@ -13,12 +13,13 @@ import { endWithReader } from './streams.js';
 export const events: Command = {
   name: 'events',
   usage: '[OPTIONS] [NAME…]',
-  summary: 'Print what has happened to named daemons: starts, stops and ends, by whom and why.',
+  summary: 'Print what has happened to named daemons: starts, stops and exits, by whom and why.',
   options: {
-    follow: { type: 'boolean', short: 'f', help: 'and what happens from now on' },
+    follow: { type: 'boolean', short: 'f', help: 'also print what happens from now on' },
     json: { type: 'boolean', help: 'print each event as a line of JSON' },
   },
-  notes: ['Without a name, of all daemons of this user and, for root, of the system.'],
+  namedOnly: 'only a named daemon has a journal',
+  notes: ["Without a name: all daemons of this user, and the system's if you may read their journals."],
   run,
 };
 
@@ -37,7 +38,7 @@ async function run({ values, positionals: names }: Parsed): Promise<number> {
 function refuseUnknown(name: string): void {
   const { record, journal } = locate(name);
   if (record === undefined && !(journal !== undefined && existsSync(journal))) {
-    throw new NotConfiguredError(`there is no journal of ${name}: it was never started by that name`);
+    throw new NotConfiguredError(`there is no journal of ${name}: no daemon of that name has been started`);
   }
 }
 

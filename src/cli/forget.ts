@@ -10,16 +10,17 @@ import { forEach, type Done } from './several.js';
 export const forget: Command = {
   name: 'forget',
   usage: '[OPTIONS] NAME… | -p FILE',
-  summary: 'Remove the record of daemons that have ended, and how they ended.',
+  summary: 'Remove the records and journals of daemons that are not running.',
   options: { 'pid-file': targetOption, json: jsonOption },
-  notes: ['Refused for a daemon that runs. Its log stays, and so does whatever the program has made.'],
+  notes: ['Refused if the daemon is running. Its log stays, and so do the files of the program.'],
   run: (parsed) => forEach(parsed, targetsOf(parsed), { act: forgetOne }),
 };
 
 async function forgetOne(target: Target): Promise<Done> {
   const label = labelOf(target);
   const result = await forgetDaemon(target);
-  if (result.outcome === 'not-known') throw new NotConfiguredError(`nothing is known of ${label}`);
+  if (result.outcome === 'not-known')
+    throw new NotConfiguredError(`there is nothing to forget: no daemon is known as ${label}`);
   const log = result.logFile === undefined ? '' : ` (its log stays: ${printableLine(result.logFile)})`;
   return { text: `${label} forgotten${log}\n`, result };
 }

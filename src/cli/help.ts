@@ -7,12 +7,12 @@ export function overview(): string {
   return [
     'Usage: daemonry COMMAND [OPTIONS] …',
     '',
-    'Starts, watches and ends daemons.',
+    'Starts, inspects and stops daemons.',
     '',
     ...commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}`),
     '',
-    'A daemon is called by its name, or by its pidfile (-p FILE).',
-    'daemonry COMMAND --help tells more about one command, daemonry --version the version.',
+    'A daemon is given by its name, or by its pidfile (-p FILE).',
+    '"daemonry COMMAND --help" describes a command, "daemonry --version" prints the version.',
     '',
   ].join('\n');
 }

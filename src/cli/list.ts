@@ -1,6 +1,7 @@
 /** `daemonry list`. */
 import { list as daemons, type DaemonStatus } from '../control.js';
 import type { DaemonError } from '../errors.js';
+import { native } from '../native.js';
 import { printableLine } from '../printable.js';
 import { jsonOption, UsageError, type Parsed } from './arguments.js';
 import type { Command } from './commands.js';
@@ -13,7 +14,10 @@ export const list: Command = {
   usage: '[OPTIONS]',
   summary: "List the named daemons of this user and the system's, running or not.",
   options: {
-    failed: { type: 'boolean', help: 'only those that crashed, were killed, vanished, were lost or did not start' },
+    failed: {
+      type: 'boolean',
+      help: 'only those that crashed, were killed, vanished, were lost or did not start',
+    },
     json: jsonOption,
   },
   notes: [
@@ -34,12 +38,13 @@ function run({ values, positionals }: Parsed): number {
   return isWell ? exitCodes.success : exitCodes.failure;
 }
 
-/** One that has left its pidfile, or processes, may have ended as it should. */
+/** Down without having been meant to be. One that has left its pidfile, or processes, may have ended as it should. */
 function hasFailed(daemon: DaemonStatus): boolean {
   if ('failedStart' in daemon) return true;
-  return (
-    daemon.state === 'dead' && !['stopped', 'replaced', 'finished', 'idle'].includes(daemon.ended?.reason ?? 'vanished')
-  );
+  if (daemon.state !== 'dead' && daemon.state !== 'stopped') return false;
+  const { ended } = daemon;
+  if (ended === undefined) return daemon.state === 'dead';
+  return !native().isOrderlyEnd(ended.reason) || ended.replacementFailed === true;
 }
 
 /** Why a daemon could not be inspected. */
@@ -53,10 +58,11 @@ function withMessage(daemon: DaemonStatus): object {
   return error === undefined ? daemon : { ...daemon, error: failureJson(error) };
 }
 
-/** Why the last start failed; for a dead daemon, how it ended. */
+/** Why the last start failed; for a daemon that is dead or has failed, how it ended. */
 function endOf(daemon: DaemonStatus): string {
   if ('failedStart' in daemon) return `start ${startSentence(daemon.failedStart)}`;
-  return daemon.state === 'dead' && daemon.ended !== undefined ? endSentence(daemon.ended) : '';
+  const isTold = daemon.state === 'dead' || (daemon.state === 'stopped' && hasFailed(daemon));
+  return isTold && daemon.ended !== undefined ? endSentence(daemon.ended) : '';
 }
 
 function table(found: readonly DaemonStatus[]): string {

@@ -21,10 +21,11 @@ export const logs: Command = {
   usage: '[OPTIONS] NAME…',
   summary: 'Print the end of the logs of daemons.',
   options: {
-    follow: { type: 'boolean', short: 'f', help: 'and what is written from now on, also after a rotation' },
-    lines: { type: 'string', short: 'n', value: 'N', help: `how many lines (default: ${linesDefault})` },
+    follow: { type: 'boolean', short: 'f', help: 'also print what is written from now on, through rotations' },
+    lines: { type: 'string', short: 'n', value: 'N', help: `the number of lines (default: ${linesDefault})` },
     json: jsonOption,
   },
+  namedOnly: 'only a named daemon has its log on record',
   notes: [
     'On a terminal, escape sequences such as colours are left out, and other control characters',
     'are shown as escapes such as \\x07. A pipe or a file gets the log as it is.',
@@ -55,13 +56,16 @@ function logOf(target: string): string {
   const { record } = locate(target);
   if (record?.logFile !== undefined) return record.logFile;
   if (record?.method === 'foreground') {
-    throw new NotConfiguredError(`${target} was started in the foreground: its output is where its supervisor puts it`);
+    throw new NotConfiguredError(
+      `${target} was started in the foreground: its output goes where its supervisor sends it`,
+    );
   }
-  const byConvention = [allPlaces(target)]
-    .flatMap(({ user, system }) => [user, system])
-    .find(({ logFile }) => existsSync(logFile));
-  if (record === undefined && byConvention !== undefined) return byConvention.logFile;
-  throw new NotConfiguredError(`there is no log of ${target}: none is known or found`);
+  if (record !== undefined) throw new NotConfiguredError(`${target} has no log: it was started without one`);
+  const { user, system } = allPlaces(target);
+  const files = [user.logFile, system.logFile];
+  const found = files.find((file) => existsSync(file));
+  if (found !== undefined) return found;
+  throw new NotConfiguredError(`there is no log of ${target}: it has no record, and there is no ${files.join(' or ')}`);
 }
 
 function open(path: string): number {

@@ -4,10 +4,13 @@ import { problemWithArguments } from '../program.js';
 import { commands, type Command } from './commands.js';
 import { parse, UsageError, wantsJson } from './arguments.js';
 import { fail } from './exit.js';
+import { commandMeant } from './habits.js';
 import { helpOf, overview, version } from './help.js';
+import { spellAsHere } from './spelling.js';
 import { surviveWriteErrors } from './streams.js';
 
 surviveWriteErrors();
+spellAsHere();
 const [first, ...rest] = process.argv.slice(2);
 
 if (first === undefined || first === '--help' || first === '-h' || (first === 'help' && rest.length === 0)) {
@@ -18,7 +21,7 @@ if (first === undefined || first === '--help' || first === '-h' || (first === 'h
 } else {
   const [name, ...args] = first === 'help' ? [rest[0] ?? '', '--help'] : [first, ...rest];
   const command = commands.find((command) => command.name === name);
-  if (command === undefined) fail(new UsageError(`unknown command ${JSON.stringify(name)}: see daemonry --help`));
+  if (command === undefined) fail(unknown(name));
   else await run(command, args);
 }
 
@@ -32,4 +35,13 @@ async function run(command: Command, args: readonly string[]): Promise<void> {
   } catch (error) {
     fail(error, { codeOf: command.exitCodeOf, json: wantsJson(command, args) });
   }
+}
+
+function unknown(name: string): UsageError {
+  const meant = commandMeant(
+    name,
+    commands.map((command) => command.name),
+  );
+  const hint = meant === undefined ? 'see daemonry --help' : `did you mean daemonry ${meant}?`;
+  return new UsageError(`unknown command ${JSON.stringify(name)}: ${hint}`);
 }

@@ -26,7 +26,8 @@ export function programOf(
 ): { command: string; args: readonly string[] } {
   if (!isScript(given)) return { command: given, args };
   const script = absoluteAsCalled(given);
-  if (statSync(script, { throwIfNoEntry: false }) === undefined) throw missing(script);
+  if (statSync(script, { throwIfNoEntry: false }) === undefined)
+    throw missing('read-script', 'read the script', script);
   const flags = isMoved ? movedFlags(process.execArgv) : process.execArgv;
   return { command: process.execPath, args: [...flags, script, ...args] };
 }
@@ -62,7 +63,7 @@ export function locateCommand(command: string): string {
   const found = searchPath()
     .map((directory) => join(directory, command))
     .find(isExecutable);
-  if (found === undefined) throw missing(command);
+  if (found === undefined) throw missing('exec', 'execute', command);
   return found;
 }
 
@@ -87,9 +88,10 @@ export function nameOf(program: string): string {
   }
 }
 
-function missing(program: string): DaemonError {
-  const fields = { step: 'exec', errno: -2, syscall: 'execve', path: program } as const;
-  return daemonError('ENOENT', `cannot start ${program}: No such file or directory (ENOENT)`, fields);
+/** In the words of the core, which would fail with it, too. */
+function missing(step: 'exec' | 'read-script', doing: string, path: string): DaemonError {
+  const fields = { step, errno: -2, syscall: step === 'exec' ? 'execve' : 'faccessat', path };
+  return daemonError('ENOENT', `cannot ${doing} ${path}: No such file or directory (ENOENT)`, fields);
 }
 
 function isExecutable(file: string): boolean {

@@ -8,16 +8,16 @@ import { allOption, chosen, forEach, isUp, type Done } from './several.js';
 export const reload: Command = {
   name: 'reload',
   usage: '[OPTIONS] NAME… | --all | -p FILE',
-  summary: 'Let daemons reopen their logs and read their configuration again (SIGHUP), and wait until they have.',
+  summary: 'Make daemons reopen their logs and reload their configuration (SIGHUP), and wait for that.',
   options: {
     all: allOption,
     'pid-file': targetOption,
-    timeout: { type: 'string', short: 't', value: 'MS', help: 'how long it may take (default: 10000)' },
+    timeout: { type: 'string', short: 't', value: 'MS', help: 'how long to wait (default: 10000)' },
     json: jsonOption,
   },
   notes: [
-    'Exit code: 1 if a reload handler fails, the time is over, or the daemon exits first.',
-    'Refused for a program that does not catch SIGHUP, because the signal would end it.',
+    'Exit code: 1 if a reload handler fails, time runs out, or the daemon exits first.',
+    'Refused for a program that does not handle SIGHUP, because the signal would terminate it.',
   ],
   run: (parsed) => {
     const timeout = number(parsed.values, 'timeout');

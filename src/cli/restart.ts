@@ -15,7 +15,7 @@ import { native, unwrap } from '../native.js';
 import { resolveSpawn, type SpawnDaemonOptions } from '../options.js';
 import { say } from '../say.js';
 import { rehearse, spawnResolved } from '../spawn.js';
-import { locate, type FullRecord } from '../store.js';
+import { locate, noteFailedStart, type FullRecord } from '../store.js';
 import { jsonOption, namesOf, type Parsed } from './arguments.js';
 import type { Command } from './commands.js';
 import { exitCodes, NotConfiguredError } from './exit.js';
@@ -29,10 +29,12 @@ export const restart: Command = {
   usage: '[OPTIONS] NAME… | --all',
   summary: 'Stop daemons and start them again as they were started, in the environment of this command.',
   options: { all: allOption, ...stopOptions, json: jsonOption },
+  namedOnly: 'only a named daemon has a record of how it was started',
   notes: [
-    'One that is not running is only started. Program, arguments, directory and options are on record.',
-    "Of the environment that is only what --env has set: all else, PATH included, is this command's.",
-    'What is known to fail is found before anything is stopped. A stop that is requested meanwhile cancels the restart.',
+    'A daemon that is not running is only started. Program, arguments, directory, options and the',
+    'variables of --env are on record; all other variables, PATH included, are those of this command.',
+    'What is known to fail is found before anything is stopped. A stop that is requested meanwhile',
+    'cancels the restart.',
   ],
   run: (parsed) => {
     const names = chosen(parsed, namesOf, isUp);
@@ -60,7 +62,10 @@ async function again(name: string, parsed: Parsed): Promise<Done> {
   });
   const hasStopped = outcome !== 'not-running';
   const code = await start.run().catch((error: unknown) => {
-    throw explained(error, hasStopped);
+    const told = explained(error, hasStopped);
+    if (isDaemonError(error) && error.code !== 'ERR_START_CANCELLED' && told !== error)
+      noteFailedStart(name, error.message);
+    throw told;
   });
   const found = status(name);
   if (code !== exitCodes.success || !isUp(found)) {
@@ -68,8 +73,11 @@ async function again(name: string, parsed: Parsed): Promise<Done> {
   }
   if (code !== exitCodes.success) {
     const isDown = hasStopped && !isUp(found);
-    // The program has said why.
-    if (isDown) say(`daemonry: ${name} did not start; ${downNow(name)}${missing}\n`);
+    if (isDown) {
+      noteFailedStart(name, `the program exited with code ${code} before it was up`);
+      // The program has said why.
+      say(`daemonry: ${name} did not start; ${downNow(name)}${missing}\n`);
+    }
     const message = `${name} did not start: its program exited with code ${code}`;
     const failure = { code: 'ERR_START_FAILED', message, exitCode: code, stderr: '', ...(isDown ? { isDown } : {}) };
     return { text: '', result: failure, exitCode: code };
@@ -87,10 +95,14 @@ function cancelled(name: string): DaemonError {
 function recordOf(name: string): { readonly record: FullRecord; readonly pidFile: string } {
   const { record, pidFile } = locate(name);
   if (record === undefined) {
-    throw new NotConfiguredError(`there is no record of how ${name} is started: it was never started by that name`);
+    throw new NotConfiguredError(
+      `there is no record of how ${name} is started: no daemon of that name has been started`,
+    );
   }
   if (record.method === 'foreground') {
-    throw new NotConfiguredError(`${name} was started in the foreground: whoever did that has to restart it`);
+    throw new NotConfiguredError(
+      `${name} was started in the foreground: restart it by the supervisor or shell that started it`,
+    );
   }
   return { record, pidFile };
 }

@@ -1,8 +1,8 @@
 /** One command for several daemons: each is tried, whatever becomes of the others. */
-import { list, type DaemonStatus } from '../control.js';
+import { status, statusOf, type DaemonStatus } from '../control.js';
 import { absolute } from '../directory.js';
 import { isDaemonError } from '../errors.js';
-import { allPlaces, type Target } from '../store.js';
+import { allPlaces, locate, locateAll, type Located, type Target } from '../store.js';
 import { labelOf, UsageError, type Parsed } from './arguments.js';
 import type { Option } from './commands.js';
 import { exitCodeOf, exitCodes, explain, failureJson } from './exit.js';
@@ -18,9 +18,12 @@ export interface Done {
   readonly exitCode?: number;
 }
 
+/** For a daemon that was only meant by `--all` and turned out to need nothing. */
+export const nothingDone = Symbol('nothing was done');
+
 /** What a command does. */
 export interface Work<T extends Target> {
-  act(target: T): Done | Promise<Done>;
+  act(target: T): Done | typeof nothingDone | Promise<Done | typeof nothingDone>;
   /** What the daemon does meanwhile, to follow its name. */
   readonly doing?: string;
   /** The daemons are to come one after the other, instead of all at once. */
@@ -29,7 +32,7 @@ export interface Work<T extends Target> {
 }
 
 /** What a command has that all daemons can be meant by. */
-export const allOption: Option = { type: 'boolean', help: 'all of your named daemons that run' };
+export const allOption: Option = { type: 'boolean', help: 'all your named daemons that are running' };
 
 /** The daemons that a command is about: those `given`, or with `--all` the caller's own that are meant. */
 export function chosen<T extends Target>(
@@ -37,17 +40,40 @@ export function chosen<T extends Target>(
   given: (parsed: Parsed) => T[],
   isMeant: (daemon: DaemonStatus) => boolean,
 ): (T | string)[] {
-  const { values, positionals } = parsed;
-  if (values['all'] !== true) return given(parsed);
+  const { command, values, positionals } = parsed;
+  if (values['all'] !== true) {
+    const targets = given(parsed);
+    if (targets.some((target) => target === 'all') && !isKnown('all')) {
+      throw new UsageError(
+        `no daemon is named all: to ${command.name} all daemons, type daemonry ${command.name} --all`,
+      );
+    }
+    return targets;
+  }
   if (positionals.length > 0) throw new UsageError('give names or --all, not both');
   if (values['pid-file'] !== undefined) throw new UsageError('give --pid-file or --all, not both');
-  const names = list().filter((daemon) => isMeant(daemon) && isOwn(daemon));
-  return [...new Set(names.map(({ name }) => name!))];
+  return locateAll()
+    .filter((daemon) => isOwn(daemon) && isMeant(stateOf(daemon)))
+    .map(({ name }) => name!);
 }
 
-/** Every user sees the system's daemons, which only root manages. */
-function isOwn({ name, pidFile }: DaemonStatus): boolean {
-  return process.geteuid!() === 0 || pidFile !== allPlaces(name).system.pidFile;
+function isKnown(name: string): boolean {
+  return locate(name).record !== undefined || status(name).state !== 'stopped';
+}
+
+/** Every user sees the system's daemons, which only root manages; and root sees those of the user whose home directory it has. */
+function isOwn({ name, owner }: Located): boolean {
+  return owner === allPlaces(name).own;
+}
+
+/** What cannot be inspected is meant, and fails with the reason. */
+function stateOf(daemon: Located): DaemonStatus {
+  try {
+    return statusOf(daemon);
+  } catch (error) {
+    if (!isDaemonError(error)) throw error;
+    return { pidFile: daemon.pidFile, state: 'unknown', error };
+  }
 }
 
 export function isUp({ state }: DaemonStatus): boolean {
@@ -72,6 +98,7 @@ export async function forEach<T extends Target>(
     const label = labelOf(target);
     const ended = begun[index] ?? attempt(act, target);
     const outcome = await (doing === undefined ? ended : spin(`${label} ${doing}`, ended));
+    if (outcome === nothingDone) continue;
     if ('error' in outcome) {
       const { error } = outcome;
       // That was meant for the command.
@@ -82,12 +109,15 @@ export async function forEach<T extends Target>(
     codes.push('error' in outcome ? codeOf(outcome.error) : (outcome.exitCode ?? exitCodes.success));
   }
   if (wantsJson) printJson(isOne ? results[0] : results);
-  else if (targets.length === 0) process.stdout.write('none of your named daemons runs\n');
+  else if (results.length === 0) process.stdout.write('none of your named daemons is running\n');
   return codes.find((code) => code !== exitCodes.success) ?? exitCodes.success;
 }
 
 /** Never rejects: it may be waited for later. */
-async function attempt<T extends Target>(act: Work<T>['act'], target: T): Promise<Done | { readonly error: unknown }> {
+async function attempt<T extends Target>(
+  act: Work<T>['act'],
+  target: T,
+): Promise<Done | typeof nothingDone | { readonly error: unknown }> {
   try {
     return await act(target);
   } catch (error) {

@@ -2,7 +2,7 @@
 import { constants } from 'node:os';
 import { sendSignal } from '../control.js';
 import type { Target } from '../store.js';
-import { jsonOption, labelOf, targetOption, targetsOf, UsageError } from './arguments.js';
+import { jsonOption, labelOf, missing, targetOption, targetsOf, UsageError } from './arguments.js';
 import type { Command } from './commands.js';
 import { forEach, type Done } from './several.js';
 
@@ -14,7 +14,7 @@ export const signal: Command = {
   notes: ['SIGNAL is a name, such as SIGUSR1 or USR1.'],
   run: (parsed) => {
     const [given] = parsed.positionals;
-    if (given === undefined) throw new UsageError('which signal is missing: see daemonry signal --help');
+    if (given === undefined) throw missing('signal', parsed.command);
     const name = signalName(given);
     return forEach(parsed, targetsOf(parsed, 1), { act: (target) => send(target, name) });
   },

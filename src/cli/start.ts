@@ -4,7 +4,7 @@ import type { ListenAddress } from '../listeners.js';
 import { printableLine } from '../printable.js';
 import { resolveSpawn, type SpawnDaemonOptions } from '../options.js';
 import { spawnResolved } from '../spawn.js';
-import { jsonOption, number, pairs, text, UsageError, type Parsed } from './arguments.js';
+import { jsonOption, missing, number, pairs, text, UsageError, type Parsed } from './arguments.js';
 import type { Command } from './commands.js';
 import { exitCodes } from './exit.js';
 import { printJson, spin } from './output.js';
@@ -16,16 +16,16 @@ const aliveForDefault = 1000;
 export const start: Command = {
   name: 'start',
   usage: '[OPTIONS] [--] PROGRAM [ARGUMENT…]',
-  summary: 'Start a script or a command as a daemon, and tell whether it is up.',
+  summary: 'Start a script or a command as a daemon, and report whether it is up.',
   programAfter: 0,
   options: {
-    name: { type: 'string', short: 'n', value: 'NAME', help: "how it is called (default: PROGRAM's base name)" },
+    name: { type: 'string', short: 'n', value: 'NAME', help: "its name (default: PROGRAM's base name)" },
     'pid-file': { type: 'string', short: 'p', value: 'FILE', help: 'the pidfile, instead of a name or beside it' },
-    log: { type: 'string', short: 'l', value: 'FILE', help: 'where its output goes (default: by the name)' },
+    log: { type: 'string', short: 'l', value: 'FILE', help: 'the file for its output (default: by the name)' },
     cwd: { type: 'string', short: 'C', value: 'DIR', help: 'its working directory (default: this one)' },
     env: { type: 'string', short: 'e', value: 'NAME=VALUE', multiple: true, help: 'set a variable; may be repeated' },
     umask: { type: 'string', value: 'MASK', help: 'its file mode creation mask, in octal (default: 022)' },
-    user: { type: 'string', short: 'u', value: 'USER', help: 'run as this user; takes root' },
+    user: { type: 'string', short: 'u', value: 'USER', help: 'the user to run as (requires root)' },
     group: { type: 'string', short: 'g', value: 'GROUP', help: "its group (default: the user's)" },
     nice: { type: 'string', value: 'N', help: 'its niceness, -20 to 19' },
     limit: {
@@ -49,25 +49,25 @@ export const start: Command = {
     'alive-for': {
       type: 'string',
       value: 'MS',
-      help: `it must live on so long (default: ${aliveForDefault} with exec)`,
+      help: `how long it must stay alive (default: ${aliveForDefault} with exec)`,
     },
-    timeout: { type: 'string', short: 't', value: 'MS', help: 'then the start has failed (default: 30000)' },
+    timeout: { type: 'string', short: 't', value: 'MS', help: 'how long the start may take (default: 30000)' },
     'stop-timeout': { type: 'string', value: 'MS', help: 'how long it may take to stop (default: 8000)' },
     'kill-mode': {
       type: 'string',
       value: 'MODE',
       help: 'what a stop ends: session or process (default: session)',
     },
-    replace: { type: 'boolean', help: 'end one that runs already, instead of leaving it' },
+    replace: { type: 'boolean', help: 'stop a daemon that is already running, instead of keeping it' },
     json: jsonOption,
   },
-  notes: ['PROGRAM is a Node.js script (.js, .ts, …) or a command. The same one that runs already is a success.'],
+  notes: ['PROGRAM is a Node.js script (.js, .ts, …) or a command. If it is already running, that is a success.'],
   run,
 };
 
-async function run({ values, program }: Parsed): Promise<number> {
+async function run({ command: self, values, program }: Parsed): Promise<number> {
   const [given, ...rest] = program;
-  if (given === undefined) throw new UsageError('which program to start is missing: see daemonry start --help');
+  if (given === undefined) throw missing('program', self);
   const { command, args } = programOf(given, rest, values['cwd'] !== undefined);
   const options = optionsOf(values, given);
   const resolved = resolveSpawn(given, options);
@@ -77,7 +77,7 @@ async function run({ values, program }: Parsed): Promise<number> {
   const { label, name, pidFile, logPath: logFile } = resolved;
   if (values['json']) printJson({ name, outcome, pid, pidFile, logFile });
   else {
-    const words = { started: 'started', reused: 'is already running', replaced: 'started in the place of another' };
+    const words = { started: 'started', reused: 'is already running', replaced: 'was stopped and started anew' };
     const log = logFile === undefined ? '' : ` (log ${logFile})`;
     process.stdout.write(`${printableLine(`${label} ${words[outcome]} with pid ${pid}${log}`)}\n`);
   }
@@ -93,8 +93,8 @@ function optionsOf(values: Parsed['values'], program: string): SpawnDaemonOption
   const stopTimeout = number(values, 'stop-timeout');
   const killMode = text(values, 'kill-mode');
   const umask = text(values, 'umask');
-  if (umask !== undefined && !/^[0-7]{1,4}$/.test(umask)) {
-    throw new UsageError(`--umask must be an octal number, not ${JSON.stringify(umask)}`);
+  if (umask !== undefined && !/^0?[0-7]{1,3}$/.test(umask)) {
+    throw new UsageError(`--umask must be an octal number up to 777, not ${JSON.stringify(umask)}`);
   }
   return {
     waitFor,
@@ -111,7 +111,7 @@ function optionsOf(values: Parsed['values'], program: string): SpawnDaemonOption
     ...(stopTimeout === undefined ? {} : { stopTimeout }),
     ...(killMode === undefined
       ? {}
-      : { killMode: check.oneOf('kill-mode', killMode, 'session', ['session', 'process']) }),
+      : { killMode: check.oneOf('killMode', killMode, 'session', ['session', 'process']) }),
   };
 }
 

@@ -11,15 +11,15 @@ import { forEach, type Done } from './several.js';
 export const status: Command = {
   name: 'status',
   usage: '[OPTIONS] NAME… | -p FILE',
-  summary: 'Print whether daemons run, by what the kernel says.',
+  summary: 'Print whether daemons are running, as the kernel confirms.',
   options: {
     'pid-file': targetOption,
-    ready: { type: 'boolean', short: 'r', help: 'for probes: while it starts or stops, it counts as stopped' },
+    ready: { type: 'boolean', short: 'r', help: 'for probes: a daemon that is starting or stopping counts as stopped' },
     json: jsonOption,
   },
   notes: [
     'Exit code: 0 running, starting or stopping; 1 dead (crashed, killed or vanished); 3 stopped;',
-    '4 unknown (locked by somebody else, or it cannot be seen).',
+    '4 unknown (its pidfile is locked by another process, or cannot be inspected).',
   ],
   run: (parsed) => forEach(parsed, targetsOf(parsed), { act: (target) => look(target, parsed), exitCodeOf }),
   exitCodeOf,
@@ -61,8 +61,8 @@ function sentence(found: DaemonStatus): string {
   }
 }
 
-/** How it has ended, to follow "it". */
-export function endSentence({ reason, at, exitCode, signal, by, lastWords }: DaemonEnd): string {
+/** How a daemon has ended, to follow "it". */
+export function endSentence({ reason, at, exitCode, signal, by, lastWords, replacementFailed }: DaemonEnd): string {
   const when = at === undefined ? '' : ` at ${stamp(at)}`;
   const who = by === undefined ? '' : ` by ${userOf(by)}`;
   const code = exitCode === undefined ? '' : ` with exit code ${exitCode}`;
@@ -71,7 +71,7 @@ export function endSentence({ reason, at, exitCode, signal, by, lastWords }: Dae
     case 'stopped':
       return `was stopped${signal === undefined ? '' : ` with ${signal}`}${when}${who}`;
     case 'replaced':
-      return `was stopped to be replaced${when}${who}`;
+      return `was stopped for a restart${when}${who}${replacementFailed ? ', which failed' : ''}`;
     case 'finished':
       return `exited by itself${when}${code}`;
     case 'idle':

@@ -3,30 +3,34 @@ import { stop as stopDaemon, type StopOptions, type StopResult } from '../contro
 import type { Target } from '../store.js';
 import { jsonOption, labelOf, number, targetOption, targetsOf, text, type Parsed } from './arguments.js';
 import type { Command, Option } from './commands.js';
-import { allOption, chosen, forEach, type Done } from './several.js';
+import { allOption, chosen, forEach, nothingDone, type Done } from './several.js';
 import { signalName } from './signal.js';
 
 export const stopOptions: Readonly<Record<string, Option>> = {
-  signal: { type: 'string', short: 's', value: 'SIGNAL', help: 'what asks it to stop (default: SIGTERM)' },
-  timeout: { type: 'string', short: 't', value: 'MS', help: 'how long it may take (default: its own time)' },
-  'no-force': { type: 'boolean', help: 'fail then, instead of sending SIGKILL' },
+  signal: { type: 'string', short: 's', value: 'SIGNAL', help: 'the signal to send first (default: SIGTERM)' },
+  timeout: { type: 'string', short: 't', value: 'MS', help: 'how long to wait (default: its own stop timeout)' },
+  'no-force': { type: 'boolean', help: 'then fail, instead of sending SIGKILL' },
 };
 
 export const stop: Command = {
   name: 'stop',
   usage: '[OPTIONS] NAME… | --all | -p FILE',
-  summary: 'Stop daemons and wait until they have ended, all at once.',
+  summary: 'Stop daemons, all at once, and wait until they have exited.',
   options: { all: allOption, 'pid-file': targetOption, ...stopOptions, json: jsonOption },
   notes: ['If a daemon is not running, that is printed, and counts as success.'],
   run: (parsed) => {
     const options = stopOptionsOf(parsed.values);
+    // One that has ended by itself may have left processes behind.
     const targets = chosen(parsed, targetsOf, ({ state }) => state !== 'stopped');
-    return forEach(parsed, targets, { doing: 'stops', act: (target) => stopOne(target, options) });
+    const isAll = parsed.values['all'] === true;
+    return forEach(parsed, targets, { doing: 'stops', act: (target) => stopOne(target, options, isAll) });
   },
 };
 
-async function stopOne(target: Target, options: StopOptions): Promise<Done> {
+async function stopOne(target: Target, options: StopOptions, isAll: boolean): Promise<Done | typeof nothingDone> {
   const result = await stopDaemon(target, options);
+  const isNothing = result.outcome === 'not-running' && result.lastPid === undefined;
+  if (isAll && isNothing) return nothingDone;
   return { text: `${labelOf(target)} ${endOf(result)}\n`, result };
 }
 

@@ -23,7 +23,7 @@ export const unit: Command = {
   programAfter: 1,
   options: {
     for: { type: 'string', value: 'WHAT', help: `${kinds.join(', ')}` },
-    user: { type: 'string', short: 'u', value: 'USER', help: 'who it is to be; in containers 1000' },
+    user: { type: 'string', short: 'u', value: 'USER', help: 'the user to run as (in containers, default: 1000)' },
     cwd: {
       type: 'string',
       short: 'C',
@@ -31,9 +31,10 @@ export const unit: Command = {
       help: "its working directory (default: the record's, or this one)",
     },
     env: { type: 'string', short: 'e', value: 'NAME=VALUE', multiple: true, help: 'set a variable; may be repeated' },
-    image: { type: 'string', short: 'i', value: 'IMAGE', help: 'of its containers (default: NAME:latest)' },
+    image: { type: 'string', short: 'i', value: 'IMAGE', help: 'the image of its containers (default: NAME:latest)' },
     plain: { type: 'boolean', help: 'the program does not call daemonize(), so it cannot say when it is up' },
   },
+  namedOnly: 'only a named daemon has a record of how it was started',
   notes: [
     'NAME is what the program calls itself: daemonize({ name: NAME }).',
     'Without --for it is for systemd; on macOS for launchd. Nothing is installed: the first line says where it goes.',

@@ -44,6 +44,8 @@ pub struct Failure {
     pub others_ended: Option<u32>,
     /// How many of them run on, if any.
     pub others_left: Option<u32>,
+    /// What it wrote that says most about why, to follow a colon; not in `message`.
+    pub last_words: Option<String>,
     /// What to do about a program that ends and leaves others running; not in `message`.
     pub advice: Option<&'static str>,
 }
@@ -147,7 +149,7 @@ impl From<Error> for Failure {
 }
 
 impl From<LaunchFailure> for Failure {
-    fn from(mut failure: LaunchFailure) -> Self {
+    fn from(failure: LaunchFailure) -> Self {
         let is_start = matches!(
             failure.error,
             Error::StartFailed { .. }
@@ -158,9 +160,9 @@ impl From<LaunchFailure> for Failure {
                 | Error::StartAborted
                 | Error::StartCancelled
         );
-        let advice = failure.advice.take().map(Advice::text);
-        let message = failure.to_string();
-        let mut converted = Self { message, advice, ..Self::from(failure.error) };
+        let (message, last_words) = (failure.sentence(), failure.last_words());
+        let advice = failure.advice.map(Advice::text);
+        let mut converted = Self { message, last_words, advice, ..Self::from(failure.error) };
         if is_start {
             (converted.others_ended, converted.others_left) =
                 (if_any(failure.others_ended), if_any(failure.others_left));

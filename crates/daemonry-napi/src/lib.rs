@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use daemonry::{
-    AbortHandle, Account, Adoption, BoundSocket, End, Endpoint, Errno, Exit, FailedReload, Handlers, Kept,
+    AbortHandle, Account, Adoption, BoundSocket, End, EndReason, Endpoint, Errno, Exit, FailedReload, Handlers, Kept,
     LaunchFailure, LaunchPlan, Listener, LogFile, Outcome, PidFile, PinnedPlan, Record, ReloadEvent, Reloaded, Remains,
     Report, Resource, Source, Status, Step, StopOptions, Stopped, WaitFor, Who,
 };
@@ -651,6 +651,8 @@ pub struct NativeEnd {
     pub by: Option<String>,
     /// What it has thrown.
     pub last_words: Option<String>,
+    /// It was to be replaced, and that has failed.
+    pub replacement_failed: Option<bool>,
 }
 
 /// Milliseconds since the epoch.
@@ -662,8 +664,28 @@ impl From<End> for NativeEnd {
     fn from(End { reason, at, exit, by, last_words }: End) -> Self {
         let (exit_code, signal) = fields_of(exit);
         let by = by.map(|by| by.to_json());
-        Self { reason: reason.name(), at: at.and_then(millis), exit_code, signal, by, last_words }
+        Self {
+            reason: reason.name(),
+            at: at.and_then(millis),
+            exit_code,
+            signal,
+            by,
+            last_words,
+            replacement_failed: None,
+        }
     }
+}
+
+/// Writes down in a journal that a start has failed before it could do so itself.
+#[napi(catch_unwind)]
+pub fn note_failed_start(journal: String, reason: String) -> Option<Failure> {
+    daemonry::note_failed_start(Path::new(&journal), reason).err().map(Failure::from)
+}
+
+/// Whether an end of this reason was requested, or intended by the program.
+#[napi(catch_unwind)]
+pub fn is_orderly_end(reason: String) -> bool {
+    EndReason::by_name(&reason).is_some_and(EndReason::is_orderly)
 }
 
 /// Returns the state of the daemon that belongs to a pidfile. For a named daemon, its journal is read as well.
@@ -674,7 +696,17 @@ pub fn pid_file_status(path: String, journal: Option<String>) -> Either<PidFileS
         Some(journal) => daemonry::status_of_named(path, Path::new(journal)),
         None => daemonry::status(path),
     };
-    outcome(status.map(PidFileStatus::from))
+    let failed = match &status {
+        Ok(Status::Dead { ended: Some(end), .. } | Status::Stopped { ended: Some(end) }) => {
+            daemonry::replacement_failed(end, journal.as_deref().map(Path::new))
+        }
+        _ => false,
+    };
+    let mut found = status.map(PidFileStatus::from);
+    if let Ok(PidFileStatus { ended: Some(end), .. }) = &mut found {
+        end.replacement_failed = failed.then_some(true);
+    }
+    outcome(found)
 }
 
 impl From<Status> for PidFileStatus {

@@ -4,7 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use daemonry::{
-    Event, Forgotten, Ids, JournalReader, Name, PlaceFile, Places, Record, Recorded, SelfReport, Status, Target,
+    Event, Forgotten, Ids, JournalReader, JournalWatch, Name, PlaceFile, Places, Record, Recorded, SelfReport, Status,
+    Target,
 };
 use napi::bindgen_prelude::Either;
 use napi_derive::napi;
@@ -159,5 +160,33 @@ impl NativeJournal {
     #[napi(catch_unwind)]
     pub fn read(&mut self) -> Either<Vec<String>, Failure> {
         outcome(self.reader.read_new().map(|events| events.iter().map(Event::to_json).collect()))
+    }
+}
+
+/// Notices that something may have happened to named daemons.
+#[napi]
+pub struct NativeJournalWatch {
+    watch: JournalWatch,
+}
+
+/// For these daemons, or for all.
+#[napi(catch_unwind)]
+pub fn watch_journals(names: Option<Vec<String>>) -> Either<NativeJournalWatch, Failure> {
+    let names = names.map(|names| names.iter().map(|name| Name::new(name)).collect::<daemonry::Result<_>>());
+    outcome(names.transpose().map(|names| NativeJournalWatch { watch: JournalWatch::new(names) }))
+}
+
+#[napi]
+impl NativeJournalWatch {
+    /// Whether a journal has changed since the last call, or one of the processes has ended; at first true.
+    #[napi(catch_unwind)]
+    pub fn has_changed(&mut self) -> bool {
+        self.watch.has_changed()
+    }
+
+    /// Watches these processes from now on, and no others.
+    #[napi(catch_unwind)]
+    pub fn watch(&mut self, pids: Vec<i32>) {
+        self.watch.watch(&pids);
     }
 }

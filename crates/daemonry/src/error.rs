@@ -137,7 +137,7 @@ steps! {
     /// The launcher waiting for the outcome.
     Wait = 22, "wait", "poll", "wait for the daemon";
     /// Writing down that the daemon is up, or that it has begun to stop.
-    MarkPhase = 23, "mark-phase", "write", "write down how far the daemon is, with the pidfile";
+    MarkPhase = 23, "mark-phase", "write", "record the daemon's phase beside the pidfile";
     /// Removing the pidfile.
     RemovePidFile = 24, "remove-pidfile", "unlink", "remove the pidfile";
     /// Opening a log again under a running daemon.
@@ -168,8 +168,8 @@ impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exited with code {code}"),
-            Self::Signal(number) => write!(f, "was ended by {}", signal_name(*number)),
-            Self::Unknown => write!(f, "ended"),
+            Self::Signal(number) => write!(f, "was terminated by {}", signal_name(*number)),
+            Self::Unknown => write!(f, "exited"),
         }
     }
 }
@@ -193,7 +193,7 @@ pub(crate) fn signal_number(name: &str) -> Option<i32> {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A system call failed.
-    #[error("cannot {}{}: {} ({errno:?})", step.phrase(), Quoted(path.as_ref()), reason(*step, *errno))]
+    #[error("cannot {}{}: {} ({errno:?})", doing(*step, path.is_some()), Quoted(path.as_ref()), reason(*step, *errno))]
     System {
         /// What was being done.
         step: Step,
@@ -218,7 +218,7 @@ pub enum Error {
     },
     /// A system call failed on a file for a reason that its errno alone does not tell, such as a program whose interpreter is
     /// missing.
-    #[error("cannot {} {}: {reason} ({errno:?})", step.phrase(), Shown(path.display()))]
+    #[error("cannot {} {}: {reason} ({errno:?})", doing(*step, true), Shown(path.display()))]
     Explained {
         /// What was being done.
         step: Step,
@@ -250,7 +250,7 @@ pub enum Error {
         errno: Errno,
     },
     /// A file or socket that root was to use for a daemon may be another user's. It was left untouched.
-    #[error("cannot {} {}: {reason} (EPERM)", if *step == Step::Listen { "listen on" } else { step.phrase() }, path.display())]
+    #[error("cannot {} {}: {reason} (EPERM)", doing(*step, true), path.display())]
     Distrusted {
         /// What was being done.
         step: Step,
@@ -341,7 +341,7 @@ pub enum Error {
         reason: Option<String>,
     },
     /// The daemon was not up in time, and was ended.
-    #[error("the daemon was not up within {} ms and was ended", limit.as_millis())]
+    #[error("the daemon was not up within {} ms and was stopped", limit.as_millis())]
     StartTimeout {
         /// The limit that it missed.
         limit: std::time::Duration,
@@ -355,19 +355,19 @@ pub enum Error {
         limit: std::time::Duration,
     },
     /// The launcher got a signal while it waited; the start was undone.
-    #[error("the start was interrupted by {} and undone", signal_name(*signal))]
+    #[error("the start was interrupted by {} and rolled back", signal_name(*signal))]
     StartInterrupted {
         /// The signal's number.
         signal: i32,
     },
     /// The caller gave the start up; it was undone.
-    #[error("the start was aborted and undone")]
+    #[error("the start was aborted and rolled back")]
     StartAborted,
     /// The start was to follow the stop of another instance, and a stop was requested meanwhile. Nothing runs.
     #[error("a stop was requested meanwhile, which cancelled the start")]
     StartCancelled,
     /// The start by another process was not done in time. It was left alone.
-    #[error("another process is starting it with pid {pid}, and it was not up within {} ms (pidfile {})", limit.as_millis(), Shown(path.display()))]
+    #[error("another process is starting it (pid {pid}), but it was not up within {} ms (pidfile {})", limit.as_millis(), Shown(path.display()))]
     WaitTimeout {
         /// The pid of the daemon, or of the process that starts it.
         pid: i32,
@@ -377,7 +377,7 @@ pub enum Error {
         limit: std::time::Duration,
     },
     /// The daemon, or a process of its session, did not end in time, and was not to be killed.
-    #[error("process {pid} of the daemon did not end within {} ms", limit.as_millis())]
+    #[error("the daemon did not stop within {} ms: process {pid} is still running", limit.as_millis())]
     StopTimeout {
         /// The pid of the process.
         pid: i32,
@@ -395,7 +395,7 @@ pub enum Error {
         reason: String,
     },
     /// The signal would end the daemon instead of telling it something, so it was not sent.
-    #[error("{} was not sent to the daemon with pid {pid}: {reason}", signal_name(*signal))]
+    #[error("{} was not sent to pid {pid}: {reason}", signal_name(*signal))]
     SignalRefused {
         /// The daemon's pid.
         pid: i32,
@@ -489,6 +489,15 @@ impl Error {
     }
 }
 
+/// What was being done, to follow "cannot". A file that a daemon writes to is a log, whichever of its streams leads there.
+const fn doing(step: Step, is_about_file: bool) -> &'static str {
+    match step {
+        Step::OpenStdout | Step::OpenStderr if is_about_file => "open the log",
+        Step::Listen if is_about_file => "listen on",
+        _ => step.phrase(),
+    }
+}
+
 /// The kernel's reason in words, put more plainly where the step tells more than the errno.
 fn reason(step: Step, errno: Errno) -> &'static str {
     use Step::{Chdir, ReadScript};
@@ -498,27 +507,27 @@ fn reason(step: Step, errno: Errno) -> &'static str {
         (OpenPidFile | OpenStdin | OpenStdout | OpenStderr | ReopenLog, Errno::ELOOP) => {
             "it is a symbolic link, or leads through too many"
         }
-        (OpenStdout | OpenStderr | ReopenLog, Errno::ENXIO) => "it is a FIFO that nobody reads",
+        (OpenStdout | OpenStderr | ReopenLog, Errno::ENXIO) => "it is a FIFO that no process reads",
         (OpenStdin | OpenStdout | OpenStderr, Errno::EBADF) => "it is not an open descriptor",
         (OpenStdin | OpenStdout | OpenStderr | ReopenLog, Errno::EMLINK) => {
             "it has hard links in a directory that is not root's alone"
         }
-        (SetUid | SetGid | SetGroups, Errno::EPERM) => "it takes root to do that",
-        (ReadScript, Errno::EACCES) => "the daemon's user may not read it, or not enter a directory on the way",
+        (SetUid | SetGid | SetGroups, Errno::EPERM) => "this requires root",
+        (ReadScript, Errno::EACCES) => "the daemon's user may not read it, or may not enter a directory above it",
         (Chdir, Errno::EACCES) => "the daemon's user may not enter it",
-        (VerifyIds, Errno::EPERM) => "others are left, or it could become root again",
-        (SetPriority | SetLimit | SetOomScore, Errno::EACCES | Errno::EPERM) => "it takes root to raise it so far",
+        (VerifyIds, Errno::EPERM) => "some are left, or the daemon could become root again",
+        (SetPriority | SetLimit | SetOomScore, Errno::EACCES | Errno::EPERM) => "raising it this far requires root",
         _ => errno.desc(),
     }
 }
 
 fn why_not_listen(address: &ListenAddress, errno: Errno) -> &'static str {
     match (address, errno) {
-        (ListenAddress::Tcp { .. }, Errno::EACCES) => "it takes root to listen on a port this low",
+        (ListenAddress::Tcp { .. }, Errno::EACCES) => "a port this low requires root",
         (ListenAddress::Tcp { .. }, Errno::EADDRNOTAVAIL) => {
-            "it is no address of this machine, or a name that cannot be resolved"
+            "it is not an address of this machine, or its name cannot be resolved"
         }
-        (ListenAddress::Unix { .. }, Errno::EADDRINUSE) => "somebody listens there, or it is another kind of file",
+        (ListenAddress::Unix { .. }, Errno::EADDRINUSE) => "another process listens there, or it is not a socket",
         _ => errno.desc(),
     }
 }

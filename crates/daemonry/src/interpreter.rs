@@ -29,9 +29,7 @@ fn look_into(program: &Path, directory: &Path, depth: u32) -> Option<(Errno, Str
     let place = directory.join(&interpreter);
     match place.metadata() {
         Err(_) if is_script && interpreter.as_os_str().as_bytes().ends_with(b"\r") => {
-            // The program is installed, so it is not ENOENT.
-            let reason = format!("its first line ends with a carriage return, so its interpreter would be {shown}");
-            Some((Errno::ENOEXEC, format!("{reason}: give it the line endings of UNIX")))
+            Some(carriage_return(&interpreter))
         }
         Err(_) => Some((Errno::ENOENT, format!("its interpreter {shown} does not exist"))),
         Ok(found) if found.is_dir() || nix::unistd::access(&place, AccessFlags::X_OK).is_err() => {
@@ -43,6 +41,25 @@ fn look_into(program: &Path, directory: &Path, depth: u32) -> Option<(Errno, Str
             Some((errno, format!("its interpreter {shown} cannot be executed: {reason}")))
         }
     }
+}
+
+/// The same for a script that the kernel does execute: `env(1)` would look for an interpreter whose name ends with a carriage return.
+pub(crate) fn explain_env(program: &Path) -> Option<(Errno, String)> {
+    let line = shebang(program)?;
+    let words = line.trim_ascii_start();
+    let (interpreter, named) = words.split_at(words.iter().position(|&byte| matches!(byte, b' ' | b'\t'))?);
+    let named = named.trim_ascii_start();
+    let is_env = Path::new(OsStr::from_bytes(interpreter)).file_name() == Some(OsStr::new("env"));
+    // It splits what follows an option itself, at carriage returns too.
+    let is_lost = named.ends_with(b"\r") && !named.starts_with(b"-") && !named.contains(&b'=');
+    (is_env && is_lost).then(|| carriage_return(Path::new(OsStr::from_bytes(named))))
+}
+
+/// The program is installed, so it is not `ENOENT`.
+fn carriage_return(interpreter: &Path) -> (Errno, String) {
+    let shown = Shown(interpreter.display());
+    let reason = format!("its first line ends with a carriage return, so its interpreter would be {shown}");
+    (Errno::ENOEXEC, format!("{reason}: convert it to UNIX line endings"))
 }
 
 /// What the kernel executes for a program, and whether the program is a script.

@@ -12,6 +12,7 @@ use crate::frame::{FRAME_LENGTH, Frame, Report};
 use crate::host::{EXIT_GRACE, EXIT_POLL, Host};
 use crate::instance::{Acquired, IfRunning, Status, status};
 use crate::interrupt::Interrupts;
+use crate::last_words::last_words;
 use crate::listen::Endpoint;
 use crate::pidfile::PidFile;
 use crate::pinned::PinnedPlan;
@@ -76,15 +77,32 @@ impl From<Error> for LaunchFailure {
     }
 }
 
+impl LaunchFailure {
+    /// What happened: the beginning of the whole text.
+    pub fn sentence(&self) -> String {
+        let left = match self.others_left {
+            0 => String::new(),
+            1 => " (1 process of another user that it started still runs)".to_owned(),
+            left => format!(" ({left} processes of other users that it started still run)"),
+        };
+        format!("{}{left}", self.error)
+    }
+
+    /// What the daemon wrote that says most about why, if it gave no reason itself; to follow a colon.
+    pub fn last_words(&self) -> Option<String> {
+        let gives_no_reason =
+            matches!(self.error, Error::StartFailed { reason: None, .. } | Error::StartTimeout { .. });
+        if gives_no_reason { last_words(&self.stderr) } else { None }
+    }
+}
+
 impl fmt::Display for LaunchFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.error.fmt(f)?;
-        match self.others_left {
-            0 => {}
-            1 => write!(f, " (1 process of another user that it started still runs)")?,
-            left => write!(f, " ({left} processes of other users that it started still run)")?,
-        }
-        self.advice.map_or(Ok(()), |advice| write!(f, ": {}", advice.text()))
+        f.write_str(&self.sentence())?;
+        // An exit with 0 is explained by the advice alone.
+        let words = self.last_words().filter(|_| self.advice != Some(Advice::Foreground));
+        let reasons: Vec<_> = words.into_iter().chain(self.advice.map(|advice| advice.text().to_owned())).collect();
+        if reasons.is_empty() { Ok(()) } else { write!(f, ": {}", reasons.join("; ")) }
     }
 }
 
@@ -212,7 +230,7 @@ fn launch_locked(
         Ok(started) => Ok(Started { unwritten: pid_file.note_up().err().or(unbegun), ..started }),
         Err(failure) => {
             // Why the start failed matters more.
-            let _unwritten = pid_file.note_failure(failure.pid, &failure.error);
+            let _unwritten = pid_file.note_failure(failure.pid, failure.to_string());
             Err(failure)
         }
     }
@@ -533,7 +551,7 @@ fn was_stopped(pid_file: Option<&PidFile>) -> bool {
 
 /// No process is left that could say that the daemon is up.
 fn pipe_lost() -> Error {
-    let reason = "it has closed the pipe on which it was to say that it is up, as a wrapper does that closes descriptors (sudo) or leaves the work to a child (npx): start the program itself";
+    let reason = "it closed the pipe on which it has to report that it is up, as a wrapper does that closes descriptors (sudo) or leaves the work to a child (npx): start the program itself";
     Error::StartFailed { exit: None, reason: Some(reason.to_owned()) }
 }
 

@@ -11,6 +11,7 @@ mod ids;
 mod instance;
 mod interpreter;
 mod interrupt;
+mod last_words;
 mod launch;
 mod limits;
 mod listen;
@@ -37,8 +38,8 @@ pub use error::{Error, Exit, Result, Step, signal_name};
 pub use frame::Report;
 pub use ids::{Account, Ids, Who};
 pub use instance::{
-    IfRunning, Reloaded, Remains, Status, StopOptions, Stopped, reload, runs_other_version, send_signal, status,
-    status_of_named, stop, stops_requested,
+    IfRunning, Reloaded, Remains, Status, StopOptions, Stopped, note_failed_start, reload, replacement_failed,
+    runs_other_version, send_signal, status, status_of_named, stop, stops_requested,
 };
 pub use interrupt::AbortHandle;
 pub use launch::{Advice, LaunchFailure, Outcome, Started, launch};
@@ -56,9 +57,9 @@ pub use plan::{Fork, LaunchPlan, WaitFor};
 pub use state::{FailedReload, Handlers, KillMode, ReloadEvent, SESSION_VARIABLE};
 pub use stdio::{DEFAULT_LOG_MODE, LogFile, Stream, reopen_log};
 pub use store::{
-    Caller, End, EndReason, Event, EventKind, Forgotten, JournalReader, Located, Name, Owner, PlaceFile, Places,
-    Record, Recorded, Request, SelfReport, StartMethod, Target, forget, list, list_journals, locate, logical_directory,
-    script_among, stay_in_system_places,
+    Caller, End, EndReason, Event, EventKind, Forgotten, JournalReader, JournalWatch, Located, Name, Owner, PlaceFile,
+    Places, Record, Recorded, Request, SelfReport, StartMethod, Target, forget, list, list_journals, locate,
+    logical_directory, script_among, stay_in_system_places,
 };
 pub use takeover::Held;
 pub use terminate::{arm, die, disarm, exit_now, guard};

@@ -8,7 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::unistd::{AccessFlags, access};
+
 use crate::error::{Error, Result, Step};
+use crate::interpreter;
 use crate::interrupt::Interrupts;
 use crate::listen::{self, ListenAddress, Source};
 use crate::plan::LaunchPlan;
@@ -99,6 +102,17 @@ impl PinnedPlan {
     /// Where to try to find the program, one after the other.
     pub(crate) fn programs(&self) -> &[PathBuf] {
         &self.programs
+    }
+
+    /// Fails for a script that would be executed and then end with the words of `env(1)`.
+    pub(crate) fn refuse_what_env_misses(&self) -> Result<()> {
+        let may_execute = |program: &&PathBuf| program.is_file() && access(*program, AccessFlags::X_OK).is_ok();
+        match self.programs.iter().find(may_execute).and_then(|program| interpreter::explain_env(program)) {
+            Some((errno, reason)) => {
+                Err(Error::Explained { step: Step::Exec, path: self.program.clone(), reason, errno })
+            }
+            None => Ok(()),
+        }
     }
 
     /// What each listener is bound to, where the resolver was asked.

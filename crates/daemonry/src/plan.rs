@@ -174,13 +174,13 @@ impl LaunchPlan {
             return refuse("the time to stay alive must be shorter than the start's time-out");
         }
         if self.pid_file.is_none() && (self.if_running != IfRunning::Error || self.record.is_some()) {
-            return refuse("without a pidfile nobody can tell whether the daemon runs, and no record can be kept");
+            return refuse("without a pidfile it cannot be known whether the daemon runs, and no record can be kept");
         }
         if self.oom_score.is_some() && !sys::HAS_OOM_SCORE {
             return refuse("there are no OOM scores on this platform");
         }
         if self.no_new_privileges && !sys::HAS_NO_NEW_PRIVILEGES {
-            return refuse("there is no flag against new privileges on this platform");
+            return refuse("this platform has no flag against new privileges");
         }
         listen::check(&self.listeners)?;
         if let Some(ids) = self.new_ids()? {
@@ -418,6 +418,7 @@ impl Drop for Traces {
 impl Prepared {
     pub(crate) fn new(plan: &PinnedPlan, pid_file: Option<&PidFile>) -> Result<(Self, Descriptors, LauncherEnds)> {
         let pipe = || sys::pipe().map_err(|errno| Error::system(Step::OpenPipe, errno));
+        plan.refuse_what_env_misses()?;
         let ids = plan.new_ids()?;
         let limits = plan.limits.iter().map(|limit| limit.resolve()).collect::<Result<Vec<_>>>()?;
         let mut traces = Traces { logs: Vec::new(), sockets: Vec::new(), stay: false };

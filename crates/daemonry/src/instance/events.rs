@@ -7,8 +7,8 @@
 use std::path::Path;
 
 use super::end::{end_by_now, end_of};
-use crate::error::{Error, Result};
-use crate::state::{Claim, Key, Lock, Machine, Role, Seen};
+use crate::error::Result;
+use crate::state::{Claim, Key, Lock, Machine, Role, Seen, SessionMark};
 use crate::store::{Caller, End, EndReason, Event, EventKind, Request, append, append_soon, last_end};
 
 /// Where the caller writes down what becomes of an instance, and which start that is; `None` if it has no name, or is not the
@@ -36,10 +36,21 @@ pub(crate) fn note_start(key: &Key, claim: &Claim) -> Result<()> {
 }
 
 /// The start has failed, and was rolled back.
-pub(crate) fn note_failure(key: &Key, claim: &Claim, pid: Option<i32>, error: &Error) -> Result<()> {
+pub(crate) fn note_failure(key: &Key, claim: &Claim, pid: Option<i32>, reason: String) -> Result<()> {
     let Some((journal, start)) = journal_of(key, claim) else { return Ok(()) };
-    let kind = EventKind::Failed { pid, reason: error.to_string() };
+    let kind = EventKind::Failed { pid, reason };
     append(journal, false, |_| vec![Event::now(start, kind)])
+}
+
+/// The same for a restart by a program that starts the daemon itself, unless that has written it down.
+///
+/// # Errors
+///
+/// [`crate::Error::System`] with [`crate::Step::WriteJournal`].
+pub fn note_failed_start(journal: &Path, reason: String) -> Result<()> {
+    let start = SessionMark::new();
+    let failed = Event::now(start.short(), EventKind::Failed { pid: None, reason });
+    append(journal, false, |events| if events.has_failed_since_end() { Vec::new() } else { vec![failed] })
 }
 
 /// Begins the journal of a running instance again, whose file was removed; `by` started the instance.

@@ -56,7 +56,7 @@ pub fn reload(path: &Path, timeout: Duration) -> Result<Reloaded> {
             return failed.map_or(Ok(Reloaded::Done { pid }), Err);
         }
         if has_ended {
-            return Err(Error::ReloadFailed { pid, reason: "the process has ended".into() });
+            return Err(Error::ReloadFailed { pid, reason: "it exited first".into() });
         }
         if Instant::now() >= deadline {
             return Err(Error::ReloadTimeout { pid, limit: timeout, has_begun: now.begun > now.ended });

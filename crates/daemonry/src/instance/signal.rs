@@ -25,15 +25,15 @@ pub(super) fn send_to(proven: &Proven, path: &Path, signal: i32) -> Result<()> {
     let is_safe_early = matches!(signal, libc::SIGTERM | libc::SIGKILL | libc::SIGSTOP | libc::SIGCONT);
     let refused = |reason| Err(Error::SignalRefused { pid: *pid, signal, reason });
     if *phase == Phase::Starting && !is_safe_early {
-        return refused("it is still starting, and could be ended by it");
+        return refused("it is still starting, and the signal could terminate it");
     }
     if signal == libc::SIGHUP {
         match sys::catches_signal(*pid, signal) {
             Some(true) => {}
-            Some(false) => return refused("it does not catch it, and would be ended by it"),
+            Some(false) => return refused("the program does not handle it, and would be terminated"),
             // By its own word it does.
             None if said.reloads.is_some() || process.has_ended() => {}
-            None => return refused("it cannot be seen without /proc whether it catches it"),
+            None => return refused("without /proc it cannot be known whether the program handles it"),
         }
     }
     match process.signal(signal) {

@@ -7,11 +7,11 @@ use super::end::end_of;
 use super::events::note_end;
 use super::left_behind::is_something_left;
 use super::prove::keys;
-use super::timing::LOOKS;
+use super::timing::{LOOKS, REPLACEMENT_PATIENCE};
 use crate::error::Result;
 use crate::pidfile::{self, Holder, Outside};
 use crate::state::{FailedReload, Life, Phase, Reloads, Role, Seen, Settled};
-use crate::store::{self, End};
+use crate::store::{self, End, EndReason};
 use crate::sys;
 
 /// The state of a daemon.
@@ -120,6 +120,13 @@ pub fn status_of_named(path: &Path, journal: &Path) -> Result<Status> {
     })
 }
 
+/// Whether a daemon that was to be replaced is down instead: the start that followed has failed, or none has begun for longer than
+/// that takes. `ended` is how it has ended according to its status, and `journal` belongs to its name.
+pub fn replacement_failed(ended: &End, journal: Option<&Path>) -> bool {
+    let has_waited = || ended.at.is_some_and(|at| at.elapsed().is_ok_and(|waited| waited > REPLACEMENT_PATIENCE));
+    ended.reason == EndReason::Replaced && (journal.is_some_and(store::has_failed_since_end) || has_waited())
+}
+
 fn from_outside(path: &Path, last: Option<&Seen>) -> Result<Status> {
     let ended = last.and_then(end_of);
     let Some(Outside { pid, holder, .. }) = pidfile::look(path)? else {
@@ -164,5 +171,38 @@ fn of_live(seen: &Seen) -> Status {
         (Life::Exiting(_), _) | (_, Phase::Stopping) => Status::Stopping { pid, since, failed_reload },
         (_, Phase::Starting) => Status::Starting { pid: Some(pid) },
         (_, Phase::Up) => Status::Running { pid, since, failed_reload },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::store::{Event, EventKind, append};
+
+    #[test]
+    fn a_replacement_has_failed_when_its_start_has_or_when_none_begins() {
+        let ended = |reason, ago| End { at: SystemTime::now().checked_sub(ago), ..End::unseen(reason) };
+        let (now, long_ago) = (Duration::ZERO, REPLACEMENT_PATIENCE + Duration::from_secs(1));
+        assert!(!replacement_failed(&ended(EndReason::Replaced, now), None));
+        assert!(replacement_failed(&ended(EndReason::Replaced, long_ago), None));
+        assert!(!replacement_failed(&ended(EndReason::Stopped, long_ago), None));
+        assert!(!replacement_failed(&End::unseen(EndReason::Replaced), None), "nor if it is not known when");
+
+        let journal = PathBuf::from(format!("daemonry-replaced-{}.jsonl", std::process::id()));
+        let journal = std::env::temp_dir().join(journal);
+        let _none = std::fs::remove_file(&journal);
+        let has_failed = |kind| {
+            append(&journal, true, |_| vec![Event::now("a", kind)]).expect("it can be written");
+            replacement_failed(&ended(EndReason::Replaced, now), Some(&journal))
+        };
+        has_failed(EventKind::Failed { pid: None, reason: "an earlier one".into() });
+        let exit = || EventKind::Exit { pid: 7, end: ended(EndReason::Replaced, now) };
+        assert!(!has_failed(exit()));
+        assert!(has_failed(EventKind::Failed { pid: None, reason: "no luck".into() }));
+        assert!(!has_failed(EventKind::Up { pid: 8 }));
+        std::fs::remove_file(&journal).expect("it is there");
     }
 }

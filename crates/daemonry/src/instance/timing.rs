@@ -22,6 +22,9 @@ pub(super) fn stop_timeout(stops_within: Option<Duration>) -> Duration {
     stops_within.map_or(STOP_TIMEOUT, |within| within.saturating_add(STOP_SLACK))
 }
 
+/// How long the start of another instance may take to begin when one was stopped for it: the program may have to boot first.
+pub(super) const REPLACEMENT_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What is left for the others in a session when its main process took all the time.
 pub(super) const SESSION_GRACE: Duration = Duration::from_secs(1);
 

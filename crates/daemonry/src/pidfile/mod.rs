@@ -212,8 +212,8 @@ impl PidFile {
     }
 
     /// Writes down what has become of a start by the caller: it has failed.
-    pub(crate) fn note_failure(&self, pid: Option<i32>, error: &Error) -> Result<()> {
-        self.with_claim(|key, claim| instance::note_failure(key, claim, pid, error))
+    pub(crate) fn note_failure(&self, pid: Option<i32>, reason: String) -> Result<()> {
+        self.with_claim(|key, claim| instance::note_failure(key, claim, pid, reason))
     }
 
     fn with_claim(&self, note: impl FnOnce(&Key, &Claim) -> Result<()>) -> Result<()> {

@@ -68,7 +68,8 @@ impl EndReason {
         }
     }
 
-    fn by_name(name: &str) -> Option<Self> {
+    /// The reason that is spelled so.
+    pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.name() == name)
     }
 

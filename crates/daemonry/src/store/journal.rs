@@ -201,6 +201,12 @@ impl Events<'_> {
         self.0.rsplit(|&byte| byte == b'\n').filter_map(event_in)
     }
 
+    /// Whether a start has failed since the last instance has ended.
+    pub(crate) fn has_failed_since_end(self) -> bool {
+        let mut since = self.newest_first().map(|event| event.kind).take_while(|kind| !is_life(kind));
+        since.any(|kind| matches!(kind, EventKind::Failed { .. }))
+    }
+
     /// Those of one start, as far as they are there.
     pub(crate) fn of_start(self, start: &str) -> impl Iterator<Item = Event> {
         let mut has_begun = false;
@@ -219,8 +225,7 @@ fn event_in(line: &[u8]) -> Option<Event> {
 /// How the last instance has ended, if the journal says so or can say so: with its pid, and the event where that is missing. One
 /// that was up before the machine was started last has ended with the machine.
 pub(crate) fn last_end(events: Events<'_>) -> Option<(i32, End, Option<Event>)> {
-    let is_life = |event: &Event| matches!(event.kind, EventKind::Up { .. } | EventKind::Exit { .. });
-    let Event { start, kind, .. } = events.newest_first().find(is_life)?;
+    let Event { start, kind, .. } = events.newest_first().find(|event| is_life(&event.kind))?;
     match kind {
         EventKind::Exit { pid, end } => Some((pid, end, None)),
         EventKind::Up { pid } if machine_of(events, &start).is_some_and(|machine| machine.is_gone()) => {
@@ -231,11 +236,21 @@ pub(crate) fn last_end(events: Events<'_>) -> Option<(i32, End, Option<Event>)> 
     }
 }
 
+/// Whether this is about an instance that was up.
+const fn is_life(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::Up { .. } | EventKind::Exit { .. })
+}
+
 fn machine_of(events: Events<'_>, start: &str) -> Option<Machine> {
     events.of_start(start).find_map(|event| match event.kind {
         EventKind::Start { machine, .. } => Machine::parse(&machine),
         _ => None,
     })
+}
+
+/// Whether a start has failed since the last instance of a journal's daemon has ended.
+pub(crate) fn has_failed_since_end(path: &Path) -> bool {
+    read(path).is_ok_and(|text| text.is_some_and(|text| Events(&text).has_failed_since_end()))
 }
 
 /// How the last instance of a journal's daemon has ended, for one of which the private state says nothing any more.

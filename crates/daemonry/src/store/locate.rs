@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use super::json::{Object, array};
 use super::places::{system_records, user_directory};
-use super::{Name, Places, Recorded};
+use super::{Name, Owner, Places, Recorded};
 use crate::error::{Error, Result, Step};
 use crate::instance::{self, Status, status, status_of_named};
 
@@ -26,6 +26,8 @@ pub enum Target {
 pub struct Located {
     /// The name that was asked for.
     pub name: Option<Name>,
+    /// For a name: whose daemon it is.
+    pub owner: Option<Owner>,
     /// Its pidfile: for a name where the record says, else where it is by convention.
     pub pid_file: PathBuf,
     /// For a name: where its record is, or would be.
@@ -38,7 +40,7 @@ pub struct Located {
     pub searched: Vec<PathBuf>,
 }
 
-/// Finds the daemon that a target means. A name means the first place, the user's before the system's, where a daemon runs,
+/// Finds the daemon that a target means. A name means the first place, the caller's own before the other, where a daemon runs,
 /// whether or not its pidfile is still there; else the first with a pidfile; else the first with a record; else the caller's own.
 ///
 /// # Errors
@@ -50,6 +52,7 @@ pub fn locate(target: &Target) -> Result<Located> {
             let path = std::path::absolute(path).map_err(Error::io_at(Step::OpenDirectory, path))?;
             return Ok(Located {
                 name: None,
+                owner: None,
                 pid_file: path.clone(),
                 record_file: None,
                 record: None,
@@ -63,16 +66,17 @@ pub fn locate(target: &Target) -> Result<Located> {
     let candidates = Places::all(name).map(|places| (located(name, &places), places == own));
     let mut searched: Vec<PathBuf> = candidates.iter().map(|(found, _)| found.pid_file.clone()).collect();
     searched.dedup();
-    let rank = |(found, is_own): &(Located, bool)| match status(&found.pid_file) {
-        Ok(Status::Stopped { .. }) if found.record.is_some() => 2,
-        Ok(Status::Stopped { .. }) if *is_own => 3,
-        Ok(Status::Stopped { .. }) => 4,
-        // What cannot be looked at fails later, with a sentence about it.
-        Ok(Status::Dead { .. }) | Err(_) => 1,
-        Ok(_) => 0,
+    let rank = |(found, is_own): &(Located, bool)| {
+        let rank = match status(&found.pid_file) {
+            Ok(Status::Stopped { .. }) if found.record.is_some() => 2,
+            Ok(Status::Stopped { .. }) => 3,
+            // What cannot be inspected fails later, with a sentence about it.
+            Ok(Status::Dead { .. }) | Err(_) => 1,
+            Ok(_) => 0,
+        };
+        (rank, !is_own)
     };
     let [user, system] = candidates;
-    // Of two alike the user's.
     let (found, _) = if rank(&system) < rank(&user) { system } else { user };
     Ok(Located { searched, ..found })
 }
@@ -102,19 +106,30 @@ fn is_there(file: Option<&Path>) -> bool {
     file.is_some_and(|file| fs::symlink_metadata(file).is_ok())
 }
 
-/// Those that are wanted of the names that there are directories of in the user's places, and files with this `end` in the system's.
+/// Where the journals of these daemons are, or could be.
+pub(super) fn journals() -> Result<Vec<PathBuf>> {
+    Ok(candidates(".jsonl")?.into_iter().map(|(_, places)| places.journal).collect())
+}
+
 fn all(end: &str, is_wanted: impl Fn(&Located) -> bool) -> Result<Vec<Located>> {
-    let mut found: Vec<Located> = Vec::new();
-    for (index, directory, end) in [(0, user_directory().as_path(), ""), (1, system_records(), end)] {
-        for entry in entries(directory)? {
-            let Some(Ok(name)) = entry.strip_suffix(end).map(Name::new) else { continue };
-            let Some(candidate) = Places::all(&name).get(index).map(|places| located(&name, places)) else { continue };
-            if is_wanted(&candidate) {
-                // The user's comes before the system's.
-                let place = found.partition_point(|other| other.name <= candidate.name);
-                found.insert(place, candidate);
-            }
-        }
+    let found = candidates(end)?.into_iter().map(|(name, places)| located(&name, &places));
+    let mut found: Vec<Located> = found.filter(is_wanted).collect();
+    // Of one name the user's comes before the system's.
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(found)
+}
+
+/// The names that there are directories of in the user's places, and files with this `end` in the system's.
+fn candidates(end: &str) -> Result<Vec<(Name, Places)>> {
+    let mut found = Vec::new();
+    for (owner, directory, end) in
+        [(Owner::User, user_directory().as_path(), ""), (Owner::System, system_records(), end)]
+    {
+        let names = entries(directory)?.into_iter().filter_map(|entry| Name::new(entry.strip_suffix(end)?).ok());
+        found.extend(names.filter_map(|name| {
+            let places = Places::all(&name).into_iter().find(|places| places.owner == owner)?;
+            Some((name, places))
+        }));
     }
     Ok(found)
 }
@@ -136,6 +151,7 @@ impl Located {
     pub fn to_json(&self) -> String {
         let mut object = Object::new();
         object.optional_text("name", self.name.as_ref().map(Name::as_str).as_ref());
+        object.optional_text("owner", self.owner.map(Owner::name).as_ref());
         object.text("pidFile", &self.pid_file);
         if let Some(record) = &self.record {
             object.json("record", &record.to_json());
@@ -154,6 +170,7 @@ fn located(name: &Name, places: &Places) -> Located {
     let pid_file = record.as_ref().map_or_else(|| places.pid_file.clone(), |record| record.pid_file.clone());
     Located {
         name: Some(name.clone()),
+        owner: Some(places.owner),
         searched: vec![pid_file.clone()],
         pid_file,
         record_file: Some(places.record.clone()),

@@ -27,14 +27,14 @@ impl Name {
     pub fn new(name: &str) -> Result<Self> {
         let refuse = |sentence: String| Err(Error::InvalidPlan(sentence));
         if !is_spelled_right(name) {
-            let hint = if name.contains('/') { ": for a pidfile pass { pidFile: path }" } else { "" };
+            let hint = if name.contains('/') { ": a path is given as the pidfile, not as the name" } else { "" };
             return refuse(format!(
                 "a daemon's name must be a string of letters, digits and _ . @ -, not {name:?}{hint}"
             ));
         }
         if name.strip_suffix(".pid").is_some() {
             return refuse(format!(
-                "a daemon's name must not end in .pid, as {name} does: for a pidfile pass {{ pidFile: path }}"
+                "a daemon's name must not end in .pid, as {name} does: a path is given as the pidfile, not as the name"
             ));
         }
         // Some file systems do not tell upper from lower case.

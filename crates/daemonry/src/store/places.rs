@@ -19,6 +19,16 @@ pub enum Owner {
     System,
 }
 
+impl Owner {
+    /// As the public interfaces spell it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::System => "system",
+        }
+    }
+}
+
 /// The files of a named daemon. Nothing is looked up or created to name them.
 ///
 /// | | pidfile, socket, self-report | log | record, journal |
@@ -99,12 +109,10 @@ impl Places {
     pub fn to_json(name: &Name) -> String {
         let own = Self::own(name);
         let mut object = Object::new();
-        for (places, owner) in Self::all(name).iter().zip(["user", "system"]) {
-            object.json(owner, &places.members());
-            if *places == own {
-                object.text("own", owner);
-            }
+        for places in Self::all(name) {
+            object.json(places.owner.name(), &places.members());
         }
+        object.text("own", own.owner.name());
         object.end()
     }
 
