@@ -125,14 +125,15 @@ test('a stop before a restart does not cancel it', async (t) => {
 /** Whether a command waits for the end of a daemon that it stops. */
 function waitsForEnd(pid: number): boolean {
   const inProc = (place: string) => readdirSync(`/proc/${pid}/${place}`);
-  const threads = inProc('task').map((task) => readFileSync(`/proc/${pid}/task/${task}/comm`, 'utf8'));
-  const opened = inProc('fd').map((fd) => {
+  const orGone = (read: () => string) => {
     try {
-      return readlinkSync(`/proc/${pid}/fd/${fd}`);
+      return read();
     } catch {
-      return 'closed since';
+      return 'gone since';
     }
-  });
+  };
+  const threads = inProc('task').map((task) => orGone(() => readFileSync(`/proc/${pid}/task/${task}/comm`, 'utf8')));
+  const opened = inProc('fd').map((fd) => orGone(() => readlinkSync(`/proc/${pid}/fd/${fd}`)));
   return threads.includes('daemonry\n') && opened.includes('anon_inode:[pidfd]');
 }
 

@@ -342,7 +342,7 @@ test('a name means the locked pidfile, else the first that is there, else the pl
 });
 
 testUnless(process.getuid?.() === 0 ? undefined : 'only root can start a daemon in the places of the system')(
-  "the user's running daemon comes before the system's, and that before a dead one of the user's",
+  "for root the system's running daemon comes before a user's, and either before a dead one",
   async (t) => {
     const folder = workspace(t);
     const name = uniqueName();
@@ -357,9 +357,9 @@ testUnless(process.getuid?.() === 0 ? undefined : 'only root can start a daemon 
     t.like(status(name), { pidFile: system, state: 'running', pid: ofSystem });
 
     const ofUser = await startDaemon(t, folder, daemon, [user, folder.path]);
-    t.like(status(name), { pidFile: user, state: 'running', pid: ofUser });
-    t.deepEqual(await stop(name), { outcome: 'stopped', pid: ofUser });
+    t.like(status(name), { pidFile: system, state: 'running', pid: ofSystem });
     t.deepEqual(await stop(name), { outcome: 'stopped', pid: ofSystem });
+    t.deepEqual(await stop(name), { outcome: 'stopped', pid: ofUser });
     t.deepEqual(await stop(name), { outcome: 'not-running' });
   },
 );

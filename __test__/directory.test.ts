@@ -197,7 +197,7 @@ testUnless(noOtherUser)('a user who cannot enter the directory of the start is t
     code: 4,
     signal: null,
     stdout: '',
-    stderr: `daemonry: ${name} did not start: cannot change the working directory to ${at('closed')}: the daemon's user may not enter it (EACCES): choose another directory (cwd)\n`,
+    stderr: `daemonry: ${name} did not start: cannot change the working directory to ${at('closed')}: the daemon's user may not enter it (EACCES): choose another with --cwd\n`,
   });
   t.like(await start('-C', '/'), { code: 0, stderr: '' });
 });

@@ -372,7 +372,10 @@ testOnLinux(
     holder.child.kill('SIGKILL');
     await holder.done;
     t.is(code, 0, stderr);
-    t.regex(stderr, /^an event was not recorded: cannot write the journal \S+\.jsonl: .* \(EAGAIN\)\n$/);
+    t.regex(
+      stderr,
+      /^daemonry: note: an event was not recorded: cannot write the journal \S+\.jsonl: .* \(EAGAIN\)\n$/,
+    );
     const [before, ...signals] = read(at('calls')).split(/pidfd_send_signal\(\d+, SIGTERM/);
     t.true(signals.length > 0);
     // One every 2 ms: for 200 ms at most, and other processes wait for the decision meanwhile.

@@ -391,7 +391,7 @@ for (const [what, listens, isRefused] of [
     if (isRefused) {
       const { code, stderr } = await tools.launch(program(two));
       t.is(code, 1);
-      t.regex(stderr, /cannot listen on .*socket: somebody listens there/);
+      t.regex(stderr, /cannot listen on .*socket: another process listens there/);
       t.is(status(one).record?.problem, undefined);
       // Renamed into its place, so that there is no moment in which it is free.
       const other = createServer((connection) => connection.end('another'));

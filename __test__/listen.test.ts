@@ -113,11 +113,11 @@ test('an address that cannot be had is a typed error that names it, and nothing 
     [{ port, host: '127.0.0.1' }, `127.0.0.1:${port}: Address already in use (EADDRINUSE)`],
     [
       { port: 0, host: '192.0.2.1' },
-      '192.0.2.1:0: it is no address of this machine, or a name that cannot be resolved (EADDRNOTAVAIL)',
+      '192.0.2.1:0: it is not an address of this machine, or its name cannot be resolved (EADDRNOTAVAIL)',
     ],
     [
       { port: 0, host: 'no.such.host.invalid' },
-      'no.such.host.invalid:0: it is no address of this machine, or a name that cannot be resolved (EADDRNOTAVAIL)',
+      'no.such.host.invalid:0: it is not an address of this machine, or its name cannot be resolved (EADDRNOTAVAIL)',
     ],
     [
       { path: 'alive.sock' },

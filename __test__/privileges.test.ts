@@ -173,7 +173,7 @@ asRoot('a script that the user cannot read is told as such', async (t) => {
   t.is(code, 1);
   t.is(
     stderr,
-    `secret.mjs did not start: cannot read the script ${app.at('secret.mjs')}: the daemon's user may not read it, or not enter a directory on the way (EACCES)\n`,
+    `secret.mjs did not start: cannot read the script ${app.at('secret.mjs')}: the daemon's user may not read it, or may not enter a directory above it (EACCES)\n`,
   );
   t.false(existsSync(app.at('a.pid')));
 });

@@ -76,7 +76,7 @@ test('a caller whose resolver hangs keeps no other caller out', async (t) => {
   const hanging = call();
   await isAsked();
   t.like(status({ pidFile }), { state: 'stopped' });
-  const { pid, outcome } = await spawnDaemon('sleep', ['1000'], { pidFile, env: { PLACE: path } });
+  const { pid, outcome } = await spawnDaemon('sleep', ['1000'], { pidFile, cwd: path, env: { PLACE: path } });
   t.is(outcome, 'started');
   t.like((await hanging).error, { code: 'ERR_START_TIMEOUT' });
   t.like(status({ pidFile }), { state: 'running', pid });
@@ -106,7 +106,7 @@ test('an AbortSignal ends the wait for a resolver', async (t) => {
 test('a daemon that runs is reused, or reported, without asking the resolver', async (t) => {
   for (const ifRunning of ['reuse', 'error']) {
     const { call, pidFile, path, at } = caller(t, { ifRunning });
-    const { pid } = await spawnDaemon('sleep', ['1000'], { pidFile, env: { PLACE: path } });
+    const { pid } = await spawnDaemon('sleep', ['1000'], { pidFile, cwd: path, env: { PLACE: path } });
     const { started, error } = await call();
     if (ifRunning === 'reuse') t.like(started, { outcome: 'reused', pid });
     else t.like(error, { code: 'ERR_ALREADY_RUNNING', pid });
@@ -117,7 +117,7 @@ test('a daemon that runs is reused, or reported, without asking the resolver', a
 
 test('a daemon is not stopped for one whose host name cannot be resolved', async (t) => {
   const { call, pidFile, path } = caller(t, { ifRunning: 'replace', startTimeout: 1000 });
-  const { pid } = await spawnDaemon('sleep', ['1000'], { pidFile, env: { PLACE: path } });
+  const { pid } = await spawnDaemon('sleep', ['1000'], { pidFile, cwd: path, env: { PLACE: path } });
   t.like((await call()).error, { code: 'ERR_START_TIMEOUT' });
   t.false(hasEnded(pid));
   t.like(status({ pidFile }), { state: 'running', pid });

@@ -112,7 +112,7 @@ const losses: Record<string, Loss> = {
       rmSync(at('sockets', 'own'));
       writeFileSync(at('sockets', 'own'), '');
     },
-    says: /cannot listen on .*\/sockets\/own: somebody listens there, or it is another kind of file \(EADDRINUSE\)/,
+    says: /cannot listen on .*\/sockets\/own: another process listens there, or it is not a socket \(EADDRINUSE\)/,
     code: 1,
   },
   'a directory of a socket that was removed': {
@@ -256,7 +256,10 @@ test('a restart that ends the main process but not the rest of its session says 
   const failure = JSON.parse(told.stdout) as { code: string; isDown?: true };
   t.like(failure, { code: 'ERR_STOP_TIMEOUT', isDown: true });
   const isDown = `; the daemon that ran was stopped for this start, so ${name} is down now`;
-  t.regex(told.stderr, new RegExp(`^daemonry: process \\d+ of the daemon did not end within \\d+ ms${isDown}`));
+  t.regex(
+    told.stderr,
+    new RegExp(`^daemonry: the daemon did not stop within \\d+ ms: process \\d+ is still running${isDown}`),
+  );
   t.is(pidOf(name), undefined);
 });
 
