@@ -86,8 +86,8 @@ export declare class NativePidFile {
 /** Locks a pidfile for this process, which stays in the foreground and is "starting" until it says more. */
 export declare function acquirePidFile(request: HoldRequest): NativePidFile | Failure
 
-/** Takes over the start that the marker is about; `null` when it is about another process. */
-export declare function adopt(marker: string): DaemonStart | Failure | null
+/** Takes over the start that the start token is about; `null` when it is about another process. */
+export declare function adopt(token: string): DaemonStart | Failure | null
 
 /** Makes `signal`, with whatever it does by default, remove the guarded pidfile first. */
 export declare function armSignal(signal: number): Failure | null
@@ -509,7 +509,7 @@ export interface Started {
   unwritten?: string
 }
 
-/** The variable that carries the marker. */
+/** The variable that carries the start token. */
 export declare function startVariable(): string
 
 /** Keeps the places of this process what they were when root started it by that name, whichever user it is now. */

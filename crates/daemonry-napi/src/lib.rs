@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use daemonry::{
     AbortHandle, Account, Adoption, BoundSocket, End, EndReason, Endpoint, Errno, Exit, FailedReload, Handlers, Kept,
     LaunchFailure, LaunchPlan, Listener, LogFile, Outcome, PidFile, PinnedPlan, Record, ReloadEvent, Reloaded, Remains,
-    Report, Resource, Source, Status, Step, StopOptions, Stopped, WaitFor, Who,
+    Report, Resource, Source, Status, Step, StopOptions, Stopped, UserRef, WaitFor,
 };
 use napi::bindgen_prelude::{Either, Either5, Env, Object, panic_to_error};
 use napi_derive::napi;
@@ -30,7 +30,7 @@ pub fn steps() -> Vec<&'static str> {
     Step::ALL.iter().map(|step| step.name()).collect()
 }
 
-/// The variable that carries the marker.
+/// The variable that carries the start token.
 #[napi(catch_unwind)]
 pub fn start_variable() -> &'static str {
     daemonry::START_VARIABLE
@@ -130,10 +130,10 @@ pub struct NativeAccount {
     pub variables: Vec<String>,
 }
 
-fn who(who: Either<String, u32>) -> Who {
+fn who(who: Either<String, u32>) -> UserRef {
     match who {
-        Either::A(name) => Who::Name(name),
-        Either::B(id) => Who::Id(id),
+        Either::A(name) => UserRef::Name(name),
+        Either::B(id) => UserRef::Id(id),
     }
 }
 
@@ -144,7 +144,7 @@ pub fn look_up_user(
     group: Option<Either<String, u32>>,
     groups: Option<Vec<Either<String, u32>>>,
 ) -> Either<NativeAccount, Failure> {
-    let groups: Option<Vec<Who>> = groups.map(|groups| groups.into_iter().map(who).collect());
+    let groups: Option<Vec<UserRef>> = groups.map(|groups| groups.into_iter().map(who).collect());
     let account = Account::look_up(user.map(who).as_ref(), group.map(who).as_ref(), groups.as_deref());
     let variable = |(mut variable, value): (OsString, Option<OsString>)| {
         if let Some(value) = value {
@@ -333,11 +333,11 @@ fn aside(env: &Env, work: Box<dyn FnOnce() -> Settled + Send>) -> napi::Result<O
     Ok(promise)
 }
 
-/// Takes over the start that the marker is about; `null` when it is about another process.
+/// Takes over the start that the start token is about; `null` when it is about another process.
 #[napi(catch_unwind)]
-pub fn adopt(marker: String) -> Option<Either<DaemonStart, Failure>> {
-    // SAFETY: TypeScript removes the marker from the environment, so it comes here once; nothing else knows the descriptors.
-    let adopted = unsafe { daemonry::adopt(OsStr::new(&marker)) };
+pub fn adopt(token: String) -> Option<Either<DaemonStart, Failure>> {
+    // SAFETY: TypeScript removes the start token from the environment, so it comes here once; nothing else knows the descriptors.
+    let adopted = unsafe { daemonry::adopt(OsStr::new(&token)) };
     adopted.transpose().map(|adoption| outcome(adoption.map(|adoption| DaemonStart { adoption })))
 }
 

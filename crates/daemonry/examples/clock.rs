@@ -29,11 +29,11 @@ fn main() -> ExitCode {
 
 /// The start that this process is the daemon of.
 fn own_start() -> Result<Option<Adoption>, Box<dyn Error>> {
-    let Some(marker) = std::env::var_os(START_VARIABLE) else { return Ok(None) };
+    let Some(token) = std::env::var_os(START_VARIABLE) else { return Ok(None) };
     // SAFETY: no other thread runs yet.
     unsafe { std::env::remove_var(START_VARIABLE) };
     // SAFETY: this is the only call, and nothing uses the descriptors behind stderr.
-    Ok(unsafe { adopt(&marker) }?)
+    Ok(unsafe { adopt(&token) }?)
 }
 
 fn from_the_prompt() -> Result<(), Box<dyn Error>> {

@@ -12,10 +12,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 
 use crate::error::{Error, Result, Step};
-use crate::frame::Report;
-use crate::marker::Marker;
 use crate::pidfile::PidFile;
-use crate::plan::WaitFor;
+use crate::protocol::{Report, StartToken, WaitFor};
 use crate::stdio;
 use crate::sys;
 
@@ -43,7 +41,7 @@ pub struct Adoption {
     is_up: AtomicBool,
 }
 
-/// Takes over the start that `marker`, the value of [`crate::START_VARIABLE`], belongs to. `Ok(None)` when it is not about
+/// Takes over the start that `token`, the value of [`crate::START_VARIABLE`], belongs to. `Ok(None)` when it is not about
 /// this very process.
 ///
 /// # Errors
@@ -53,27 +51,27 @@ pub struct Adoption {
 /// # Safety
 ///
 /// At most once in a process, and before anything else uses the descriptors behind standard error.
-pub unsafe fn adopt(marker: &OsStr) -> Result<Option<Adoption>> {
+pub unsafe fn adopt(token: &OsStr) -> Result<Option<Adoption>> {
     let own = std::process::id().cast_signed();
     let adopt_error = |errno| Error::system(Step::Adopt, errno);
-    let Some(marker) = Marker::parse(marker).filter(|marker| marker.pid == own) else { return Ok(None) };
-    if !is_status_pipe(&marker).map_err(adopt_error)? {
+    let Some(token) = StartToken::parse(token).filter(|token| token.pid == own) else { return Ok(None) };
+    if !is_status_pipe(&token).map_err(adopt_error)? {
         return Ok(None);
     }
-    sys::close_on_exec(marker.status_fd).map_err(adopt_error)?;
+    sys::close_on_exec(token.status_fd).map_err(adopt_error)?;
     // SAFETY: the launcher made this descriptor for this process, and its identity was checked.
-    let status = unsafe { OwnedFd::from_raw_fd(marker.status_fd) };
-    let pid_file = match marker.pid_file {
+    let status = unsafe { OwnedFd::from_raw_fd(token.status_fd) };
+    let pid_file = match token.pid_file {
         // SAFETY: as above; they come with the status pipe.
         Some((handed, path)) => Some(Arc::new(unsafe { PidFile::adopt(&path, handed) }?)),
         None => None,
     };
     Ok(Some(Adoption {
-        note: marker.note,
-        wait_for: marker.wait_for,
+        note: token.note,
+        wait_for: token.wait_for,
         pid_file,
-        captures: marker.captures,
-        alive_for: marker.alive_for,
+        captures: token.captures,
+        alive_for: token.alive_for,
         status: Arc::new(Mutex::new(Some(Arc::new(File::from(status))))),
         is_up: AtomicBool::new(false),
     }))
@@ -81,12 +79,12 @@ pub unsafe fn adopt(marker: &OsStr) -> Result<Option<Adoption>> {
 
 /// Whether the descriptor is still the pipe. A pipe that cannot be looked at is an error: whoever takes it for another one starts
 /// a second daemon.
-fn is_status_pipe(marker: &Marker) -> nix::Result<bool> {
+fn is_status_pipe(token: &StartToken) -> nix::Result<bool> {
     // SAFETY: a number that is not open is told by fstat.
-    let fd = unsafe { BorrowedFd::borrow_raw(marker.status_fd.max(0)) };
+    let fd = unsafe { BorrowedFd::borrow_raw(token.status_fd.max(0)) };
     match sys::identity(fd) {
         Err(Errno::EBADF) => Ok(false),
-        identity => Ok(identity? == marker.status_identity),
+        identity => Ok(identity? == token.status_identity),
     }
 }
 

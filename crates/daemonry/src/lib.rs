@@ -1,68 +1,56 @@
 #![doc = include_str!("../README.md")]
 
 mod adopt;
-mod child;
-mod deferred;
-mod digits;
 mod error;
-mod frame;
-mod host;
-mod ids;
+mod exit_hooks;
 mod instance;
-mod interpreter;
-mod interrupt;
+mod json;
 mod last_words;
 mod launch;
-mod limits;
 mod listen;
-mod marker;
+mod listen_address;
 mod notify;
 mod pidfile;
-mod pinned;
-mod plan;
 #[cfg(test)]
 mod property;
-mod rehearse;
+mod protocol;
+mod rlimit;
 mod shown;
-mod signals;
 mod state;
 mod stdio;
 mod store;
 mod sys;
 mod takeover;
-mod terminate;
 mod trusted_path;
+mod user;
 
 pub use adopt::{Adoption, adopt};
-pub use error::{Error, Exit, Result, Step, signal_name};
-pub use frame::Report;
-pub use ids::{Account, Ids, Who};
+pub use error::{Error, Result, Step};
+pub use exit_hooks::{arm, die, disarm, exit_now, guard};
 pub use instance::{
-    IfRunning, Reloaded, Remains, Status, StopOptions, Stopped, note_failed_start, reload, replacement_failed,
-    runs_other_version, send_signal, status, status_of_named, stop, stops_requested,
+    Forgotten, IfRunning, Located, Reloaded, Remains, Status, StopOptions, Stopped, Target, forget, list,
+    list_journals, locate, note_failed_start, reload, replacement_failed, runs_other_version, send_signal, status,
+    status_of_named, stop, stops_requested,
 };
-pub use interrupt::AbortHandle;
-pub use launch::{Advice, LaunchFailure, Outcome, Started, launch};
-pub use limits::{Bound, Limit, Resource};
+pub use launch::{AbortHandle, Advice, Fork, LaunchFailure, LaunchPlan, Outcome, PinnedPlan, Started, launch};
 pub use listen::{
-    BoundSocket, DEFAULT_BACKLOG, DEFAULT_SOCKET_MODE, Endpoint, ListenAddress, Listener, Source, endpoint,
-    take_sockets,
+    BoundSocket, DEFAULT_BACKLOG, DEFAULT_SOCKET_MODE, Endpoint, Listener, Source, endpoint, take_sockets,
 };
-pub use marker::START_VARIABLE;
+pub use listen_address::ListenAddress;
 pub use nix::errno::Errno;
 pub use notify::{monotonic_clock, notify};
 pub use pidfile::{DEFAULT_MODE, Kept, PidFile};
-pub use pinned::PinnedPlan;
-pub use plan::{Fork, LaunchPlan, WaitFor};
+pub use protocol::{Report, START_VARIABLE, WaitFor};
+pub use rlimit::{Bound, Limit};
 pub use state::{FailedReload, Handlers, KillMode, ReloadEvent, SESSION_VARIABLE};
 pub use stdio::{DEFAULT_LOG_MODE, LogFile, Stream, reopen_log};
 pub use store::{
-    Caller, End, EndReason, Event, EventKind, Forgotten, JournalReader, JournalWatch, Located, Name, Owner, PlaceFile,
-    Places, Record, Recorded, Request, SelfReport, StartMethod, Target, forget, list, list_journals, locate,
-    logical_directory, script_among, stay_in_system_places,
+    Caller, End, EndReason, Event, EventKind, JournalReader, JournalWatch, Name, Owner, PlaceFile, Places, Record,
+    Recorded, Request, SelfReport, StartMethod, logical_directory, script_among, stay_in_system_places,
 };
+pub use sys::{Exit, Resource, signal_name};
 pub use takeover::Held;
-pub use terminate::{arm, die, disarm, exit_now, guard};
+pub use user::{Account, Ids, UserRef};
 
 /// The command line of the calling process as the kernel keeps it, for runtimes that do not tell their flags; empty where it
 /// cannot be read.
@@ -76,7 +64,7 @@ pub fn command_line() -> Vec<std::ffi::OsString> {
 ///
 /// [`Error::System`] for a number that is not open.
 pub fn duplicate(descriptor: std::os::fd::RawFd) -> Result<std::os::fd::OwnedFd> {
-    sys::duplicate_number_above(descriptor, pinned::FIRST).map_err(|errno| Error::system(Step::MoveDescriptor, errno))
+    sys::duplicate_number_above(descriptor, launch::FIRST).map_err(|errno| Error::system(Step::MoveDescriptor, errno))
 }
 
 /// Whether the calling process shares its parent's process group: as what a script or another program runs does, and what a

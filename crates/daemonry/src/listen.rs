@@ -1,7 +1,6 @@
 //! Sockets that are bound before the fork and handed to the daemon, as `sd_listen_fds(3)` describes it.
 
 use std::ffi::CString;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -11,17 +10,20 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, Backlog, SockaddrIn, SockaddrIn6, SockaddrStorage, UnixAddr};
-use nix::sys::socket::{SockType, bind, connect, getsockname, listen, setsockopt, sockopt};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, UnixAddr, bind, connect, getsockname,
+    listen, setsockopt, sockopt,
+};
 use nix::sys::stat::SFlag;
 
-use crate::deferred::{DeferredSocket, Findings, RehearsedSocket};
 use crate::error::{Error, Result, Step};
-use crate::ids::Ids;
-use crate::interrupt::Interrupts;
+use crate::launch::Interrupts;
+use crate::listen_address::ListenAddress;
+use crate::protocol::{DeferredSocket, Findings, RehearsedSocket};
 use crate::stdio::Recipient;
 use crate::sys;
 use crate::trusted_path::{Entry, Obstacle, Trust, locate};
+use crate::user::Ids;
 
 /// How many connections wait to be accepted unless told otherwise, as in Node.
 pub const DEFAULT_BACKLOG: i32 = 511;
@@ -45,43 +47,6 @@ pub enum Source {
     Descriptor(RawFd),
     /// To be bound.
     Address(ListenAddress),
-}
-
-/// What a socket is bound to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ListenAddress {
-    /// A TCP port.
-    Tcp {
-        /// An address or a host name, of which the first address counts. `None`: every address, of IPv6 and IPv4 where the
-        /// machine has both.
-        host: Option<String>,
-        /// 0 lets the kernel choose.
-        port: u16,
-        /// An IPv6 socket that takes no IPv4 connections.
-        ipv6_only: bool,
-        /// How many connections wait to be accepted; the kernel has a limit of its own (listen(2)).
-        backlog: i32,
-    },
-    /// A socket in the file system. One that is left there and on which nobody listens is replaced.
-    Unix {
-        /// Its path.
-        path: PathBuf,
-        /// Exactly this mode, whatever the umask.
-        mode: u32,
-        /// As above.
-        backlog: i32,
-    },
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host: None, port, .. } => write!(f, "port {port}"),
-            Self::Tcp { host: Some(host), port, .. } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host: Some(host), port, .. } => write!(f, "{host}:{port}"),
-            Self::Unix { path, .. } => path.display().fmt(f),
-        }
-    }
 }
 
 /// Where a socket listens.

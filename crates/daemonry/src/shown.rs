@@ -85,8 +85,8 @@ impl Write for Cleaner<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::tests::any_bytes;
     use crate::property::holds;
+    use crate::protocol::any_bytes;
 
     #[test]
     fn a_sentence_commands_no_terminal() {

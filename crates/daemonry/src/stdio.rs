@@ -9,11 +9,11 @@ use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag};
 use nix::unistd::{Gid, Uid};
 
-use crate::deferred::{Finding, Findings};
 use crate::error::{Error, Result, Step};
-use crate::ids::Ids;
+use crate::protocol::{Finding, Findings};
 use crate::sys::{self, retry};
 use crate::trusted_path::{Entry, Obstacle, Trust, locate};
+use crate::user::Ids;
 
 /// Mode of a log that has to be created, unless told otherwise.
 pub const DEFAULT_LOG_MODE: u32 = 0o640;
@@ -113,7 +113,7 @@ pub(crate) enum Opened<T> {
     Here(T),
     /// The child has to open it, with the rights of the daemon's user: another user could exchange what the launcher would open.
     ByChild {
-        /// As in [`DeferredFile`](crate::deferred::DeferredFile).
+        /// As in [`DeferredFile`](crate::protocol::DeferredFile).
         is_exposed: bool,
     },
 }

@@ -7,11 +7,8 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::instance::{AcquireRequest, Acquired, IfRunning, refuse_cancelled, stops_requested};
-use crate::interrupt::Interrupts;
-use crate::launch::LaunchFailure;
+use crate::launch::{Interrupts, LaunchFailure, LaunchPlan, PinnedPlan};
 use crate::pidfile::PidFile;
-use crate::pinned::PinnedPlan;
-use crate::plan::LaunchPlan;
 use crate::state::KillMode;
 use crate::store::Record;
 

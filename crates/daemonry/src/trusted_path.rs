@@ -14,8 +14,8 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag};
 use nix::unistd::UnlinkatFlags;
 
-use crate::ids::Ids;
 use crate::sys::{self, retry};
+use crate::user::Ids;
 
 /// As many symbolic links as the kernel follows in one path (`path_resolution(7)`).
 const MOST_LINKS: usize = 40;

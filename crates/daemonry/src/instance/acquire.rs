@@ -12,10 +12,10 @@ use super::stopping::Stopping;
 use super::timing::{
     EXIT_PATIENCE, RETRY_PAUSE, SESSION_GRACE, STARTER_PATIENCE, UNPROVEN_PATIENCE, jittered, stop_timeout,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Step};
 use crate::pidfile::{InUse, PidFile, Taken};
-use crate::state::{Attempt, Key, KillMode, Life, Lock, Phase, Role, Seen, Settled};
-use crate::sys::{self, Process};
+use crate::state::{Attempt, Claim, Key, KillMode, Life, Lock, Phase, Role, Seen, SessionMark, Settled};
+use crate::sys::{self, Machine, Process};
 
 /// What to do when the daemon runs already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,7 +137,8 @@ impl AcquireRequest<'_> {
                     }
                     // What the private state says of the last instance is lost with the next start.
                     let _unwritten = note_held_progress(&lock);
-                    return Ok(match PidFile::take(lock, self)? {
+                    let claim = self.claim(&lock)?;
+                    return Ok(match PidFile::take(lock, claim, self.path, self.mode, self.name)? {
                         Taken::Free(pid_file) => {
                             // Now that a stop would find this start.
                             refuse_cancelled(self.path, self.stops_before).inspect_err(|_| {
@@ -179,6 +180,25 @@ impl AcquireRequest<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// What the caller says about itself while it starts an instance.
+    fn claim(&self, lock: &Lock) -> Result<Claim> {
+        let Self { path, version, journal, uids, kill_mode, .. } = self;
+        Ok(Claim {
+            role: Role::Starter,
+            pid: std::process::id().cast_signed(),
+            start: sys::own_start_time().map_err(Error::at(Step::WriteLock, *path))?,
+            unique: sys::own_unique().map_err(Error::at(Step::WriteLock, *path))?,
+            session: 0,
+            uids: uids.clone(),
+            machine: Machine::own().clone(),
+            path: lock.key.path.clone(),
+            version: version.map(str::to_owned),
+            session_mark: SessionMark::new(),
+            kill_mode: *kill_mode,
+            journal: journal.clone(),
+        })
     }
 
     /// Ends what an instance that has ended by itself has left in its session: it would keep the ports.

@@ -1,8 +1,8 @@
 //! How an instance has ended: by its own word, else by what others have seen of it.
 
-use crate::error::Exit;
 use crate::state::{Handlers, Life, Outcome, OwnEnd, Role, Seen};
 use crate::store::{Caller, End, EndReason};
+use crate::sys::Exit;
 
 /// `None` where there was no instance, but only a start, or where it lives.
 pub(super) fn end_of(seen: &Seen) -> Option<End> {

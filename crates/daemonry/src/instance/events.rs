@@ -8,8 +8,9 @@ use std::path::Path;
 
 use super::end::{end_by_now, end_of};
 use crate::error::Result;
-use crate::state::{Claim, Key, Lock, Machine, Role, Seen, SessionMark};
+use crate::state::{Claim, Key, Lock, Role, Seen, SessionMark};
 use crate::store::{Caller, End, EndReason, Event, EventKind, Request, append, append_soon, last_end};
+use crate::sys::Machine;
 
 /// Where the caller writes down what becomes of an instance, and which start that is; `None` if it has no name, or is not the
 /// caller's.

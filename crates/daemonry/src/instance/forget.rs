@@ -1,96 +1,44 @@
-//! Forgetting an instance that has ended: how it ended, and the pidfile that it could not remove.
+//! Forgetting a daemon: its record is removed, and what else belongs to it but its log.
 
-use std::path::Path;
-use std::time::Instant;
+use std::fs;
+use std::path::PathBuf;
 
-use super::left_behind::left_behind;
-use super::timing::{RETRY_PAUSE, UNPROVEN_PATIENCE};
-use crate::error::{Error, Result};
-use crate::pidfile::{self, Holder, Outside, remove_left_behind};
-use crate::state::{Attempt, Key, Life, Lock, Role, Seen, Settled};
+use super::erase::erase;
+use super::locate::{Located, Target, locate};
+use super::status::{Status, status};
+use crate::error::Result;
+use crate::store::{Places, Recorded, remove};
 
-/// Leaves nothing of the last instance of the pidfile at `path`, and has `remove` remove what else belongs to it, while no other
-/// process can start one. Returns false where there was nothing.
+/// A daemon that was forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Its log, which stays.
+    pub log_file: Option<PathBuf>,
+}
+
+/// Removes the record and the journal of a daemon that has ended, what it said about itself, how it ended, and its pidfile if it could not remove
+/// that itself. `None` where nothing is known of it. Its log, its directories and whatever the program made stay.
 ///
 /// # Errors
 ///
-/// [`Error::NotForgotten`] if a process of it runs; [`Error::PidFileHeld`]; [`Error::System`]; those of `remove`.
-pub(crate) fn forget(path: &Path, remove: impl FnOnce() -> Result<()>) -> Result<bool> {
-    let key = Key::make(path)?;
-    let others = key.elsewhere()?.into_iter().filter_map(|other| match other.look() {
-        Ok(seen) => seen.map(|_| Ok(other)),
-        Err(error) => Some(Err(error)),
-    });
-    let keys = std::iter::once(Ok(key)).chain(others).collect::<Result<Vec<_>>>()?;
-    let locks = keys.iter().map(|key| take(key, path)).collect::<Result<Vec<_>>>()?;
-    let outside = match pidfile::look(path) {
-        // What is no pidfile is left alone.
-        Err(Error::NotAPidFile { .. }) => None,
-        found => found?,
+/// [`crate::Error::NotForgotten`] if a process of it runs; [`crate::Error::PidFileHeld`]; [`crate::Error::System`], with
+/// [`crate::Step::RemoveRecord`] for a record that is another user's.
+pub fn forget(target: &Target) -> Result<Option<Forgotten>> {
+    let Located { name, pid_file, record_file, record, journal, .. } = locate(target)?;
+    let has_record = [&record_file, &journal].into_iter().flatten().any(|file| fs::symlink_metadata(file).is_ok());
+    // Nothing is made where there is nothing to forget.
+    if !has_record && matches!(status(&pid_file), Ok(Status::Stopped { ended: None })) {
+        return Ok(None);
+    }
+    // One that cannot be read does not say where the self-report is.
+    let places = name.iter().flat_map(Places::all).find(|places| Some(&places.record) == record_file.as_ref());
+    let (self_report, log_file) = match record {
+        Some(Recorded { self_report, log_file, .. }) => (self_report, log_file),
+        None => (places.map(|places| places.self_report), None),
     };
-    // Root has started it as this user, or it is another user's.
-    if let Some(Outside { pid: Some(pid), holder: Holder::Proven, .. }) = outside {
-        return Err(refused(path, pid, format!("it is running with pid {pid}: stop it first")));
-    }
-    let own = nix::unistd::geteuid().as_raw();
-    let stale = outside.filter(|found| found.owner == own).and_then(|found| found.pid);
-    let ended = keys.iter().zip(&locks).filter_map(|(key, (_, last))| Some((key.owner(), last.as_ref()?)));
-    let is_known = stale.is_some() || ended.clone().next().is_some();
-    for (owner, Seen { claim, .. }) in ended {
-        remove_left_behind(path, claim.pid, owner, &claim.uids)?;
-    }
-    // One whose lock was lost with the machine.
-    if let Some(pid) = stale {
-        remove_left_behind(path, pid, own, &[])?;
-    }
-    for (lock, _) in locks.iter().filter(|(_, last)| last.is_some()) {
-        lock.forget()?;
-    }
-    remove()?;
-    Ok(is_known)
-}
-
-/// Takes the lock, unless a process of the instance lives; with what the last one has left in it.
-fn take(key: &Key, path: &Path) -> Result<(Lock, Option<Seen>)> {
-    let begun = Instant::now();
-    loop {
-        match key.settle()? {
-            Settled::Live(seen) => return Err(in_use(&seen, path)),
-            Settled::Held { ended: Some(last) } => refuse_left_behind(&last, key, path)?,
-            Settled::Held { ended: None } | Settled::Nothing { .. } => {}
-        }
-        match Lock::attempt(key)? {
-            // A program can have closed the lock that it inherited: it runs all the same.
-            Attempt::Taken(_, Some(Seen { life: Life::Alive(_) | Life::Exiting(_), claim, .. }))
-                if claim.role == Role::Daemon => {}
-            Attempt::Taken(lock, last) => {
-                last.iter().try_for_each(|last| refuse_left_behind(last, key, path))?;
-                return Ok((lock, last));
-            }
-            Attempt::Busy(_) => {}
-        }
-        if begun.elapsed() > UNPROVEN_PATIENCE {
-            return Err(Error::PidFileHeld { holder: key.holder(), path: path.to_owned() });
-        }
-        std::thread::sleep(RETRY_PAUSE);
-    }
-}
-
-fn in_use(Seen { claim, .. }: &Seen, path: &Path) -> Error {
-    let pid = claim.pid;
-    let reason = match claim.role {
-        Role::Starter => format!("process {pid} is starting it"),
-        Role::Daemon => format!("it is running with pid {pid}: stop it first"),
-    };
-    refused(path, pid, reason)
-}
-
-/// What has to be known to end them would be forgotten, too.
-fn refuse_left_behind(last: &Seen, key: &Key, path: &Path) -> Result<()> {
-    let Some(pid) = left_behind(last, key.owner()) else { return Ok(()) };
-    Err(refused(path, pid, format!("it has left process {pid} behind, which is still running: stop it first")))
-}
-
-fn refused(path: &Path, pid: i32, reason: String) -> Error {
-    Error::NotForgotten { pid, path: path.to_owned(), reason }
+    let was_known = erase(&pid_file, || {
+        // The record is the last to go: what was interrupted can be done again.
+        [self_report, journal, record_file].into_iter().flatten().try_for_each(|file| remove(&file))
+    })?;
+    Ok((has_record || was_known).then_some(Forgotten { log_file }))
 }

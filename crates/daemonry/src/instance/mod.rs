@@ -1,11 +1,14 @@
-//! What is done with instances: acquired for a start, looked at, signalled, stopped, replaced, forgotten.
+//! What is done with instances: found by name, acquired for a start, looked at, signalled, stopped, replaced, forgotten.
 
 mod acquire;
 mod cancel;
 mod end;
+mod erase;
 mod events;
 mod forget;
 mod left_behind;
+mod locate;
+mod pid_file;
 mod program;
 mod prove;
 mod reload;
@@ -22,7 +25,8 @@ pub(crate) use cancel::refuse_cancelled;
 pub use cancel::stops_requested;
 pub use events::note_failed_start;
 pub(crate) use events::{note_again, note_failure, note_held_progress, note_own_end, note_start};
-pub(crate) use forget::forget;
+pub use forget::{Forgotten, forget};
+pub use locate::{Located, Target, list, list_journals, locate};
 pub(crate) use program::{own_running_program, running_program};
 pub use reload::{Reloaded, reload};
 pub(crate) use session::{Origin, Others, Session, processes_of};

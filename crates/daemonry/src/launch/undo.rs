@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags};
 use nix::unistd::{Pid, getpgid};
 
-use super::{Daemon, LaunchFailure, Start};
-use crate::error::{Error, Exit, Result};
-use crate::host::{EXIT_GRACE, EXIT_POLL, reap};
+use super::fork_thread::{EXIT_GRACE, EXIT_POLL, reap};
+use super::outcome::{Advice, LaunchFailure};
+use super::plan::LaunchPlan;
+use super::signal_watch::SignalWatch;
+use super::start::{Daemon, Start};
+use crate::error::{Error, Result};
 use crate::instance::{Others, Session};
-use crate::plan::LaunchPlan;
-use crate::signals::SignalWatch;
 use crate::sys::{self, Process};
 
 /// Between the SIGTERM and the SIGKILL.
@@ -29,10 +30,11 @@ impl Start<'_> {
     /// Ends whatever the start has brought into being, in whatever session, and reaps it. Returns whether there was more than the
     /// daemon, and what became of that.
     pub(crate) fn end_all(&mut self) -> (bool, Others) {
-        self.host.give_up();
+        self.fork_thread.give_up();
         self.ends.hold = None;
         let deadline = Instant::now() + GRACE;
-        let session = Session::of_failed_start(&self.ends.origin, self.host.leaders().collect(), self.daemon_pid());
+        let session =
+            Session::of_failed_start(&self.ends.origin, self.fork_thread.leaders().collect(), self.daemon_pid());
         let others: Vec<_> = session.members().collect();
         let had_others = !others.is_empty();
         self.signal(libc::SIGTERM);
@@ -52,7 +54,7 @@ impl Start<'_> {
         }
         // A process that is still being forked is killed as soon as it can be; then none is left in this memory. A child that hangs
         // in the kernel does not return to it either.
-        while !self.host.has_ended() && Instant::now() < last {
+        while !self.fork_thread.has_ended() && Instant::now() < last {
             std::thread::sleep(EXIT_POLL);
             self.signal(libc::SIGKILL);
         }
@@ -63,7 +65,7 @@ impl Start<'_> {
             .unwrap_or_default();
         // Until here, the leader's zombie kept the numbers of its group and session from being used again. If a leader was killed
         // before it reported its daemon, that daemon is an unknown child in the group.
-        for leader in self.host.leaders() {
+        for leader in self.fork_thread.leaders() {
             reap(Pid::from_raw(-leader), last);
         }
         self.let_go();
@@ -94,7 +96,7 @@ impl Start<'_> {
     fn wait_for_leader(&self) {
         let last = Instant::now() + EXIT_GRACE;
         let has_ended = || self.process().is_some_and(Process::has_ended);
-        while has_ended() && !self.host.has_ended() && Instant::now() < last {
+        while has_ended() && !self.fork_thread.has_ended() && Instant::now() < last {
             std::thread::sleep(EXIT_POLL / 10);
         }
     }
@@ -116,14 +118,14 @@ impl Start<'_> {
         {
             let _gone = process.signal(signal);
         }
-        for target in self.host.leaders().flat_map(|leader| [leader, -leader]) {
+        for target in self.fork_thread.leaders().flat_map(|leader| [leader, -leader]) {
             // SAFETY: kill touches no memory. The leader is not reaped yet, so both numbers are still its own.
             unsafe { libc::kill(target, signal) };
         }
     }
 
     fn is_in_group(&self, pid: i32) -> bool {
-        getpgid(Some(Pid::from_raw(pid))).is_ok_and(|group| self.host.leaders().any(|pid| pid == group.as_raw()))
+        getpgid(Some(Pid::from_raw(pid))).is_ok_and(|group| self.fork_thread.leaders().any(|pid| pid == group.as_raw()))
     }
 }
 
@@ -131,33 +133,4 @@ impl Start<'_> {
 fn sleep(pause: Duration) -> Result<()> {
     std::thread::sleep(pause);
     Ok(())
-}
-
-/// What to do about a program that has ended while it started, and has left others running.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Advice {
-    /// It has exited with 0: it puts itself into the background.
-    Foreground,
-    /// The same, if it has exited with 0, which is not known.
-    PerhapsForeground,
-}
-
-impl Advice {
-    fn on(error: &Error) -> Option<Self> {
-        match error {
-            Error::StartFailed { exit: Some(Exit::Code(0)), reason: None } => Some(Self::Foreground),
-            Error::StartFailed { exit: Some(Exit::Unknown), reason: None } => Some(Self::PerhapsForeground),
-            _ => None,
-        }
-    }
-
-    /// The advice with its reason, as the end of a sentence.
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::Foreground => "it puts itself into the background; start it in its foreground mode",
-            Self::PerhapsForeground => {
-                "it left other processes running; if it puts itself into the background, start it in its foreground mode"
-            }
-        }
-    }
 }

@@ -3,28 +3,25 @@
 mod content;
 mod held;
 mod kept;
+mod kind;
 mod outside;
 mod public;
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+pub use kept::Kept;
+pub(crate) use outside::{Holder, Outside, look};
+pub(crate) use public::{FAULTS, InUse, Line, Opened, PublicFile, fault_of, rehearse, remove_left_behind};
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-pub use kept::Kept;
+use crate::error::{Error, Result, Step};
+use crate::protocol::Handed;
+use crate::state::{self, Claim, Entry, Handlers, Lock, Phase, ReloadEvent, Reloads, Role, Seen, UpAt};
+use crate::sys::{self, Exit};
 use kept::KeptRecord;
-pub(crate) use outside::{Holder, Outside, look};
-pub(crate) use public::{FAULTS, InUse, Line, Opened, PublicFile, fault_of, rehearse, remove_left_behind};
-
-use crate::error::{Error, Exit, Result, Step};
-use crate::instance::{self, AcquireRequest};
-use crate::plan::LaunchPlan;
-use crate::state::{
-    self, Claim, Entry, Handlers, Key, Lock, Machine, Phase, ReloadEvent, Reloads, Role, Seen, SessionMark, UpAt,
-};
-use crate::sys;
-use crate::takeover;
 
 /// The default mode of a pidfile: every user may ask whether the daemon runs.
 pub const DEFAULT_MODE: u32 = 0o644;
@@ -47,18 +44,10 @@ pub struct PidFile {
     holder: i32,
     /// The lock is the daemon's now.
     is_handed_over: AtomicBool,
-    unwritten: Option<Error>,
+    /// Why the start of this process could not be written down, if it could not.
+    pub(crate) unwritten: Option<Error>,
     /// What the running instance keeps on record, once it has looked that up.
     kept_record: OnceLock<Option<KeptRecord>>,
-}
-
-/// The descriptors by which a daemon takes over its pidfile.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Handed {
-    pub(crate) file: RawFd,
-    pub(crate) phase: RawFd,
-    /// Missing where the daemon has another uid than its starter: no other user is to hold the lock.
-    pub(crate) lock: Option<RawFd>,
 }
 
 /// What taking a pidfile comes to.
@@ -77,41 +66,14 @@ fn own() -> i32 {
 }
 
 impl PidFile {
-    /// Locks the pidfile at `path` and empties it, creating it with exactly `mode` if there is none.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::AlreadyRunning`] with the pid of the daemon; [`Error::PidFileHeld`] when the lock is held by a process that is not
-    /// the daemon; [`Error::NotAPidFile`], the file untouched, when it is not a regular file of the caller's own with one link that
-    /// is empty or holds a number; [`Error::System`].
-    pub fn acquire(path: &Path, mode: u32) -> Result<Self> {
-        let plan = LaunchPlan { pid_file: Some(path.to_owned()), pid_file_mode: mode, ..LaunchPlan::new("") };
-        takeover::hold(&plan, |_| Ok(())).map(|held| held.pid_file).map_err(|failure| failure.error)
-    }
-
-    /// With the lock taken: says that the caller starts an instance, opens the file, and says that `name` is served here.
-    pub(crate) fn take(lock: Lock, request: &AcquireRequest<'_>) -> Result<Taken> {
-        let AcquireRequest { path, mode, name, version, journal, program, uids, kill_mode, .. } = request;
-        let claim = Claim {
-            role: Role::Starter,
-            pid: own(),
-            start: sys::own_start_time().map_err(Error::at(Step::WriteLock, *path))?,
-            unique: sys::own_unique().map_err(Error::at(Step::WriteLock, *path))?,
-            session: 0,
-            uids: uids.clone(),
-            machine: Machine::own().clone(),
-            path: lock.key.path.clone(),
-            version: version.map(str::to_owned),
-            session_mark: SessionMark::new(),
-            kill_mode: *kill_mode,
-            journal: journal.clone(),
-        };
+    /// With the lock taken: says by `claim` that the caller starts an instance, opens the file, and says that `name` is served here.
+    pub(crate) fn take(lock: Lock, claim: Claim, path: &Path, mode: u32, name: Option<&str>) -> Result<Taken> {
         // First of all: other callers then know which process they wait for.
         let phase = lock.begin(&claim, *program)?;
         // What the child does with the rights of another user it does for a daemon of one user alone.
         let own_uid = nix::unistd::getuid().as_raw();
-        let user = uids.iter().copied().find(|uid| *uid != own_uid);
-        let public = match PublicFile::open(path, *mode, user).inspect_err(|_| lock.give_up())? {
+        let user = claim.uids.iter().copied().find(|uid| *uid != own_uid);
+        let public = match PublicFile::open(path, mode, user).inspect_err(|_| lock.give_up())? {
             Opened::Ours(public) => public,
             Opened::InUse(in_use) => {
                 lock.give_up();
@@ -176,16 +138,14 @@ impl PidFile {
         Ok(adopted)
     }
 
-    /// Makes this process the instance, for programs that stay in the foreground. It is "starting" until [`PidFile::mark_up`].
-    pub fn claim(&mut self) -> Result<()> {
+    /// Makes this process the instance.
+    pub(crate) fn become_instance(&mut self) -> Result<()> {
         if let (Some(lock), Some(claim)) = (&self.lock, &self.claim) {
             lock.become_daemon(claim)?;
             let _named = sys::lock_record(lock.held().as_raw_fd());
         }
         self.public.claim()?;
-        self.note_held()?;
-        self.unwritten = self.note_start().err();
-        Ok(())
+        self.note_held()
     }
 
     fn note_held(&self) -> Result<()> {
@@ -197,40 +157,9 @@ impl PidFile {
         &self.public.path
     }
 
-    /// Writes down in the journal that a start has begun; [`PidFile::claim`] does it for a program that stays in the foreground.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::System`] with [`Step::WriteJournal`], as for all that write there: no reason for a start to fail.
-    pub(crate) fn note_start(&self) -> Result<()> {
-        self.with_claim(instance::note_start)
-    }
-
-    /// Writes down what has become of a start by the caller: the daemon is up.
-    pub(crate) fn note_up(&self) -> Result<()> {
-        self.lock.as_ref().map_or(Ok(()), instance::note_held_progress)
-    }
-
-    /// Writes down what has become of a start by the caller: it has failed.
-    pub(crate) fn note_failure(&self, pid: Option<i32>, reason: String) -> Result<()> {
-        self.with_claim(|key, claim| instance::note_failure(key, claim, pid, reason))
-    }
-
-    fn with_claim(&self, note: impl FnOnce(&Key, &Claim) -> Result<()>) -> Result<()> {
-        self.lock.as_ref().zip(self.claim.as_ref()).map_or(Ok(()), |(lock, claim)| note(&lock.key, claim))
-    }
-
     /// Why the start of this process could not be written down in its journal, if it could not.
     pub fn unwritten(&self) -> Option<&Error> {
         self.unwritten.as_ref()
-    }
-
-    /// Says that this process is up.
-    pub fn mark_up(&self) -> Result<()> {
-        self.mark_up_after(Duration::ZERO)?;
-        // What could not be written down is, by the next look.
-        let _unwritten = self.note_up();
-        Ok(())
     }
 
     /// Says that it is up once it has lived on for so long.
@@ -281,16 +210,6 @@ impl PidFile {
         let mut reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner);
         reloads.note(event);
         reloads.write(&self.phase).map_err(Error::at(Step::MarkPhase, self.path()))
-    }
-
-    /// Writes down in the journal how this process ends, once it has said so. Not for one whose start is still under way: how that
-    /// has failed is for its launcher to say.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::System`] with [`Step::WriteJournal`]: the next look tries again.
-    pub fn note_end(&self) -> Result<()> {
-        instance::note_own_end(self.path())
     }
 
     fn mark(&self, entry: Entry<'_>) -> Result<()> {

@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 
 use super::content::{self, Content};
-use super::public::{OPEN_FLAGS, cannot_open, check};
+use super::kind::{OPEN_FLAGS, cannot_open, check};
 use super::{held, own};
 use crate::error::{Error, Result, Step};
 use crate::sys::{self, retry};

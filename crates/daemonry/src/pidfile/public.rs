@@ -12,12 +12,12 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag};
 
 use super::content::{self, Content};
+use super::kind::{OPEN_FLAGS, cannot_open, check};
 use super::outside;
-use crate::deferred::Findings;
-use crate::digits::Digits;
 use crate::error::{Error, Result, Step};
+use crate::protocol::Findings;
 use crate::state::real_path;
-use crate::sys::{self, retry};
+use crate::sys::{self, Digits, retry};
 use crate::trusted_path::{self, Trust};
 
 /// A pidfile that belongs to the caller.
@@ -54,9 +54,6 @@ pub(crate) struct InUse {
     /// It runs as the user that the caller's own instance would run as.
     pub(crate) is_same_user: bool,
 }
-
-pub(super) const OPEN_FLAGS: OFlag =
-    OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
 
 /// How often a pidfile is opened again that is removed or replaced meanwhile.
 const OPENINGS: u32 = 20;
@@ -400,16 +397,6 @@ pub(crate) fn fault_of(file: BorrowedFd<'_>, stat: &FileStat, user: u32) -> nix:
     Ok(bytes.get(..read).and_then(Content::parse).is_none().then_some(4))
 }
 
-/// The kinds of files that cannot even be opened are no pidfiles either.
-pub(super) fn cannot_open(errno: Errno, path: &Path) -> Error {
-    let reason = match errno {
-        Errno::EISDIR => "it is a directory",
-        Errno::ENXIO | Errno::EOPNOTSUPP => "it is a socket, or a device that is not there",
-        errno => return Error::at(Step::OpenPidFile, path)(errno),
-    };
-    Error::NotAPidFile { reason, path: path.to_owned() }
-}
-
 fn open_existing(directory: BorrowedFd<'_>, name: &CStr, access: OFlag) -> nix::Result<OwnedFd> {
     retry(|| nix::fcntl::openat(directory, name, OPEN_FLAGS | access, Mode::empty()))
 }
@@ -422,35 +409,6 @@ fn create(directory: BorrowedFd<'_>, name: &CStr, mode: Mode) -> nix::Result<Own
         let _gone = sys::identity(file.as_fd()).and_then(|made| unlink(directory, name, made));
     })?;
     Ok(file)
-}
-
-/// An error when the file is something that a pidfile never is.
-pub(super) fn check(file: BorrowedFd<'_>, path: &Path) -> Result<FileStat> {
-    let read_error = || Error::at(Step::ReadPidFile, path);
-    let not_a_pidfile = |reason| Err(Error::NotAPidFile { reason, path: path.to_owned() });
-    let stat = nix::sys::stat::fstat(file).map_err(read_error())?;
-    if let Some(kind) = other_kind(&stat) {
-        return not_a_pidfile(kind);
-    }
-    if stat.st_nlink > 1 {
-        return not_a_pidfile("it has more than one hard link");
-    }
-    let bytes = sys::read_start(file, content::MAX_LENGTH).map_err(read_error())?;
-    if Content::parse(&bytes).is_none() {
-        return not_a_pidfile("it holds something other than a process id");
-    }
-    Ok(stat)
-}
-
-/// What a file is that is not a regular one.
-fn other_kind(stat: &FileStat) -> Option<&'static str> {
-    match sys::kind_of(stat) {
-        SFlag::S_IFREG => None,
-        SFlag::S_IFDIR => Some("it is a directory"),
-        SFlag::S_IFIFO => Some("it is a FIFO"),
-        SFlag::S_IFSOCK => Some("it is a socket"),
-        _ => Some("it is a device"),
-    }
 }
 
 /// A pidfile's place, and who could have changed the way there.

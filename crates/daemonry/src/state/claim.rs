@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::session_mark::SessionMark;
-use crate::digits::{self, Digits};
-use crate::sys;
+use crate::sys::{self, Digits, Machine, PID_WIDTH, TIME_WIDTH};
 
 /// What the process in a lock is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,17 +67,6 @@ pub(crate) struct Claim {
     pub(crate) journal: Option<PathBuf>,
 }
 
-/// Where a pid means something: this boot, this PID namespace, this life of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Machine {
-    /// Changes with each boot; empty where it cannot be seen.
-    pub(crate) boot: String,
-    /// The PID namespace; empty where it cannot be seen, and on platforms without them.
-    pub(crate) namespace: String,
-    /// The start time of the first process; 0 where it cannot be seen. Namespaces in turn can have the same number.
-    pub(crate) init: u64,
-}
-
 /// What a recorded machine is to the caller's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -135,9 +123,9 @@ pub(crate) fn permits(uids: &[u32], uid: u32, owner: u32) -> bool {
 }
 
 const PID: usize = 2;
-const START: usize = PID + digits::PID_WIDTH + 1;
-const UNIQUE: usize = START + digits::TIME_WIDTH + 1;
-const SESSION: usize = UNIQUE + digits::TIME_WIDTH + 1;
+const START: usize = PID + PID_WIDTH + 1;
+const UNIQUE: usize = START + TIME_WIDTH + 1;
+const SESSION: usize = UNIQUE + TIME_WIDTH + 1;
 
 /// What ends a whole text: of a part it is missing.
 const END: &str = "end\n";
@@ -225,10 +213,10 @@ impl Template {
         // SAFETY: by the caller's word.
         let text = unsafe { &mut *self.0.get() };
         let fields = [
-            (PID, Digits::of_pid(pid), digits::PID_WIDTH),
-            (START, Digits::of(start), digits::TIME_WIDTH),
-            (UNIQUE, Digits::of(unique), digits::TIME_WIDTH),
-            (SESSION, Digits::of_pid(session), digits::PID_WIDTH),
+            (PID, Digits::of_pid(pid), PID_WIDTH),
+            (START, Digits::of(start), TIME_WIDTH),
+            (UNIQUE, Digits::of(unique), TIME_WIDTH),
+            (SESSION, Digits::of_pid(session), PID_WIDTH),
         ];
         for (place, digits, width) in &fields {
             for (slot, digit) in text.iter_mut().skip(*place).zip(digits.fixed_width(*width)) {

@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::fcntl::OFlag;
 
 use super::claim::{Claim, Role};
-use super::key::{Key, Seen};
+use super::key::Key;
+use super::seen::Seen;
 use super::{phase, program, transition};
 use crate::error::{Error, Result, Step};
 use crate::sys;

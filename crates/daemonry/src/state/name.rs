@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use nix::fcntl::OFlag;
 
-use super::key::{Key, Settled};
+use super::key::Key;
+use super::seen::Settled;
 use crate::error::{Error, Result, Step};
 use crate::sys;
 

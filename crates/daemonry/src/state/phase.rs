@@ -12,9 +12,8 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::key::Key;
 use super::reloads::{self, Reloads};
-use crate::digits::{Digits, PID_WIDTH, TIME_WIDTH};
-use crate::error::{Error, Exit, Result, Step};
-use crate::sys::{self, retry};
+use crate::error::{Error, Result, Step};
+use crate::sys::{self, Digits, Exit, PID_WIDTH, TIME_WIDTH, retry};
 
 /// How far an instance is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -211,7 +210,7 @@ impl Entry<'_> {
             Self::HandlersCutOff => push(&[HANDLERS_CUT_OFF]),
             Self::Idle => push(&[IDLE]),
             Self::LastWords(words) => {
-                let words = beginning(words, MOST_WORDS).as_bytes();
+                let words = reloads::beginning(words, MOST_WORDS).as_bytes();
                 push(&[LAST_WORDS]);
                 push(Digits::of(words.len() as u64).fixed_width(LENGTH_WIDTH));
                 push(words);
@@ -224,12 +223,6 @@ impl Entry<'_> {
         }
         append(file, text.get(..length).unwrap_or(&[]))
     }
-}
-
-/// As much of a text as fits, in whole characters.
-pub(super) fn beginning(text: &str, most: usize) -> &str {
-    let end = (0..=most.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
-    end.and_then(|end| text.get(..end)).unwrap_or("")
 }
 
 /// A letter with a time behind it. Async-signal-safe.

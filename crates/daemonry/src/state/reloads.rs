@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 use nix::fcntl::OFlag;
 
 use super::key::{Key, fingerprint};
-use super::phase::beginning;
 use crate::error::{Error, Result, Step};
 use crate::sys;
 
@@ -141,6 +140,12 @@ impl ReloadReports {
     pub(crate) fn read(&self) -> Result<Option<Reloads>> {
         Reloads::read(&self.file).map_err(Error::at(Step::ReadLock, self.key.place("phase")))
     }
+}
+
+/// As much of a text as fits, in whole characters.
+pub(super) fn beginning(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    end.and_then(|end| text.get(..end)).unwrap_or("")
 }
 
 #[cfg(test)]

@@ -9,9 +9,8 @@ use nix::fcntl::OFlag;
 
 use super::claim::Claim;
 use super::key::Key;
-use crate::digits::TIME_WIDTH;
 use crate::error::{Error, Result, Step};
-use crate::sys;
+use crate::sys::{self, TIME_WIDTH};
 
 /// The right to decide.
 #[derive(Debug)]

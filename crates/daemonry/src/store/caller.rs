@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use nix::unistd::{User, getuid};
 
-use super::json::{Members, Object, Value};
+use crate::json::{Members, Object, Value};
 use crate::sys;
 
 /// A login uid that was never set (`audit_setloginuid(3)`).

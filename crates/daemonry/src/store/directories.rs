@@ -15,9 +15,9 @@ use nix::unistd::{AccessFlags, Gid, Uid, UnlinkatFlags, User, geteuid};
 
 use super::places::{Owner, Places, lacks_home};
 use crate::error::{Error, Result, Step};
-use crate::ids::Ids;
 use crate::sys::{self, retry};
 use crate::trusted_path::{Directory, Obstacle, Trust, walk, walk_making};
+use crate::user::Ids;
 
 /// How often a directory is looked for that another process makes or removes meanwhile.
 const TRIES: u32 = 100;

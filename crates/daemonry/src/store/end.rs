@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use super::Caller;
-use super::json::{Members, Object};
-use crate::error::{Exit, signal_name, signal_number};
+use crate::json::{Members, Object};
+use crate::sys::{Exit, signal_name, signal_number};
 
 /// How a daemon has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use std::time::SystemTime;
 
-use super::json::{Members, Object, Value};
 use super::{Caller, End, timestamp};
-use crate::error::{signal_name, signal_number};
+use crate::json::{Members, Object, Value};
+use crate::sys::{signal_name, signal_number};
 
 /// How long a line of a journal is, in bytes, its newline included: a file takes so much in one piece.
 pub(super) const LONGEST_LINE: usize = 4096;

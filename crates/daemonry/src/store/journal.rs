@@ -15,11 +15,10 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, ftruncate, geteuid};
 
 use super::event::{Event, EventKind};
-use super::record::own_directory;
+use super::own_directory::own_directory;
 use super::{End, EndReason};
 use crate::error::{Error, Result, Step};
-use crate::state::Machine;
-use crate::sys::{self, retry};
+use crate::sys::{self, Machine, retry};
 use crate::trusted_path::{Directory, Obstacle, walk};
 
 /// How long the file becomes, in bytes.
@@ -346,8 +345,8 @@ mod tests {
     use super::super::event::{LONGEST_LINE, Request};
     use super::super::{Caller, Name};
     use super::*;
-    use crate::error::Exit;
     use crate::property::holds;
+    use crate::sys::Exit;
 
     /// A journal of its own; removed at the end.
     struct Place(PathBuf);

@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 
 use nix::unistd::{User, geteuid};
 
-use super::json::Object;
 use super::{Name, journal};
+use crate::json::Object;
 
 /// Whose places they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,12 +143,12 @@ fn system_run() -> &'static Path {
     Path::new(if cfg!(target_os = "macos") { "/var/run" } else { "/run" })
 }
 
-pub(super) fn system_records() -> &'static Path {
+pub(crate) fn system_records() -> &'static Path {
     Path::new(if cfg!(target_os = "macos") { "/var/db/daemonry" } else { "/var/lib/daemonry" })
 }
 
 /// What the directories of a user's daemons lie in.
-pub(super) fn user_directory() -> PathBuf {
+pub(crate) fn user_directory() -> PathBuf {
     if cfg!(target_os = "macos") {
         return home().join("Library/Application Support/daemonry");
     }

@@ -4,8 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::json::Value;
 use super::record::{Recorded, StartMethod, is_same_file};
+use crate::json::Value;
 use crate::shown::Shown;
 
 /// Programs that run a script which they are given.

@@ -12,12 +12,13 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{FileStat, Mode, SFlag};
 use nix::unistd::{UnlinkatFlags, geteuid};
 
-use super::json::{Object, Value, array};
+use super::own_directory::own_directory;
 use super::{Caller, journal};
 use crate::error::{Error, Result, Step};
 use crate::instance;
+use crate::json::{Object, Value, array};
 use crate::sys::{self, retry};
-use crate::trusted_path::{Directory, Obstacle, Trust, walk};
+use crate::trusted_path::{Directory, Obstacle, walk};
 
 /// Only its owner reads a record: arguments and the option `env` can hold secrets.
 const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
@@ -268,17 +269,6 @@ impl Record {
     }
 }
 
-/// The directory of a record, or of what lies beside it. Where root writes what a restart executes, no other user can have
-/// exchanged anything.
-pub(super) fn own_directory(file: &Path, step: Step) -> Result<Directory> {
-    let parent = file.parent().unwrap_or(Path::new("/"));
-    let directory = walk(parent).map_err(|Obstacle { path, errno }| Error::System { step, errno, path: Some(path) })?;
-    if geteuid().is_root() && directory.trust() == Trust::Others {
-        return Err(Error::at(step, parent)(Errno::EPERM));
-    }
-    Ok(directory)
-}
-
 /// A record in its place.
 #[derive(Debug)]
 pub(crate) struct PlacedRecord {
@@ -324,7 +314,7 @@ pub(super) fn replace(directory: &Directory, name: &OsStr, content: &str) -> nix
 }
 
 /// Removes a record, or a self-report; a link itself, and not what it leads to.
-pub(super) fn remove(path: &Path) -> Result<()> {
+pub(crate) fn remove(path: &Path) -> Result<()> {
     let failed = |errno| Error::at(Step::RemoveRecord, path)(errno);
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(failed(Errno::EISDIR)) };
     let removed = walk(parent)

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use super::json::{Members, Object, Value};
 use super::record::{read, replace};
 use crate::error::{Error, Result, Step};
+use crate::json::{Members, Object, Value};
 use crate::trusted_path::{Obstacle, walk};
 
 /// A longer file is no self-report, in bytes.

@@ -1,5 +1,11 @@
 //! Where the platforms differ: the same function names over Linux and macOS.
 
+mod digits;
+mod disposition;
+mod exit;
+mod machine;
+mod resource;
+
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
@@ -12,6 +18,14 @@ pub(crate) use macos::*;
 
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 compile_error!("daemonry runs on Linux and macOS");
+
+pub(crate) use digits::{Digits, PID_WIDTH, TIME_WIDTH};
+pub(crate) use disposition::is_ignored;
+pub(crate) use exit::signal_number;
+pub use exit::{Exit, signal_name};
+pub(crate) use machine::Machine;
+pub use resource::Resource;
+pub(crate) use resource::shown;
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;

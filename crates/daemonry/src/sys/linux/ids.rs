@@ -3,56 +3,16 @@
 //! Everything that a child calls is a bare system call: the C library's wrappers for ids make every thread of the process
 //! follow, by signals and locks.
 
-use std::ffi::{CStr, CString};
-use std::os::fd::AsRawFd;
+use std::ffi::CStr;
 
 use nix::errno::Errno;
-use nix::sys::stat::Mode;
 use nix::unistd::{Gid, getgrouplist};
 
-use crate::ids::Ids;
-use crate::trusted_path::Entry;
-
-/// The type that the C library's headers give the names of resources.
-#[cfg(target_env = "gnu")]
-pub(crate) type ResourceNumber = libc::__rlimit_resource_t;
-#[cfg(not(target_env = "gnu"))]
-pub(crate) type ResourceNumber = libc::c_int;
-
-/// The resources of setrlimit(2).
-pub(crate) const RESOURCES: &[(&str, ResourceNumber)] = &[
-    ("as", libc::RLIMIT_AS),
-    ("core", libc::RLIMIT_CORE),
-    ("cpu", libc::RLIMIT_CPU),
-    ("data", libc::RLIMIT_DATA),
-    ("fsize", libc::RLIMIT_FSIZE),
-    ("locks", libc::RLIMIT_LOCKS),
-    ("memlock", libc::RLIMIT_MEMLOCK),
-    ("msgqueue", libc::RLIMIT_MSGQUEUE),
-    ("nice", libc::RLIMIT_NICE),
-    ("nofile", libc::RLIMIT_NOFILE),
-    ("nproc", libc::RLIMIT_NPROC),
-    ("rss", libc::RLIMIT_RSS),
-    ("rtprio", libc::RLIMIT_RTPRIO),
-    ("rttime", libc::RLIMIT_RTTIME),
-    ("sigpending", libc::RLIMIT_SIGPENDING),
-    ("stack", libc::RLIMIT_STACK),
-];
+use crate::user::Ids;
 
 /// Version 3 of the sets, of the calling thread.
 const CAPABILITY_HEADER: [u32; 2] = [0x2008_0522, 0];
 
-const IOPRIO_WHO_PROCESS: libc::c_int = 1;
-const PR_SET_IO_FLUSHER: libc::c_int = 57;
-const PR_GET_IO_FLUSHER: libc::c_int = 58;
-
-/// A number that a limit can have.
-pub(crate) fn finite(limit: u64) -> libc::rlim_t {
-    limit
-}
-
-/// Whether there are OOM scores and the no-new-privileges flag.
-pub(crate) const HAS_OOM_SCORE: bool = true;
 /// As above.
 pub(crate) const HAS_NO_NEW_PRIVILEGES: bool = true;
 
@@ -175,115 +135,11 @@ pub(crate) fn join_own_keyring() -> Result<(), Errno> {
     }
 }
 
-/// What only a privileged process can have, and what a change of the user leaves to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Elevated {
-    /// A real-time or deadline policy (`sched(7)`).
-    is_real_time: bool,
-    /// A real-time I/O priority (`ioprio_set(2)`).
-    has_io_priority: bool,
-    /// Memory reserves for those that write memory out (`PR_SET_IO_FLUSHER(2const)`).
-    is_io_flusher: bool,
-    /// The secure bits without those by which a change of the user leaves capabilities, if any of them are set
-    /// (capabilities(7)).
-    secure_bits: Option<libc::c_int>,
-}
-
-impl Elevated {
-    /// What the calling thread has of it.
-    pub(crate) fn now() -> Self {
-        const KEEP_CAPS: libc::c_int = 1 << 4;
-        const NO_SETUID_FIXUP: libc::c_int = 1 << 2;
-        const REAL_TIME_CLASS: libc::c_long = 1;
-        // SAFETY: asking touches no memory.
-        let policy = unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) };
-        // SAFETY: as above.
-        let io = unsafe { libc::syscall(libc::SYS_ioprio_get, IOPRIO_WHO_PROCESS, 0) };
-        // SAFETY: as above. Older kernels do not know it.
-        let flusher = unsafe { libc::prctl(PR_GET_IO_FLUSHER, 0, 0, 0, 0) };
-        // SAFETY: as above.
-        let bits = unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0, 0, 0, 0) };
-        let keeping = KEEP_CAPS | NO_SETUID_FIXUP;
-        Self {
-            is_real_time: [libc::SCHED_FIFO, libc::SCHED_RR, libc::SCHED_DEADLINE].iter().any(|elevated| {
-                policy & !libc::c_long::from(libc::SCHED_RESET_ON_FORK) == libc::c_long::from(*elevated)
-            }),
-            has_io_priority: io >= 0 && io >> 13 == REAL_TIME_CLASS,
-            is_io_flusher: flusher == 1,
-            secure_bits: (bits > 0 && bits & keeping != 0).then_some(bits & !keeping),
-        }
-    }
-
-    /// Gives it up. Async-signal-safe.
-    pub(crate) fn give_up(self) -> Result<(), Errno> {
-        if let Some(bits) = self.secure_bits {
-            // Locked ones stay; the capabilities themselves are given up later, whatever these say.
-            // SAFETY: setting flags touches no memory.
-            unsafe { libc::prctl(libc::PR_SET_SECUREBITS, bits, 0, 0, 0) };
-        }
-        if self.is_real_time {
-            let priority: libc::c_int = 0;
-            // SAFETY: the kernel reads one number.
-            let set = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_OTHER, &raw const priority) };
-            Errno::result(set)?;
-        }
-        if self.has_io_priority {
-            // SAFETY: setting a priority touches no memory. 0 follows the niceness.
-            Errno::result(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, 0) })?;
-        }
-        if self.is_io_flusher {
-            // SAFETY: setting a flag touches no memory.
-            Errno::result(unsafe { libc::prctl(PR_SET_IO_FLUSHER, 0, 0, 0, 0) })?;
-        }
-        Ok(())
-    }
-}
-
-/// The niceness of the calling thread, and the OOM score adjustment of its process; 0 where they cannot be found out.
-pub(crate) fn own_priorities() -> (i32, i32) {
-    Errno::clear();
-    // SAFETY: asking touches no memory.
-    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-    let score = std::fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| text.trim().parse().ok());
-    (nice, score.unwrap_or(0))
-}
-
-/// Whether the calling process may read a file. Async-signal-safe; the C library's function does more than ask.
-pub(crate) fn may_read(path: &CStr) -> Result<(), Errno> {
-    // SAFETY: the path is a C string.
-    Errno::result(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), libc::R_OK) }).map(drop)
-}
-
 /// Whether the calling process may make and remove names in a directory. Async-signal-safe.
 pub(crate) fn may_change_at(directory: &CStr) -> Result<(), Errno> {
     let access = libc::W_OK | libc::X_OK;
     // SAFETY: the path is a C string.
     Errno::result(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, directory.as_ptr(), access) }).map(drop)
-}
-
-/// Whether the calling process may execute a file; not what a directory's permission to search says. Async-signal-safe.
-pub(crate) fn may_execute(path: &CStr) -> Result<(), Errno> {
-    // SAFETY: the path is a C string.
-    Errno::result(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), libc::X_OK) })?;
-    // SAFETY: all-zero is a valid structure.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: the path is a C string, and the structure outlives the call.
-    Errno::result(unsafe { libc::stat(path.as_ptr(), &raw mut stat) })?;
-    if stat.st_mode & libc::S_IFMT == libc::S_IFREG { Ok(()) } else { Err(Errno::EACCES) }
-}
-
-/// Sets the OOM score adjustment of the calling process (`proc_pid_oom_score_adj(5)`). Async-signal-safe.
-pub(crate) fn set_oom_score(adjustment: &CStr) -> Result<(), Errno> {
-    let flags = libc::O_WRONLY | libc::O_CLOEXEC;
-    // SAFETY: the path is a C string.
-    let file = Errno::result(unsafe { libc::open(c"/proc/self/oom_score_adj".as_ptr(), flags) })?;
-    let bytes = adjustment.to_bytes();
-    // SAFETY: the bytes outlive the call.
-    let written = Errno::result(unsafe { libc::write(file, bytes.as_ptr().cast(), bytes.len()) });
-    // SAFETY: closing descriptors touches no memory.
-    unsafe { libc::close(file) };
-    // Half of a number is another one.
-    if usize::try_from(written?) == Ok(bytes.len()) { Ok(()) } else { Err(Errno::EIO) }
 }
 
 /// Nothing that is executed from here on gains privileges by set-user-id bits or file capabilities. Async-signal-safe.
@@ -292,20 +148,5 @@ pub(crate) fn forbid_new_privileges() -> Result<(), Errno> {
     Errno::result(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }).map(drop)
 }
 
-/// Gives a socket in the file system its mode and owner: by a descriptor, and only if it is a socket.
-pub(crate) fn arrange_socket(entry: &Entry, mode: Mode, owner: Option<&Ids>) -> nix::Result<()> {
-    use nix::fcntl::OFlag;
-    use nix::sys::stat::{SFlag, fstat};
-    let file = entry.open(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
-    if crate::sys::kind_of(&fstat(&file)?) != SFlag::S_IFSOCK {
-        return Err(Errno::ENOTSOCK);
-    }
-    let by_descriptor = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: the path is a C string.
-    Errno::result(unsafe { libc::chmod(by_descriptor.as_ptr(), mode.bits()) })?;
-    if let Some(Ids { uid, gid, .. }) = owner {
-        // SAFETY: the path is a C string, an empty one, which means the descriptor itself.
-        Errno::result(unsafe { libc::fchownat(file.as_raw_fd(), c"".as_ptr(), *uid, *gid, libc::AT_EMPTY_PATH) })?;
-    }
-    Ok(())
-}
+/// The groups whose members could do everything that root does anyway.
+pub(crate) const GROUPS_OF_ROOT: &[u32] = &[0];

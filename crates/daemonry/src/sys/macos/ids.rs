@@ -3,35 +3,9 @@
 use std::ffi::CStr;
 
 use nix::errno::Errno;
-use nix::sys::stat::Mode;
 
-use crate::ids::Ids;
-use crate::trusted_path::Entry;
+use crate::user::Ids;
 
-/// The type that resources have.
-pub(crate) type ResourceNumber = libc::c_int;
-
-/// The resources of setrlimit(2).
-pub(crate) const RESOURCES: &[(&str, ResourceNumber)] = &[
-    ("as", libc::RLIMIT_AS),
-    ("core", libc::RLIMIT_CORE),
-    ("cpu", libc::RLIMIT_CPU),
-    ("data", libc::RLIMIT_DATA),
-    ("fsize", libc::RLIMIT_FSIZE),
-    ("memlock", libc::RLIMIT_MEMLOCK),
-    ("nofile", libc::RLIMIT_NOFILE),
-    ("nproc", libc::RLIMIT_NPROC),
-    ("rss", libc::RLIMIT_RSS),
-    ("stack", libc::RLIMIT_STACK),
-];
-
-/// A number that a limit can have.
-pub(crate) fn finite(limit: u64) -> libc::rlim_t {
-    limit.min(libc::RLIM_INFINITY)
-}
-
-/// Whether there are OOM scores and the no-new-privileges flag.
-pub(crate) const HAS_OOM_SCORE: bool = false;
 /// As above.
 pub(crate) const HAS_NO_NEW_PRIVILEGES: bool = false;
 
@@ -122,56 +96,10 @@ pub(crate) fn join_own_keyring() -> Result<(), Errno> {
     Ok(())
 }
 
-/// What only a privileged process can have, and what a change of the user leaves to it: nothing but the niceness.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Elevated;
-
-impl Elevated {
-    /// There is nothing.
-    pub(crate) fn now() -> Self {
-        Self
-    }
-
-    /// As above.
-    #[expect(clippy::unnecessary_wraps, reason = "it fails on other platforms")]
-    #[expect(clippy::unused_self, reason = "it says what to give up on other platforms")]
-    pub(crate) fn give_up(self) -> Result<(), Errno> {
-        Ok(())
-    }
-}
-
-/// The niceness of the calling process; there are no OOM scores.
-pub(crate) fn own_priorities() -> (i32, i32) {
-    // SAFETY: asking touches no memory.
-    (unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }, 0)
-}
-
-/// Whether the calling process may read a file.
-pub(crate) fn may_read(path: &CStr) -> Result<(), Errno> {
-    // SAFETY: the path is a C string.
-    Errno::result(unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::R_OK, 0) }).map(drop)
-}
-
 /// Whether the calling process may make and remove names in a directory.
 pub(crate) fn may_change_at(directory: &CStr) -> Result<(), Errno> {
     // SAFETY: the path is a C string.
     Errno::result(unsafe { libc::faccessat(libc::AT_FDCWD, directory.as_ptr(), libc::W_OK | libc::X_OK, 0) }).map(drop)
-}
-
-/// Whether the calling process may execute a file; not what a directory's permission to search says. Async-signal-safe.
-pub(crate) fn may_execute(path: &CStr) -> Result<(), Errno> {
-    // SAFETY: the path is a C string.
-    Errno::result(unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::X_OK, 0) })?;
-    // SAFETY: all-zero is a valid structure.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: the path is a C string, and the structure outlives the call.
-    Errno::result(unsafe { libc::stat(path.as_ptr(), &raw mut stat) })?;
-    if stat.st_mode & libc::S_IFMT == libc::S_IFREG { Ok(()) } else { Err(Errno::EACCES) }
-}
-
-/// There are none; plans that ask for one are refused.
-pub(crate) fn set_oom_score(_adjustment: &CStr) -> Result<(), Errno> {
-    Err(Errno::ENOSYS)
 }
 
 /// There is no such flag; plans that ask for it are refused.
@@ -179,17 +107,5 @@ pub(crate) fn forbid_new_privileges() -> Result<(), Errno> {
     Err(Errno::ENOSYS)
 }
 
-/// Gives a socket in the file system its mode and owner, and follows no link in its place.
-pub(crate) fn arrange_socket(entry: &Entry, mode: Mode, owner: Option<&Ids>) -> nix::Result<()> {
-    use nix::fcntl::AtFlags;
-    use nix::sys::stat::{FchmodatFlags, fchmodat};
-    use nix::unistd::{Gid, Uid, fchownat};
-    fchmodat(entry.directory(), entry.name(), mode, FchmodatFlags::NoFollowSymlink)?;
-    match owner {
-        Some(Ids { uid, gid, .. }) => {
-            let (user, group) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
-            fchownat(entry.directory(), entry.name(), Some(user), Some(group), AtFlags::AT_SYMLINK_NOFOLLOW)
-        }
-        None => Ok(()),
-    }
-}
+/// The groups whose members could do everything that root does anyway: `wheel`, and `daemon`, to which `/var/run` belongs.
+pub(crate) const GROUPS_OF_ROOT: &[u32] = &[0, 1];

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 
 /// What a child in shared memory starts with. It must not return.
-pub(super) type Entry = extern "C" fn(*mut libc::c_void) -> libc::c_int;
+pub(super) type ChildEntry = extern "C" fn(*mut libc::c_void) -> libc::c_int;
 
 /// Room for the deepest of the child's steps, a buffer for reading a directory.
 const STACK_LENGTH: usize = 128 * 1024;
@@ -99,7 +99,7 @@ const LOOKS: u32 = 20_000;
 static LOOK_PAUSE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 100_000 };
 
 /// What a session leader and a daemon need that run in the launcher's memory, and what they leave there.
-pub(crate) struct Ground {
+pub(crate) struct SharedVm {
     leader_stack: Stack,
     daemon_stack: Stack,
     /// The session leader's pid, there before it runs.
@@ -116,10 +116,10 @@ pub(crate) struct Ground {
     refusal: AtomicI32,
 }
 
-impl Ground {
+impl SharedVm {
     /// `None` where the kernel has no pidfds, without which a daemon could not be found whose leader was killed.
     pub(crate) fn new() -> nix::Result<Option<Self>> {
-        if !super::has_pidfds() {
+        if !super::process::has_pidfds() {
             return Ok(None);
         }
         Ok(Some(Self {
@@ -140,7 +140,11 @@ impl Ground {
     /// # Safety
     ///
     /// `argument` suits `entry`, which does nothing but async-signal-safe calls and exits. Every signal is blocked.
-    pub(crate) unsafe fn fork_leader(&self, entry: Entry, argument: *mut libc::c_void) -> Result<libc::pid_t, Errno> {
+    pub(crate) unsafe fn fork_leader(
+        &self,
+        entry: ChildEntry,
+        argument: *mut libc::c_void,
+    ) -> Result<libc::pid_t, Errno> {
         const FLAGS: libc::c_int =
             libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES | libc::CLONE_PARENT_SETTID | libc::SIGCHLD;
         // SAFETY: by the caller's word; the stack is the child's alone.
@@ -151,11 +155,11 @@ impl Ground {
     ///
     /// # Safety
     ///
-    /// As for [`Ground::fork_leader`], in the session leader.
+    /// As for [`SharedVm::fork_leader`], in the session leader.
     pub(crate) unsafe fn fork_daemon(
         &self,
         sibling: bool,
-        entry: Entry,
+        entry: ChildEntry,
         argument: *mut libc::c_void,
     ) -> Result<libc::pid_t, Errno> {
         const FLAGS: libc::c_int = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
@@ -174,7 +178,7 @@ impl Ground {
     /// Looks how the daemon has left. As long as its parent lives, one that has ended stays a zombie. Async-signal-safe.
     fn see(&self, pid: libc::pid_t) {
         for _ in 0..LOOKS {
-            match super::has_executed(pid) {
+            match super::process::has_executed(pid) {
                 Ok(None) => {}
                 Ok(Some(true)) => return self.left_by.store(BY_EXEC, Ordering::SeqCst),
                 Ok(Some(false)) => return self.left_by.store(BY_ITS_END, Ordering::SeqCst),
@@ -199,7 +203,7 @@ impl Ground {
         self.refusal.store(errno as i32, Ordering::SeqCst);
     }
 
-    /// What [`Ground::refuse`] was told.
+    /// What [`SharedVm::refuse`] was told.
     pub(crate) fn refusal(&self) -> Option<Errno> {
         Some(self.refusal.load(Ordering::SeqCst)).filter(|&errno| errno != 0).map(Errno::from_raw)
     }
@@ -212,7 +216,7 @@ impl Ground {
     /// A pidfd of the daemon, if there is one.
     pub(crate) fn daemon(&self) -> Option<nix::Result<OwnedFd>> {
         let fd = self.daemon.load(Ordering::SeqCst);
-        (fd >= 0).then(|| super::super::duplicate_number(fd))
+        (fd >= 0).then(|| crate::sys::duplicate_number(fd))
     }
 
     /// The launcher has seen the daemon leave the memory, and needs its pidfd no more.
@@ -240,11 +244,11 @@ impl Ground {
         // SAFETY: it stays open as long as this thread has not returned.
         let mut ended = [PollFd::new(unsafe { BorrowedFd::borrow_raw(daemon) }, PollFlags::POLLIN)];
         // Nothing else can be done than wait: the memory is not ours before.
-        while super::super::poll(&mut ended, None).is_err() {}
+        while crate::sys::poll(&mut ended, None).is_err() {}
     }
 }
 
-impl Drop for Ground {
+impl Drop for SharedVm {
     fn drop(&mut self) {
         self.leave();
     }
@@ -271,5 +275,19 @@ impl Dumpable {
             // SAFETY: setting it touches no memory. Nothing is lost when it stays off.
             unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
         }
+    }
+}
+
+/// Signals that the launcher caught or ignored do what they do by default. Async-signal-safe.
+///
+/// The bare system call: the C library refuses the two signals that it keeps for itself, which may be ignored, too.
+pub(crate) fn reset_dispositions() {
+    const LAST_SIGNAL: libc::c_long = 64;
+    // The kernel's structure: handler (SIG_DFL is 0), flags, restorer, mask.
+    let default = [0_u64; 4];
+    for signal in 1..=LAST_SIGNAL {
+        // SIGKILL and SIGSTOP refuse; they have nothing to reset.
+        // SAFETY: the structure outlives the call, and is as long as the kernel's.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), 0, size_of::<u64>()) };
     }
 }

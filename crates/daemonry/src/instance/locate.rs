@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use super::json::{Object, array};
-use super::places::{system_records, user_directory};
+use super::status::{self, Status, status, status_of_named};
 use super::{Name, Owner, Places, Recorded};
 use crate::error::{Error, Result, Step};
-use crate::instance::{self, Status, status, status_of_named};
+use crate::json::{Object, array};
+use crate::store::{system_records, user_directory};
 
 /// A daemon: by the name that it was started with, or by its pidfile.
 #[derive(Debug, Clone, PartialEq, Eq)]

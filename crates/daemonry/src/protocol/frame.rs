@@ -141,7 +141,7 @@ pub(crate) mod tests {
     use proptest::sample::{Index, select};
 
     use super::*;
-    use crate::plan::LaunchPlan;
+    use crate::launch::LaunchPlan;
     use crate::property::holds;
 
     #[test]

@@ -4,16 +4,18 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::deferred::RehearsedSocket;
+use super::c_strings::c_string;
+use super::interpreter;
+use super::interrupts::Interrupts;
+use super::pinned::PinnedPlan;
+use super::plan::{LaunchPlan, Rehearsal};
+use super::prepare::Prepared;
+use super::start::Start;
 use crate::error::{Error, Result, Step};
 use crate::instance::processes_of;
-use crate::interpreter;
-use crate::interrupt::Interrupts;
-use crate::launch::Start;
 use crate::listen;
 use crate::pidfile;
-use crate::pinned::PinnedPlan;
-use crate::plan::{LaunchPlan, Prepared, Rehearsal, c_string};
+use crate::protocol::RehearsedSocket;
 
 impl LaunchPlan {
     /// Goes through the start up to the point where the program would be executed, with the rights that it would have, in a process

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
 
+use super::interpreter;
+use super::interrupts::Interrupts;
+use super::plan::LaunchPlan;
 use crate::error::{Error, Result, Step};
-use crate::interpreter;
-use crate::interrupt::Interrupts;
-use crate::listen::{self, ListenAddress, Source};
-use crate::plan::LaunchPlan;
+use crate::listen::{self, Source};
+use crate::listen_address::ListenAddress;
 use crate::stdio::{LogFile, Stream};
 use crate::sys;
 

@@ -1,31 +1,7 @@
 //! Resource limits by name, as setrlimit(2) has them.
 
 use crate::error::{Error, Result, Step};
-use crate::sys;
-
-/// A resource that the platform limits: the name of setrlimit(2) in lower case without `RLIMIT_`, such as `nofile`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resource {
-    name: &'static str,
-    pub(crate) number: sys::ResourceNumber,
-}
-
-impl Resource {
-    /// The resource of this name, if the platform has it.
-    pub fn by_name(name: &str) -> Option<Self> {
-        Self::all().find(|resource| resource.name == name)
-    }
-
-    /// Every resource of the platform.
-    pub fn all() -> impl Iterator<Item = Self> {
-        sys::RESOURCES.iter().map(|&(name, number)| Self { name, number })
-    }
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        self.name
-    }
-}
+use crate::sys::{self, Resource, shown};
 
 /// One end of what a process may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,16 +36,11 @@ impl Limit {
         if soft > hard {
             return Err(Error::InvalidPlan(format!(
                 "the soft limit of {} ({}) is above the hard one ({}): give both to raise it",
-                self.resource.name,
+                self.resource.name(),
                 shown(soft),
                 shown(hard)
             )));
         }
         Ok((self.resource, libc::rlimit { rlim_cur: soft, rlim_max: hard }))
     }
-}
-
-/// As a message shows a limit.
-pub(crate) fn shown(limit: libc::rlim_t) -> String {
-    if limit == libc::RLIM_INFINITY { "unlimited".to_owned() } else { limit.to_string() }
 }

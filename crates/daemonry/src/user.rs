@@ -12,7 +12,7 @@ use crate::sys;
 
 /// A user or a group, by name or number. A name of digits alone that the database does not have is a number, as for chown(1).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Who {
+pub enum UserRef {
     /// As the database spells it.
     Name(String),
     /// Its number.
@@ -51,7 +51,7 @@ impl Account {
     /// # Errors
     ///
     /// [`Error::UnknownUser`]; [`Error::System`] with [`Step::LookUpUser`] when the database cannot be asked.
-    pub fn look_up(user: Option<&Who>, group: Option<&Who>, groups: Option<&[Who]>) -> Result<Self> {
+    pub fn look_up(user: Option<&UserRef>, group: Option<&UserRef>, groups: Option<&[UserRef]>) -> Result<Self> {
         let (uid, entry) = match user {
             Some(who) => find_user(who)?,
             None => (nix::unistd::geteuid(), User::from_uid(nix::unistd::geteuid()).map_err(failed)?),
@@ -177,11 +177,11 @@ impl Ids {
     }
 }
 
-fn find_user(who: &Who) -> Result<(Uid, Option<User>)> {
+fn find_user(who: &UserRef) -> Result<(Uid, Option<User>)> {
     let by_id = |id| User::from_uid(Uid::from_raw(id)).map(|entry| (Uid::from_raw(id), entry)).map_err(failed);
     match who {
-        Who::Id(id) => by_id(*id),
-        Who::Name(name) => match (User::from_name(name).map_err(failed)?, number(name)) {
+        UserRef::Id(id) => by_id(*id),
+        UserRef::Name(name) => match (User::from_name(name).map_err(failed)?, number(name)) {
             (Some(entry), _) => Ok((entry.uid, Some(entry))),
             (None, Some(id)) => by_id(id),
             (None, None) => Err(Error::UnknownUser { kind: "user", name: name.clone(), needs_group: false }),
@@ -189,10 +189,10 @@ fn find_user(who: &Who) -> Result<(Uid, Option<User>)> {
     }
 }
 
-fn find_group(who: &Who) -> Result<Gid> {
+fn find_group(who: &UserRef) -> Result<Gid> {
     match who {
-        Who::Id(id) => Ok(Gid::from_raw(*id)),
-        Who::Name(name) => match (Group::from_name(name).map_err(failed)?, number(name)) {
+        UserRef::Id(id) => Ok(Gid::from_raw(*id)),
+        UserRef::Name(name) => match (Group::from_name(name).map_err(failed)?, number(name)) {
             (Some(group), _) => Ok(group.gid),
             (None, Some(id)) => Ok(Gid::from_raw(id)),
             (None, None) => Err(Error::UnknownUser { kind: "group", name: name.clone(), needs_group: false }),
@@ -215,11 +215,11 @@ mod tests {
 
     #[test]
     fn a_user_is_found_by_name_and_by_number_with_its_groups() {
-        let root = Account::look_up(Some(&Who::Name("root".into())), None, None).expect("root is everywhere");
+        let root = Account::look_up(Some(&UserRef::Name("root".into())), None, None).expect("root is everywhere");
         assert_eq!((root.ids.uid, root.ids.gid, root.name.as_deref()), (0, 0, Some("root")));
         assert!(root.ids.groups.contains(&0));
-        assert_eq!(Account::look_up(Some(&Who::Id(0)), None, None).expect("root is everywhere"), root);
-        assert_eq!(Account::look_up(Some(&Who::Name("0".into())), None, None).expect("root is everywhere"), root);
+        assert_eq!(Account::look_up(Some(&UserRef::Id(0)), None, None).expect("root is everywhere"), root);
+        assert_eq!(Account::look_up(Some(&UserRef::Name("0".into())), None, None).expect("root is everywhere"), root);
     }
 
     #[test]
@@ -261,26 +261,27 @@ mod tests {
         assert_eq!(found, expected);
         let nameless = Account { name: None, ..account };
         assert!(nameless.variables_among(std::iter::empty()).contains(&("USER".into(), None)));
-        let own = Account::look_up(Some(&Who::Id(nix::unistd::geteuid().as_raw())), Some(&Who::Id(0)), None);
+        let own = Account::look_up(Some(&UserRef::Id(nix::unistd::geteuid().as_raw())), Some(&UserRef::Id(0)), None);
         assert_eq!(own.expect("the caller has an account").variables(), Vec::new());
     }
 
     #[test]
     fn given_groups_replace_the_users_own() {
-        let groups = [Who::Id(9), Who::Id(4), Who::Id(9)];
-        let account = Account::look_up(Some(&Who::Id(0)), Some(&Who::Id(7)), Some(&groups)).expect("numbers do");
+        let groups = [UserRef::Id(9), UserRef::Id(4), UserRef::Id(9)];
+        let account =
+            Account::look_up(Some(&UserRef::Id(0)), Some(&UserRef::Id(7)), Some(&groups)).expect("numbers do");
         assert_eq!(account.ids, Ids { uid: 0, gid: 7, groups: vec![4, 9] });
     }
 
     #[test]
     fn who_is_not_there_is_named() {
-        let unknown = |user: Option<Who>, group: Option<Who>| {
+        let unknown = |user: Option<UserRef>, group: Option<UserRef>| {
             Account::look_up(user.as_ref(), group.as_ref(), None).expect_err("nobody is called so").to_string()
         };
-        assert_eq!(unknown(Some(Who::Name("no-such".into())), None), "there is no user \"no-such\"");
-        assert_eq!(unknown(None, Some(Who::Name("no-such".into()))), "there is no group \"no-such\"");
+        assert_eq!(unknown(Some(UserRef::Name("no-such".into())), None), "there is no user \"no-such\"");
+        assert_eq!(unknown(None, Some(UserRef::Name("no-such".into()))), "there is no group \"no-such\"");
         assert_eq!(
-            unknown(Some(Who::Id(3_999_999_999)), None),
+            unknown(Some(UserRef::Id(3_999_999_999)), None),
             "the user database does not have user 3999999999, so its group must be given, too"
         );
     }

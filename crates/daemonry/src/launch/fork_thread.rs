@@ -13,10 +13,11 @@ use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::child::{self, Site, Way};
+use super::child::{self, ChildContext, ForkMethod};
+use super::plan::Fork;
+use super::prepare::{Descriptors, Prepared};
 use crate::error::{Error, Result, Step};
-use crate::plan::{Descriptors, Fork, Prepared};
-use crate::sys::{self, Dumpable, Ground, Process, retry};
+use crate::sys::{self, Dumpable, Process, SharedVm, retry};
 
 /// How long a process that is about to exit may take.
 pub(crate) const EXIT_GRACE: Duration = Duration::from_secs(2);
@@ -32,14 +33,14 @@ const STACK_LENGTH: usize = 128 * 1024;
 static ONE_CHANGE_OF_IDS: Mutex<()> = Mutex::new(());
 
 /// The thread, and what it shares with the launcher.
-pub(crate) struct Host {
+pub(crate) struct ForkThread {
     thread: JoinHandle<()>,
     shared: Arc<Shared>,
 }
 
 struct Shared {
     /// Where the children may run in the launcher's memory; `None` forks by copying.
-    ground: Option<Ground>,
+    vm: Option<SharedVm>,
     /// A session leader that was forked by copying; 0 before there is one.
     copied_leader: AtomicI32,
     descriptors: Mutex<Option<Descriptors>>,
@@ -55,16 +56,16 @@ struct Leaders {
     thread_has_ended: bool,
 }
 
-impl Host {
+impl ForkThread {
     /// Forks on a thread of its own, which owns `prepared` as long as anybody may need it.
     pub(crate) fn begin(prepared: Prepared, descriptors: Descriptors, hold: RawFd) -> Result<Self> {
         let failed = |errno| Error::system(Step::Fork, errno);
-        let ground = match prepared.fork {
-            Fork::Automatic => Ground::new().map_err(failed)?,
+        let shared_vm = match prepared.fork {
+            Fork::Automatic => SharedVm::new().map_err(failed)?,
             Fork::Copy => None,
         };
         let shared = Arc::new(Shared {
-            ground,
+            vm: shared_vm,
             copied_leader: AtomicI32::new(0),
             descriptors: Mutex::new(Some(descriptors)),
             leaders: Mutex::default(),
@@ -88,7 +89,7 @@ impl Host {
     /// as soon as the daemon has executed its program.
     pub(crate) fn open_daemon(&self, pid: i32) -> nix::Result<Option<Process>> {
         drop(lock(&self.shared.descriptors).as_mut().and_then(|descriptors| descriptors.exec_pipe.take()));
-        match self.shared.ground.as_ref().and_then(Ground::daemon) {
+        match self.shared.vm.as_ref().and_then(SharedVm::daemon) {
             Some(pidfd) => Ok(Some(Process::of(pid, pidfd?))),
             None => Process::open(pid),
         }
@@ -96,30 +97,29 @@ impl Host {
 
     /// Whether the daemon, which is over, has executed its program. False where that cannot be seen.
     pub(crate) fn has_executed(&self, pid: i32) -> bool {
-        let Some(ground) =
-            self.shared.ground.as_ref().filter(|_| self.shared.copied_leader.load(Ordering::SeqCst) == 0)
+        let Some(shared_vm) = self.shared.vm.as_ref().filter(|_| self.shared.copied_leader.load(Ordering::SeqCst) == 0)
         else {
             // Its leader is still waiting and has not reaped it.
             return sys::has_executed(pid) == Ok(Some(true));
         };
         // Its leader looks as soon as it runs again.
         let deadline = Instant::now() + EXIT_GRACE;
-        while ground.has_executed().is_none() && !self.has_ended() && Instant::now() < deadline {
+        while shared_vm.has_executed().is_none() && !self.has_ended() && Instant::now() < deadline {
             std::thread::sleep(EXIT_POLL / 10);
         }
-        ground.has_executed() == Some(true)
+        shared_vm.has_executed() == Some(true)
     }
 
     /// The daemon has executed its program, or has ended: nobody needs the launcher's copies of its descriptors any more, of
     /// which one is the lock's.
     pub(crate) fn close_descriptors(&self) {
         drop(lock(&self.shared.descriptors).take());
-        if let Some(ground) = &self.shared.ground {
-            ground.leave();
+        if let Some(shared_vm) = &self.shared.vm {
+            shared_vm.leave();
         }
     }
 
-    /// The start has failed. A leader that was being forked at this moment is among [`Host::leaders`] soon.
+    /// The start has failed. A leader that was being forked at this moment is among [`ForkThread::leaders`] soon.
     pub(crate) fn give_up(&self) {
         self.shared.is_given_up.store(true, Ordering::SeqCst);
     }
@@ -142,7 +142,7 @@ impl Host {
 impl Shared {
     fn leaders(&self) -> impl Iterator<Item = i32> {
         let copied = Some(self.copied_leader.load(Ordering::SeqCst)).filter(|&pid| pid > 0);
-        let sharing = self.ground.as_ref().and_then(Ground::leader);
+        let sharing = self.vm.as_ref().and_then(SharedVm::leader);
         sharing.into_iter().chain(copied)
     }
 
@@ -181,8 +181,8 @@ fn run(prepared: Prepared, hold: RawFd, shared: &Shared) {
     let blocked = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
     let alone = prepared.ids.as_ref().map(|_| lock(&ONE_CHANGE_OF_IDS));
     let is_wanted = || !shared.is_given_up.load(Ordering::SeqCst);
-    let fast = || match &shared.ground {
-        Some(ground) if is_wanted() => share(&prepared, ground),
+    let fast = || match &shared.vm {
+        Some(shared_vm) if is_wanted() => share(&prepared, shared_vm),
         _ => Err(Errno::ENOSYS),
     };
     let outcome = match blocked.and_then(|()| fast()) {
@@ -205,19 +205,19 @@ fn run(prepared: Prepared, hold: RawFd, shared: &Shared) {
 }
 
 /// In the launcher's memory. Returns when nobody is there any more.
-fn share(prepared: &Prepared, ground: &Ground) -> nix::Result<()> {
-    let site = Site { prepared, way: Way::Share(ground) };
+fn share(prepared: &Prepared, shared_vm: &SharedVm) -> nix::Result<()> {
+    let context = ChildContext { prepared, method: ForkMethod::Share(shared_vm) };
     // Only where it changes, and never while a child of another launch has changed it.
     let dumpable = prepared.ids.as_ref().map(|_| Dumpable::now());
-    let argument = ptr::from_ref(&site).cast_mut().cast();
-    // SAFETY: the site outlives the children, who only do async-signal-safe calls; this thread has blocked every signal.
-    let leader = unsafe { ground.fork_leader(child::enter_leader, argument) };
-    ground.clear();
+    let argument = ptr::from_ref(&context).cast_mut().cast();
+    // SAFETY: the context outlives the children, who only do async-signal-safe calls; this thread has blocked every signal.
+    let leader = unsafe { shared_vm.fork_leader(child::enter_leader, argument) };
+    shared_vm.clear();
     if let Some(before) = dumpable {
         Dumpable::restore(before);
     }
     leader?;
-    ground.refusal().map_or(Ok(()), Err)
+    shared_vm.refusal().map_or(Ok(()), Err)
 }
 
 /// In a copy of it.
@@ -226,7 +226,7 @@ fn copy(prepared: &Prepared, hold: RawFd) -> nix::Result<i32> {
     let pid = unsafe { sys::fork() }?;
     if pid == 0 {
         // SAFETY: this is the forked child, with every signal blocked.
-        unsafe { child::leader(&Site { prepared, way: Way::Copy { hold } }) };
+        unsafe { child::leader(&ChildContext { prepared, method: ForkMethod::Copy { hold } }) };
     }
     Ok(pid)
 }

@@ -2,9 +2,7 @@
 //!
 //! Not a signalfd: another thread of the host process would take the signals.
 
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,7 +11,7 @@ use nix::fcntl::{FcntlArg, OFlag};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 use crate::error::{Error, Result, Step};
-use crate::sys::{self, retry};
+use crate::sys::{self, is_ignored, retry};
 
 const WATCHED: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
@@ -80,15 +78,6 @@ impl SignalWatch {
         let read = retry(|| nix::unistd::read(&self.read_end, &mut byte)).unwrap_or(0);
         (read == 1).then(|| i32::from(byte[0]))
     }
-}
-
-/// Whether whoever started this process, nohup(1) for instance, wants it left alone by `signal`.
-pub(crate) fn is_ignored(signal: Signal) -> bool {
-    let mut current = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: nothing is installed, and there is room for what is.
-    let asked = unsafe { libc::sigaction(signal as libc::c_int, ptr::null(), current.as_mut_ptr()) };
-    // SAFETY: the kernel has written it.
-    asked == 0 && unsafe { current.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
 impl Drop for SignalWatch {

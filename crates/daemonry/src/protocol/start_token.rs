@@ -7,16 +7,24 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::digits::{Digits, PID_WIDTH};
-use crate::pidfile::Handed;
-use crate::plan::WaitFor;
+use super::WaitFor;
+use crate::sys::{Digits, PID_WIDTH};
 
 /// The variable's name.
 pub const START_VARIABLE: &str = "DAEMONRY_START";
 
+/// The descriptors by which a daemon takes over its pidfile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Handed {
+    pub(crate) file: RawFd,
+    pub(crate) phase: RawFd,
+    /// Missing where the daemon has another uid than its starter: no other user is to hold the lock.
+    pub(crate) lock: Option<RawFd>,
+}
+
 /// What the launcher tells the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Marker {
+pub(crate) struct StartToken {
     pub(crate) pid: i32,
     pub(crate) status_fd: RawFd,
     pub(crate) status_identity: (u64, u64),
@@ -30,7 +38,7 @@ pub(crate) struct Marker {
     pub(crate) note: OsString,
 }
 
-impl Marker {
+impl StartToken {
     /// `DAEMONRY_START=0000000000:3:…`, and where in it the pid goes.
     pub(crate) fn to_variable(&self) -> Option<(CString, usize)> {
         let (dev, ino) = self.status_identity;
@@ -58,7 +66,7 @@ impl Marker {
         Some((CString::new(bytes).ok()?, START_VARIABLE.len() + 1))
     }
 
-    /// Writes the pid into a variable that [`Marker::to_variable`] made. Async-signal-safe.
+    /// Writes the pid into a variable that [`StartToken::to_variable`] made. Async-signal-safe.
     ///
     /// # Safety
     ///
@@ -109,7 +117,7 @@ mod tests {
     fn a_marker_comes_back_signed_by_its_process() {
         let handed = Handed { file: 4, phase: 5, lock: Some(6) };
         for (captures, pid_file) in [(true, None), (false, Some((handed, PathBuf::from("/run/a:b ü/x.pid"))))] {
-            let marker = Marker {
+            let token = StartToken {
                 pid: 0,
                 status_fd: 3,
                 status_identity: (14, u64::MAX),
@@ -119,24 +127,24 @@ mod tests {
                 pid_file,
                 note: "{\"a\":1}:é".into(),
             };
-            let (variable, place) = marker.to_variable().expect("no NUL in it");
+            let (variable, place) = token.to_variable().expect("no NUL in it");
             let mut bytes = variable.into_bytes();
             let digits = bytes.get_mut(place..).expect("the value follows the name");
             // SAFETY: the value begins with the ten digits.
-            unsafe { Marker::sign(digits.as_mut_ptr(), 4711) };
+            unsafe { StartToken::sign(digits.as_mut_ptr(), 4711) };
             let value = OsStr::from_bytes(bytes.get(place..).expect("the value follows the name"));
-            assert_eq!(Marker::parse(value), Some(Marker { pid: 4711, ..marker }));
+            assert_eq!(StartToken::parse(value), Some(StartToken { pid: 4711, ..token }));
         }
     }
 
     #[test]
     fn what_no_launcher_wrote_is_no_marker() {
         for value in ["", "1", "x:3:1:2:s-:0:4:5:6:0:", "1:3:1:2:q-:0:4:5:6:0:", "1:3:1:2:s-:0:4:5:6:99:/short"] {
-            assert_eq!(Marker::parse(OsStr::new(value)), None, "{value}");
+            assert_eq!(StartToken::parse(OsStr::new(value)), None, "{value}");
         }
     }
 
-    fn marker() -> impl Strategy<Value = Marker> {
+    fn token() -> impl Strategy<Value = StartToken> {
         let path = vec(1..=u8::MAX, 0..40).prop_map(|bytes| OsString::from_vec(bytes).into());
         let wait_for = select(vec![WaitFor::Exec, WaitFor::Start, WaitFor::Ready]);
         let note = vec(1..=u8::MAX, 0..40).prop_map(OsString::from_vec);
@@ -154,34 +162,34 @@ mod tests {
             note,
         )
             .prop_map(|(pid, status_fd, status_identity, wait_for, captures, alive_for, pid_file, note)| {
-                Marker { pid, status_fd, status_identity, wait_for, captures, alive_for, pid_file, note }
+                StartToken { pid, status_fd, status_identity, wait_for, captures, alive_for, pid_file, note }
             })
     }
 
-    fn value_of(marker: &Marker) -> Vec<u8> {
-        let (variable, place) = marker.to_variable().expect("no NUL in it");
+    fn value_of(token: &StartToken) -> Vec<u8> {
+        let (variable, place) = token.to_variable().expect("no NUL in it");
         variable.as_bytes()[place..].to_vec()
     }
 
     #[test]
     fn any_marker_comes_back_as_it_was() {
-        holds("marker to variable and back", 1000, &marker(), |marker| {
-            assert_eq!(Marker::parse(OsStr::from_bytes(&value_of(&marker))), Some(marker));
+        holds("start token to variable and back", 1000, &token(), |token| {
+            assert_eq!(StartToken::parse(OsStr::from_bytes(&value_of(&token))), Some(token));
         });
     }
 
     #[test]
-    fn any_value_is_a_marker_or_none() {
-        let garbled = (marker(), any::<Index>(), any::<u8>()).prop_map(|(marker, place, byte)| {
-            let mut value = value_of(&marker);
+    fn any_value_is_a_token_or_none() {
+        let garbled = (token(), any::<Index>(), any::<u8>()).prop_map(|(token, place, byte)| {
+            let mut value = value_of(&token);
             *place.get_mut(&mut value) = byte;
             value
         });
         let anything = vec(prop_oneof![Just(b':'), b'0'..=b'9', any::<u8>()], 0..60);
         holds("value of the variable", 1000, &prop_oneof![garbled, anything], |value| {
-            if let Some(marker) = Marker::parse(OsStr::from_bytes(&value)) {
-                assert!(marker.pid_file.as_ref().is_none_or(|(handed, _)| handed.file >= 0 && handed.phase >= 0));
-                assert!(value.ends_with(marker.note.as_bytes()));
+            if let Some(token) = StartToken::parse(OsStr::from_bytes(&value)) {
+                assert!(token.pid_file.as_ref().is_none_or(|(handed, _)| handed.file >= 0 && handed.phase >= 0));
+                assert!(value.ends_with(token.note.as_bytes()));
             }
         });
     }

@@ -12,45 +12,44 @@ use std::ptr;
 use nix::errno::Errno;
 use nix::sys::socket::SockaddrLike;
 
-use crate::deferred::{Access, DeferredFile, DeferredPidFile, DeferredSocket, Finding, RehearsedSocket};
+use super::prepare::{Prepared, PreparedInstance};
 use crate::error::Step;
-use crate::frame::Frame;
 use crate::pidfile::{self, Line};
-use crate::plan::{Prepared, PreparedInstance};
+use crate::protocol::{Access, DeferredFile, DeferredPidFile, DeferredSocket, Finding, Frame, RehearsedSocket};
 use crate::state::{self, UpAt};
-use crate::sys::{self, Ground};
+use crate::sys::{self, SharedVm};
 
 /// Status of a child whose frame tells why it failed.
 const FAILED: libc::c_int = 127;
 
 /// Where the children run.
 #[derive(Clone, Copy)]
-pub(crate) enum Way<'a> {
+pub(crate) enum ForkMethod<'a> {
     /// In copies of the launcher's memory, with a copy of its end of the hold pipe.
     Copy { hold: RawFd },
     /// In the launcher's memory itself, on stacks of their own; the leader with the launcher's descriptors.
-    Share(&'a Ground),
+    Share(&'a SharedVm),
 }
 
 /// All that the children know.
-pub(crate) struct Site<'a> {
+pub(crate) struct ChildContext<'a> {
     pub(crate) prepared: &'a Prepared,
-    pub(crate) way: Way<'a>,
+    pub(crate) method: ForkMethod<'a>,
 }
 
 /// Runs [`leader`] on a stack of its own.
-pub(crate) extern "C" fn enter_leader(site: *mut libc::c_void) -> libc::c_int {
-    // SAFETY: the thread that cloned this child sleeps, and keeps the site.
-    let site = unsafe { &*site.cast::<Site<'_>>() };
+pub(crate) extern "C" fn enter_leader(context: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: the thread that cloned this child sleeps, and keeps the context.
+    let context = unsafe { &*context.cast::<ChildContext<'_>>() };
     // SAFETY: this is the child, with every signal blocked.
-    unsafe { leader(site) }
+    unsafe { leader(context) }
 }
 
-extern "C" fn enter_daemon(site: *mut libc::c_void) -> libc::c_int {
-    // SAFETY: the thread that cloned this child's leader sleeps, and keeps the site.
-    let site = unsafe { &*site.cast::<Site<'_>>() };
+extern "C" fn enter_daemon(context: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: the thread that cloned this child's leader sleeps, and keeps the context.
+    let context = unsafe { &*context.cast::<ChildContext<'_>>() };
     // SAFETY: this is the child, with every signal blocked.
-    unsafe { shared_daemon(site.prepared) }
+    unsafe { shared_daemon(context.prepared) }
 }
 
 /// The session leader: a session of its own, the second fork, the daemon's pid to the launcher, exit.
@@ -58,9 +57,9 @@ extern "C" fn enter_daemon(site: *mut libc::c_void) -> libc::c_int {
 /// # Safety
 ///
 /// Only in a child that was just forked, with every signal blocked.
-pub(crate) unsafe fn leader(site: &Site<'_>) -> ! {
-    let prepared = site.prepared;
-    if let Way::Copy { hold } = site.way {
+pub(crate) unsafe fn leader(context: &ChildContext<'_>) -> ! {
+    let prepared = context.prepared;
+    if let ForkMethod::Copy { hold } = context.method {
         // Else its own copy of the launcher's end would keep the leader waiting for ever.
         // SAFETY: closing descriptors touches no memory.
         unsafe { libc::close(hold) };
@@ -71,11 +70,11 @@ pub(crate) unsafe fn leader(site: &Site<'_>) -> ! {
     }
     // Here and in the daemon: no handler of the launcher runs in this memory, and the kernel reaps no daemon that has ended.
     sys::reset_dispositions();
-    match site.way {
+    match context.method {
         // SAFETY: by the caller's word.
-        Way::Share(ground) => unsafe { share(site, ground) },
+        ForkMethod::Share(shared_vm) => unsafe { share(context, shared_vm) },
         // SAFETY: by the caller's word.
-        Way::Copy { .. } => unsafe { copy(prepared) },
+        ForkMethod::Copy { .. } => unsafe { copy(prepared) },
     }
 }
 
@@ -84,15 +83,15 @@ pub(crate) unsafe fn leader(site: &Site<'_>) -> ! {
 /// # Safety
 ///
 /// As for [`leader`].
-unsafe fn share(site: &Site<'_>, ground: &Ground) -> ! {
-    let argument = ptr::from_ref(site).cast_mut().cast();
+unsafe fn share(context: &ChildContext<'_>, shared_vm: &SharedVm) -> ! {
+    let argument = ptr::from_ref(context).cast_mut().cast();
     // SAFETY: the child only does the daemon's steps, and every signal is blocked.
-    match unsafe { ground.fork_daemon(site.prepared.siblings, enter_daemon, argument) } {
+    match unsafe { shared_vm.fork_daemon(context.prepared.siblings, enter_daemon, argument) } {
         // It has named itself, and the launcher may have closed the pipe since.
         Ok(_) => {}
         // The launcher then forks another leader, the other way.
-        Err(errno) if sys::is_refusal(errno) => ground.refuse(errno),
-        Err(errno) => fail(site.prepared.exec_pipe, Step::ForkAgain, errno),
+        Err(errno) if sys::is_refusal(errno) => shared_vm.refuse(errno),
+        Err(errno) => fail(context.prepared.exec_pipe, Step::ForkAgain, errno),
     }
     exit(0)
 }

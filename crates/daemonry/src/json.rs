@@ -21,27 +21,27 @@ const RAW_BYTES: u32 = 0xDC00;
 
 /// A JSON value of whatever kind, as it is spelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Value<'a>(&'a str);
+pub(crate) struct Value<'a>(&'a str);
 
 impl<'a> Value<'a> {
     /// The one value in `text`, with nothing but white space around it.
-    pub(super) fn parse(text: &'a str) -> Option<Self> {
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let mut scanner = Scanner { rest: text };
         let value = scanner.value(0)?;
         scanner.skip_space();
         scanner.rest.is_empty().then_some(value)
     }
 
-    pub(super) fn as_str(self) -> &'a str {
+    pub(crate) fn as_str(self) -> &'a str {
         self.0
     }
 
-    pub(super) fn is_object(self) -> bool {
+    pub(crate) fn is_object(self) -> bool {
         self.0.starts_with('{')
     }
 
     /// The members of an object.
-    pub(super) fn members(self) -> Option<Members<'a>> {
+    pub(crate) fn members(self) -> Option<Members<'a>> {
         let mut scanner = Scanner { rest: self.0 };
         let mut members = Vec::new();
         scanner.all(['{', '}'], &mut |scanner| {
@@ -54,7 +54,7 @@ impl<'a> Value<'a> {
     }
 
     /// The elements of an array.
-    pub(super) fn elements(self) -> Option<Vec<Value<'a>>> {
+    pub(crate) fn elements(self) -> Option<Vec<Value<'a>>> {
         let mut scanner = Scanner { rest: self.0 };
         let mut elements = Vec::new();
         scanner.all(['[', ']'], &mut |scanner| {
@@ -65,12 +65,12 @@ impl<'a> Value<'a> {
     }
 
     /// A whole number that is not negative.
-    pub(super) fn number<T: std::str::FromStr>(self) -> Option<T> {
+    pub(crate) fn number<T: std::str::FromStr>(self) -> Option<T> {
         self.0.parse().ok()
     }
 
     /// A string, with the bytes that [`push_text`] was given.
-    pub(super) fn text(self) -> Option<OsString> {
+    pub(crate) fn text(self) -> Option<OsString> {
         let mut rest = self.0.strip_prefix('"')?.strip_suffix('"')?;
         let mut bytes = Vec::with_capacity(rest.len());
         let mut first_half = None;
@@ -131,17 +131,17 @@ fn push_half(bytes: &mut Vec<u8>, half: Option<u32>) {
 }
 
 /// The members of an object. Of two with the same name the last counts, as in JavaScript.
-pub(super) struct Members<'a>(Vec<(OsString, Value<'a>)>);
+pub(crate) struct Members<'a>(Vec<(OsString, Value<'a>)>);
 
 impl<'a> Members<'a> {
     /// The member of that name; `None` if it is missing or `null`.
-    pub(super) fn get(&self, name: &str) -> Option<Value<'a>> {
+    pub(crate) fn get(&self, name: &str) -> Option<Value<'a>> {
         self.0.iter().rfind(|(own, _)| own == name).map(|(_, value)| *value).filter(|value| value.0 != "null")
     }
 
     /// The same with what `read` makes of it: the outer `None` if it is there, but something else.
     #[expect(clippy::option_option, reason = "a wrong member and a missing one differ")]
-    pub(super) fn optional<T>(&self, name: &str, read: impl Fn(Value<'a>) -> Option<T>) -> Option<Option<T>> {
+    pub(crate) fn optional<T>(&self, name: &str, read: impl Fn(Value<'a>) -> Option<T>) -> Option<Option<T>> {
         self.get(name).map_or(Some(None), |value| read(value).map(Some))
     }
 }
@@ -257,7 +257,7 @@ impl<'a> Scanner<'a> {
 }
 
 /// Writes text, which may be any bytes, as a JSON string in which no terminal finds anything to obey.
-pub(super) fn push_text(json: &mut String, text: &OsStr) {
+pub(crate) fn push_text(json: &mut String, text: &OsStr) {
     json.push('"');
     for chunk in text.as_bytes().utf8_chunks() {
         for character in chunk.valid().chars() {
@@ -278,7 +278,7 @@ fn push_escape(json: &mut String, unit: u32) {
 }
 
 /// An array of strings.
-pub(super) fn array<T: AsRef<OsStr>>(texts: &[T]) -> String {
+pub(crate) fn array<T: AsRef<OsStr>>(texts: &[T]) -> String {
     let mut json = "[".to_owned();
     for text in texts {
         if json.len() > 1 {
@@ -291,21 +291,21 @@ pub(super) fn array<T: AsRef<OsStr>>(texts: &[T]) -> String {
 }
 
 /// An object under construction.
-pub(super) struct Object(String);
+pub(crate) struct Object(String);
 
 impl Object {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self("{".to_owned())
     }
 
     /// One with the members of `object` to begin with.
-    pub(super) fn with(object: &str) -> Self {
+    pub(crate) fn with(object: &str) -> Self {
         let object = object.trim_end();
         Self(object.strip_suffix('}').unwrap_or(object).trim_end().to_owned())
     }
 
     /// A member whose value is JSON already.
-    pub(super) fn json(&mut self, name: &str, value: &str) {
+    pub(crate) fn json(&mut self, name: &str, value: &str) {
         if self.0.len() > 1 {
             self.0.push(',');
         }
@@ -314,12 +314,12 @@ impl Object {
         self.0.push_str(value);
     }
 
-    pub(super) fn text(&mut self, name: &str, value: impl AsRef<OsStr>) {
+    pub(crate) fn text(&mut self, name: &str, value: impl AsRef<OsStr>) {
         self.bytes(name, value.as_ref());
     }
 
     /// The first `most` bytes of a text, in whole characters.
-    pub(super) fn short_text(&mut self, name: &str, value: impl AsRef<OsStr>, most: usize) {
+    pub(crate) fn short_text(&mut self, name: &str, value: impl AsRef<OsStr>, most: usize) {
         let bytes = value.as_ref().as_bytes();
         let is_inside = |end: usize| bytes.get(end).is_some_and(|byte| byte & 0xC0 == 0x80);
         let end = (0..=most.min(bytes.len())).rev().take(4).find(|&end| !is_inside(end)).unwrap_or(most);
@@ -332,19 +332,19 @@ impl Object {
         self.json(name, &json);
     }
 
-    pub(super) fn optional_text(&mut self, name: &str, value: Option<&impl AsRef<OsStr>>) {
+    pub(crate) fn optional_text(&mut self, name: &str, value: Option<&impl AsRef<OsStr>>) {
         if let Some(value) = value {
             self.text(name, value);
         }
     }
 
-    pub(super) fn optional_number(&mut self, name: &str, value: Option<u32>) {
+    pub(crate) fn optional_number(&mut self, name: &str, value: Option<u32>) {
         if let Some(value) = value {
             self.json(name, &value.to_string());
         }
     }
 
-    pub(super) fn end(mut self) -> String {
+    pub(crate) fn end(mut self) -> String {
         self.0.push('}');
         self.0
     }

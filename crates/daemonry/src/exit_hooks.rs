@@ -10,7 +10,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 
 use crate::error::{Error, Result, Step};
 use crate::pidfile::PidFile;
-use crate::signals::is_ignored;
+use crate::sys::is_ignored;
 
 /// The pidfile that goes with this process. It stays alive behind the pointer as long as the process does.
 static PID_FILE: AtomicPtr<PidFile> = AtomicPtr::new(ptr::null_mut());

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags};
 
+use super::signal_watch::SignalWatch;
 use crate::error::{Error, Result, Step};
-use crate::signals::SignalWatch;
 use crate::sys;
 
 /// Undoes a start that is under way, from another thread. Clones are the same handle.

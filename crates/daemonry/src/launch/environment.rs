@@ -1,0 +1,61 @@
+//! The daemon's environment, into which the child writes its pid.
+
+use std::ffi::OsStr;
+use std::ptr;
+
+use super::c_strings::{Pointers, c_string};
+use super::plan::LaunchPlan;
+use crate::error::{Error, Result};
+use crate::protocol::{START_VARIABLE, StartToken};
+use crate::state::{SESSION_VARIABLE, SessionMark};
+
+/// As many digits as the longest pid has.
+const PID_ROOM: &str = "0000000000";
+
+pub(super) struct Environment {
+    pub(super) variables: Pointers,
+    pub(super) token_pid: *mut u8,
+    pub(super) listen_pid: Option<*mut u8>,
+}
+
+/// The environment, with the variables for the session, the sockets and the start token.
+pub(super) fn environment(plan: &LaunchPlan, mark: &SessionMark, token: &StartToken) -> Result<Environment> {
+    const LISTEN_PID: &str = "LISTEN_PID=";
+    let listens = !plan.listeners.is_empty();
+    let is_ours = |name: &OsStr| {
+        name == START_VARIABLE
+            || name == SESSION_VARIABLE
+            || listens && ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"].iter().any(|ours| name == *ours)
+    };
+    let mut strings = Vec::with_capacity(plan.environment.len() + 5);
+    for (name, value) in plan.environment.iter().filter(|(name, _)| !is_ours(name)) {
+        let mut variable = name.clone();
+        variable.push("=");
+        variable.push(value);
+        strings.push(c_string(&variable, "an environment variable")?);
+    }
+    strings.push(c_string(OsStr::new(&mark.variable()), "the session's mark")?);
+    if listens {
+        let names = plan.listeners.iter().map(|listener| listener.name.as_str()).collect::<Vec<_>>().join(":");
+        let variables = [
+            format!("LISTEN_FDS={}", plan.listeners.len()),
+            format!("LISTEN_FDNAMES={names}"),
+            format!("{LISTEN_PID}{PID_ROOM}"),
+        ];
+        for variable in variables {
+            strings.push(c_string(OsStr::new(&variable), "a socket's name")?);
+        }
+    }
+    let impossible = || Error::InvalidPlan("the note or the pidfile's path contains a NUL byte".to_owned());
+    let (variable, in_token) = token.to_variable().ok_or_else(impossible)?;
+    strings.push(variable);
+    let (last, variables) = (strings.len() - 1, Pointers::new(strings));
+    let place = |index: usize, offset: usize| {
+        let start = variables.pointers.get(index).copied().unwrap_or(ptr::null_mut());
+        // SAFETY: the pid's digits lie inside the string, behind the variable's name.
+        unsafe { start.add(offset) }.cast::<u8>()
+    };
+    let token_pid = place(last, in_token);
+    let listen_pid = listens.then(|| place(last - 1, LISTEN_PID.len()));
+    Ok(Environment { variables, token_pid, listen_pid })
+}

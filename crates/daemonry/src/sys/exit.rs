@@ -1,0 +1,37 @@
+//! How a process ended, and the names of signals.
+
+use std::fmt;
+
+/// How a process ended, as far as it is known.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this code.
+    Code(i32),
+    /// It was ended by the signal of this number.
+    Signal(i32),
+    /// It is gone; nobody was left to whom the kernel would tell more.
+    Unknown,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exited with code {code}"),
+            Self::Signal(number) => write!(f, "was terminated by {}", signal_name(*number)),
+            Self::Unknown => write!(f, "exited"),
+        }
+    }
+}
+
+/// `SIGTERM` for 15; `signal 42` for numbers without a name.
+pub fn signal_name(number: i32) -> String {
+    nix::sys::signal::Signal::try_from(number)
+        .map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
+}
+
+/// The number of a signal as [`signal_name`] calls it.
+pub(crate) fn signal_number(name: &str) -> Option<i32> {
+    let known = name.parse().ok().map(|signal: nix::sys::signal::Signal| signal as i32);
+    known.or_else(|| name.strip_prefix("signal ")?.parse().ok())
+}

@@ -1,0 +1,90 @@
+//! Files, directories and their permissions, and where the system keeps them.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use crate::sys::retry;
+use crate::trusted_path::Entry;
+use crate::user::Ids;
+
+/// How a directory is opened that is only a starting point for names in it.
+pub(crate) const OPEN_DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
+/// How a directory is opened that is only passed through: search permission is enough.
+pub(crate) const OPEN_TO_SEARCH: OFlag = OFlag::O_PATH;
+
+/// Moves `name` from one directory to another, where nothing has that name (`EEXIST`).
+///
+/// # References
+///
+/// [`renameat2(2)`](https://man7.org/linux/man-pages/man2/rename.2.html)
+pub(crate) fn rename_new(from: impl AsFd, to: impl AsFd, name: &OsStr) -> nix::Result<()> {
+    let name = std::ffi::CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let (from, to) = (from.as_fd().as_raw_fd(), to.as_fd().as_raw_fd());
+    let (name, flags) = (name.as_ptr(), libc::RENAME_NOREPLACE);
+    // SAFETY: both descriptors and the name outlive the call, which changes no memory.
+    Errno::result(unsafe { libc::syscall(libc::SYS_renameat2, from, name, to, name, flags) }).map(drop)
+}
+
+/// Whether a directory is the kernel's own information about a process, where links lead to objects and not to names (proc(5)).
+pub(crate) fn is_process_information(directory: BorrowedFd<'_>) -> bool {
+    nix::sys::statfs::fstatfs(directory)
+        .is_ok_and(|system| system.filesystem_type() == nix::sys::statfs::PROC_SUPER_MAGIC)
+}
+
+/// Whether others than owner and group may have permissions on a directory (acl(5)). True where that cannot be found out.
+pub(crate) fn has_access_list(directory: BorrowedFd<'_>) -> bool {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    // A descriptor that is good only for searching has no attributes.
+    let Ok(directory) = retry(|| nix::fcntl::openat(directory, c".", flags, Mode::empty())) else { return true };
+    let name = c"system.posix_acl_access";
+    // SAFETY: the name is a C string, and nothing is written where there is no room.
+    let length = unsafe { libc::fgetxattr(directory.as_raw_fd(), name.as_ptr(), std::ptr::null_mut(), 0) };
+    !matches!(Errno::result(length), Err(Errno::ENODATA | Errno::EOPNOTSUPP))
+}
+
+/// What lives as long as the machine is up (hier(7)).
+pub(crate) const RUN_DIRECTORY: &str = "/run";
+
+/// Below a user's home, beside the directories of its named daemons, so that removing one of those removes no lock.
+pub(crate) const USER_LOCKS: &[&str] = &[".local", "state", "daemonry-locks"];
+
+/// Whether the calling process may read a file. Async-signal-safe; the C library's function does more than ask.
+pub(crate) fn may_read(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: the path is a C string.
+    Errno::result(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), libc::R_OK) }).map(drop)
+}
+
+/// Whether the calling process may execute a file; not what a directory's permission to search says. Async-signal-safe.
+pub(crate) fn may_execute(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: the path is a C string.
+    Errno::result(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), libc::X_OK) })?;
+    // SAFETY: all-zero is a valid structure.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a C string, and the structure outlives the call.
+    Errno::result(unsafe { libc::stat(path.as_ptr(), &raw mut stat) })?;
+    if stat.st_mode & libc::S_IFMT == libc::S_IFREG { Ok(()) } else { Err(Errno::EACCES) }
+}
+
+/// Gives a socket in the file system its mode and owner: by a descriptor, and only if it is a socket.
+pub(crate) fn arrange_socket(entry: &Entry, mode: Mode, owner: Option<&Ids>) -> nix::Result<()> {
+    use nix::fcntl::OFlag;
+    use nix::sys::stat::{SFlag, fstat};
+    let file = entry.open(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+    if crate::sys::kind_of(&fstat(&file)?) != SFlag::S_IFSOCK {
+        return Err(Errno::ENOTSOCK);
+    }
+    let by_descriptor = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the path is a C string.
+    Errno::result(unsafe { libc::chmod(by_descriptor.as_ptr(), mode.bits()) })?;
+    if let Some(Ids { uid, gid, .. }) = owner {
+        // SAFETY: the path is a C string, an empty one, which means the descriptor itself.
+        Errno::result(unsafe { libc::fchownat(file.as_raw_fd(), c"".as_ptr(), *uid, *gid, libc::AT_EMPTY_PATH) })?;
+    }
+    Ok(())
+}

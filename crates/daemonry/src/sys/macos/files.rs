@@ -1,0 +1,79 @@
+//! Files, directories and their permissions, and where the system keeps them.
+
+use std::ffi::{CStr, OsStr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
+use crate::trusted_path::Entry;
+use crate::user::Ids;
+
+/// How a directory is opened that is only a starting point for names in it.
+pub(crate) const OPEN_DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
+/// How a directory is opened that is only passed through: search permission is enough.
+pub(crate) const OPEN_TO_SEARCH: OFlag = OFlag::from_bits_retain(libc::O_SEARCH);
+
+/// Moves `name` from one directory to another, where nothing has that name (`EEXIST`).
+///
+/// # References
+///
+/// [`renameatx_np(2)`](https://keith.github.io/xcode-man-pages/renameatx_np.2.html)
+pub(crate) fn rename_new(from: impl AsFd, to: impl AsFd, name: &OsStr) -> nix::Result<()> {
+    let name = std::ffi::CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let (from, to) = (from.as_fd().as_raw_fd(), to.as_fd().as_raw_fd());
+    let name = name.as_ptr();
+    // SAFETY: both descriptors and the name outlive the call, which changes no memory.
+    Errno::result(unsafe { libc::renameatx_np(from, name, to, name, libc::RENAME_EXCL) }).map(drop)
+}
+
+/// There are no directories whose links lead to objects and not to names.
+pub(crate) fn is_process_information(_directory: BorrowedFd<'_>) -> bool {
+    false
+}
+
+/// Whether the group's permissions on a directory may be those of others, too. Access control lists are apart from them here.
+pub(crate) fn has_access_list(_directory: BorrowedFd<'_>) -> bool {
+    false
+}
+
+/// What lives as long as the machine is up.
+pub(crate) const RUN_DIRECTORY: &str = "/private/var/run";
+
+/// Below a user's home, beside the directories of its named daemons, so that removing one of those removes no lock.
+pub(crate) const USER_LOCKS: &[&str] = &["Library", "Application Support", "daemonry-locks"];
+
+/// Whether the calling process may read a file.
+pub(crate) fn may_read(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: the path is a C string.
+    Errno::result(unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::R_OK, 0) }).map(drop)
+}
+
+/// Whether the calling process may execute a file; not what a directory's permission to search says. Async-signal-safe.
+pub(crate) fn may_execute(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: the path is a C string.
+    Errno::result(unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::X_OK, 0) })?;
+    // SAFETY: all-zero is a valid structure.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a C string, and the structure outlives the call.
+    Errno::result(unsafe { libc::stat(path.as_ptr(), &raw mut stat) })?;
+    if stat.st_mode & libc::S_IFMT == libc::S_IFREG { Ok(()) } else { Err(Errno::EACCES) }
+}
+
+/// Gives a socket in the file system its mode and owner, and follows no link in its place.
+pub(crate) fn arrange_socket(entry: &Entry, mode: Mode, owner: Option<&Ids>) -> nix::Result<()> {
+    use nix::fcntl::AtFlags;
+    use nix::sys::stat::{FchmodatFlags, fchmodat};
+    use nix::unistd::{Gid, Uid, fchownat};
+    fchmodat(entry.directory(), entry.name(), mode, FchmodatFlags::NoFollowSymlink)?;
+    match owner {
+        Some(Ids { uid, gid, .. }) => {
+            let (user, group) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
+            fchownat(entry.directory(), entry.name(), Some(user), Some(group), AtFlags::AT_SYMLINK_NOFOLLOW)
+        }
+        None => Ok(()),
+    }
+}
