@@ -2,12 +2,12 @@
 
 use std::ffi::CString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -17,7 +17,6 @@ use nix::sys::socket::{
 use nix::sys::stat::SFlag;
 
 use crate::error::{Error, Result, Step};
-use crate::launch::Interrupts;
 use crate::listen_address::ListenAddress;
 use crate::protocol::{DeferredSocket, Findings, RehearsedSocket};
 use crate::stdio::Recipient;
@@ -267,11 +266,12 @@ pub(crate) fn host_name(source: &Source) -> Option<(&str, u16)> {
 }
 
 /// Resolves the host names among `listeners`, in their order. The resolver can hang for minutes, so each name has a thread of
-/// its own, which is left alone when `limit` has passed or the launch is interrupted.
+/// its own, which is left alone when `limit` has passed or `wait`, which waits until a descriptor is readable or a deadline has
+/// passed, was interrupted.
 pub(crate) fn resolve(
     listeners: &[Listener],
     limit: Duration,
-    interrupts: &Interrupts,
+    wait: &dyn Fn(BorrowedFd<'_>, Instant) -> Result<bool>,
 ) -> Result<Vec<Option<SocketAddr>>> {
     let deadline = sys::deadline_after(limit);
     let one = |listener: &Listener| {
@@ -287,7 +287,7 @@ pub(crate) fn resolve(
             drop(closed_at_end);
         };
         thread::Builder::new().name("daemonry-resolve".into()).spawn(work).map_err(Error::io(Step::Listen))?;
-        if !interrupts.wait_for(end.as_fd(), deadline)? {
+        if !wait(end.as_fd(), deadline)? {
             return Err(Error::ResolveTimeout { address: address.clone(), limit });
         }
         let found = answered.try_recv().unwrap_or(Err(Errno::EADDRNOTAVAIL));
@@ -382,9 +382,10 @@ fn bind_unix(
         bound => bound?,
     }
     let identity = sys::identity_of(&entry.stat()?);
-    let uid = recipient.owner().map(|ids| ids.uid);
+    let owner = recipient.owner().map(|ids| (ids.uid, ids.gid));
+    let uid = owner.map(|(uid, _)| uid);
     // Before listen: until then no process can connect, whatever the umask has left of the mode.
-    let arranged = sys::arrange_socket(&entry, sys::file_mode(mode), recipient.owner());
+    let arranged = sys::arrange_socket(entry.directory(), entry.name(), sys::file_mode(mode), owner);
     let bound = BoundSocket { fd, made: Some(Made::Here { entry, identity, uid }) };
     if let Err(errno) = arranged {
         bound.remove();

@@ -99,7 +99,6 @@ impl Entry {
     }
 
     /// The name in the directory.
-    #[cfg(target_os = "macos")]
     pub(crate) fn name(&self) -> &OsStr {
         &self.name
     }

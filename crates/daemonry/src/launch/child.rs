@@ -207,7 +207,8 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
             sys::drop_capabilities();
         }
         let is_powerless = || !sys::can_become_root() && !sys::has_capabilities();
-        let are_right = sys::has_ids(ids, prepared.found_groups()) && (ids.uid == 0 || is_powerless());
+        let are_right =
+            sys::has_ids(ids.uid, ids.gid, &ids.groups, prepared.found_groups()) && (ids.uid == 0 || is_powerless());
         check(Step::VerifyIds, if are_right { Ok(()) } else { Err(Errno::EPERM) });
         if prepared.elevated.is_some() {
             check(Step::JoinKeyring, sys::join_own_keyring());

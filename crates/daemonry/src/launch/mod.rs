@@ -15,14 +15,15 @@ mod rehearse;
 mod signal_watch;
 mod start;
 mod streams;
+mod takeover;
 mod undo;
 
 pub use interrupts::AbortHandle;
-pub(crate) use interrupts::Interrupts;
 pub use outcome::{Advice, LaunchFailure, Outcome, Started};
 pub(crate) use pinned::FIRST;
 pub use pinned::PinnedPlan;
 pub use plan::{Fork, LaunchPlan};
+pub use takeover::Held;
 
 use std::time::{Duration, Instant};
 
@@ -30,10 +31,11 @@ use crate::error::{Error, Result};
 use crate::instance::{Acquired, IfRunning, Status, status};
 use crate::pidfile::PidFile;
 use crate::store::Record;
-use crate::takeover::{Takeover, patience};
+use interrupts::Interrupts;
 use prepare::Prepared;
 use signal_watch::SignalWatch;
 use start::Start;
+use takeover::{Takeover, patience};
 
 /// Launches a daemon as daemon(7) describes it (fork, setsid, fork, exec) and returns when the plan's `wait_for` is reached, or
 /// when there is a daemon that the plan's `if_running` is content with.

@@ -146,7 +146,8 @@ impl PinnedPlan {
 
     /// Resolves the host names of its listeners within `limit`.
     pub(crate) fn resolve(&mut self, limit: Duration, interrupts: &Interrupts) -> Result<()> {
-        self.addresses = listen::resolve(&self.plan.listeners, limit, interrupts)?;
+        self.addresses =
+            listen::resolve(&self.plan.listeners, limit, &|event, deadline| interrupts.wait_for(event, deadline))?;
         Ok(())
     }
 }

@@ -6,11 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, SFlag, fstat};
 
 use crate::sys::retry;
-use crate::trusted_path::Entry;
-use crate::user::Ids;
 
 /// How a directory is opened that is only a starting point for names in it.
 pub(crate) const OPEN_DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
@@ -72,19 +70,23 @@ pub(crate) fn may_execute(path: &CStr) -> Result<(), Errno> {
 }
 
 /// Gives a socket in the file system its mode and owner: by a descriptor, and only if it is a socket.
-pub(crate) fn arrange_socket(entry: &Entry, mode: Mode, owner: Option<&Ids>) -> nix::Result<()> {
-    use nix::fcntl::OFlag;
-    use nix::sys::stat::{SFlag, fstat};
-    let file = entry.open(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+pub(crate) fn arrange_socket(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    mode: Mode,
+    owner: Option<(u32, u32)>,
+) -> nix::Result<()> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file = retry(|| nix::fcntl::openat(directory, name, flags, Mode::empty()))?;
     if crate::sys::kind_of(&fstat(&file)?) != SFlag::S_IFSOCK {
         return Err(Errno::ENOTSOCK);
     }
     let by_descriptor = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(|_| Errno::EINVAL)?;
     // SAFETY: the path is a C string.
     Errno::result(unsafe { libc::chmod(by_descriptor.as_ptr(), mode.bits()) })?;
-    if let Some(Ids { uid, gid, .. }) = owner {
+    if let Some((uid, gid)) = owner {
         // SAFETY: the path is a C string, an empty one, which means the descriptor itself.
-        Errno::result(unsafe { libc::fchownat(file.as_raw_fd(), c"".as_ptr(), *uid, *gid, libc::AT_EMPTY_PATH) })?;
+        Errno::result(unsafe { libc::fchownat(file.as_raw_fd(), c"".as_ptr(), uid, gid, libc::AT_EMPTY_PATH) })?;
     }
     Ok(())
 }

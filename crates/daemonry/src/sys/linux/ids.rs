@@ -8,8 +8,6 @@ use std::ffi::CStr;
 use nix::errno::Errno;
 use nix::unistd::{Gid, getgrouplist};
 
-use crate::user::Ids;
-
 /// Version 3 of the sets, of the calling thread.
 const CAPABILITY_HEADER: [u32; 2] = [0x2008_0522, 0];
 
@@ -70,7 +68,7 @@ pub(crate) fn set_uid(uid: libc::uid_t) -> Result<(), Errno> {
 }
 
 /// Whether the calling process has these ids and no others. Async-signal-safe. `found` has room for one group more.
-pub(crate) fn has_ids(ids: &Ids, found: &mut [libc::gid_t]) -> bool {
+pub(crate) fn has_ids(uid: u32, gid: u32, groups: &[libc::gid_t], found: &mut [libc::gid_t]) -> bool {
     let mut user = [u32::MAX; 3];
     let [real, effective, saved] = &mut user;
     // SAFETY: the kernel writes three numbers.
@@ -83,12 +81,8 @@ pub(crate) fn has_ids(ids: &Ids, found: &mut [libc::gid_t]) -> bool {
     // SAFETY: the kernel writes at most as many numbers as there is room for.
     let count = unsafe { libc::syscall(libc::SYS_getgroups, found.len(), found.as_mut_ptr()) };
     // The kernel keeps them sorted, as they are here.
-    let groups = usize::try_from(count).ok().and_then(|count| found.get(..count));
-    asked == 0
-        && asked_again == 0
-        && user == [ids.uid; 3]
-        && group == [ids.gid; 3]
-        && groups == Some(ids.groups.as_slice())
+    let found = usize::try_from(count).ok().and_then(|count| found.get(..count));
+    asked == 0 && asked_again == 0 && user == [uid; 3] && group == [gid; 3] && found == Some(groups)
 }
 
 /// Whether the calling process can still become root. Async-signal-safe.

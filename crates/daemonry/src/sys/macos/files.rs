@@ -8,9 +8,6 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
-use crate::trusted_path::Entry;
-use crate::user::Ids;
-
 /// How a directory is opened that is only a starting point for names in it.
 pub(crate) const OPEN_DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
@@ -64,15 +61,20 @@ pub(crate) fn may_execute(path: &CStr) -> Result<(), Errno> {
 }
 
 /// Gives a socket in the file system its mode and owner, and follows no link in its place.
-pub(crate) fn arrange_socket(entry: &Entry, mode: Mode, owner: Option<&Ids>) -> nix::Result<()> {
+pub(crate) fn arrange_socket(
+    directory: BorrowedFd<'_>,
+    name: &OsStr,
+    mode: Mode,
+    owner: Option<(u32, u32)>,
+) -> nix::Result<()> {
     use nix::fcntl::AtFlags;
     use nix::sys::stat::{FchmodatFlags, fchmodat};
     use nix::unistd::{Gid, Uid, fchownat};
-    fchmodat(entry.directory(), entry.name(), mode, FchmodatFlags::NoFollowSymlink)?;
+    fchmodat(directory, name, mode, FchmodatFlags::NoFollowSymlink)?;
     match owner {
-        Some(Ids { uid, gid, .. }) => {
-            let (user, group) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
-            fchownat(entry.directory(), entry.name(), Some(user), Some(group), AtFlags::AT_SYMLINK_NOFOLLOW)
+        Some((uid, gid)) => {
+            let (user, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
+            fchownat(directory, name, Some(user), Some(group), AtFlags::AT_SYMLINK_NOFOLLOW)
         }
         None => Ok(()),
     }

@@ -4,8 +4,6 @@ use std::ffi::CStr;
 
 use nix::errno::Errno;
 
-use crate::user::Ids;
-
 /// As above.
 pub(crate) const HAS_NO_NEW_PRIVILEGES: bool = false;
 
@@ -70,8 +68,8 @@ pub(crate) fn set_uid(uid: libc::uid_t) -> Result<(), Errno> {
 }
 
 /// Whether the calling process has these ids. The groups are not compared: the kernel counts the effective one among them.
-pub(crate) fn has_ids(ids: &Ids, _found: &mut [libc::gid_t]) -> bool {
-    own_ids().is_ok_and(|(user, group)| user == [ids.uid; 2] && group == [ids.gid; 2])
+pub(crate) fn has_ids(uid: u32, gid: u32, _groups: &[libc::gid_t], _found: &mut [libc::gid_t]) -> bool {
+    own_ids().is_ok_and(|(users, groups)| users == [uid; 2] && groups == [gid; 2])
 }
 
 /// Whether the calling process can still become root.
