@@ -20,7 +20,6 @@ mod state;
 mod stdio;
 mod store;
 mod sys;
-mod takeover;
 mod trusted_path;
 mod user;
 
@@ -49,7 +48,7 @@ pub use store::{
     Recorded, Request, SelfReport, StartMethod, logical_directory, script_among, stay_in_system_places,
 };
 pub use sys::{Exit, Resource, signal_name};
-pub use takeover::Held;
+XX
 pub use user::{Account, Ids, UserRef};
 
 /// The command line of the calling process as the kernel keeps it, for runtimes that do not tell their flags; empty where it

@@ -12,7 +12,8 @@ use std::ptr;
 use nix::errno::Errno;
 use nix::sys::socket::SockaddrLike;
 
-use super::prepare::{Prepared, PreparedInstance};
+use super::prepare::Prepared;
+use super::prepared_instance::PreparedInstance;
 use crate::error::Step;
 use crate::pidfile::{self, Line};
 use crate::protocol::{Access, DeferredFile, DeferredPidFile, DeferredSocket, Finding, Frame, RehearsedSocket};
@@ -153,7 +154,7 @@ unsafe fn copy(prepared: &Prepared) -> ! {
 ///
 /// As for [`leader`].
 unsafe fn daemon(prepared: &Prepared) -> ! {
-    let sources = prepared.sources();
+    let sources = &prepared.sources;
     let last_target = RawFd::try_from(sources.len()).unwrap_or(RawFd::MAX);
     let exec_pipe = place_exec_pipe(prepared.exec_pipe, last_target);
     let check = |step, outcome| check(exec_pipe, step, outcome);
@@ -162,7 +163,7 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
         check(Step::Dup, dup2(source, target));
     }
     // SAFETY: umask touches no memory.
-    unsafe { libc::umask(prepared.umask) };
+    unsafe { libc::umask(prepared.attributes.umask) };
     // SAFETY: getpid touches no memory.
     let pid = unsafe { libc::getpid() };
     // Before the limits, one of which is for the length of files.
@@ -189,15 +190,15 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
         }
     }
     // With a limit on the length of files there is no later moment.
-    if prepared.limits_files() {
+    if prepared.attributes.limits_files() {
         check(Step::MarkPhase, mark_up_at_exec(prepared));
     }
     // SAFETY: the places were prepared for exactly this; the launcher does not touch them.
-    unsafe { prepared.sign(pid) };
+    unsafe { prepared.command.environment.sign(pid) };
     // SAFETY: as for this function.
     unsafe { limit(prepared, exec_pipe) };
-    if let Some(ids) = &prepared.ids {
-        if let Some(elevated) = prepared.elevated {
+    if let Some(ids) = &prepared.attributes.ids {
+        if let Some(elevated) = prepared.attributes.elevated {
             check(Step::ResetPriority, elevated.give_up());
         }
         check(Step::SetGroups, sys::set_groups(&ids.groups));
@@ -207,14 +208,14 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
             sys::drop_capabilities();
         }
         let is_powerless = || !sys::can_become_root() && !sys::has_capabilities();
-        let are_right =
-            sys::has_ids(ids.uid, ids.gid, &ids.groups, prepared.found_groups()) && (ids.uid == 0 || is_powerless());
+        let are_right = sys::has_ids(ids.uid, ids.gid, &ids.groups, prepared.attributes.found_groups())
+            && (ids.uid == 0 || is_powerless());
         check(Step::VerifyIds, if are_right { Ok(()) } else { Err(Errno::EPERM) });
-        if prepared.elevated.is_some() {
+        if prepared.attributes.elevated.is_some() {
             check(Step::JoinKeyring, sys::join_own_keyring());
         }
     }
-    if prepared.no_new_privileges {
+    if prepared.attributes.no_new_privileges {
         check(Step::NoNewPrivileges, sys::forbid_new_privileges());
     }
     // With the daemon's own rights from here on, as everything that it does itself later. Paths are the launcher's.
@@ -248,23 +249,23 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
             fail(exec_pipe, step, errno);
         }
     };
-    if let Some(directory) = prepared.launchers_directory() {
+    if let Some(directory) = prepared.paths.launchers_directory() {
         check(Step::Chdir, stay_in(directory));
     }
-    if let Some(directory) = prepared.working_directory() {
+    if let Some(directory) = prepared.paths.working_directory() {
         // SAFETY: the path is a C string.
         check(Step::Chdir, Errno::result(unsafe { libc::chdir(directory.as_ptr()) }).map(drop));
     }
-    if let Some(script) = prepared.must_read() {
+    if let Some(script) = prepared.paths.must_read() {
         check(Step::ReadScript, sys::may_read(script));
     }
     if let Some(rehearsal) = &prepared.rehearsal {
-        if let Err((index, errno)) = rehearse(prepared.programs(), &rehearsal.interpreters) {
+        if let Err((index, errno)) = rehearse(prepared.command.programs(), &rehearsal.interpreters) {
             report_at(exec_pipe, Step::Exec, index, errno);
         }
         exit(0);
     }
-    if !prepared.limits_files() {
+    if !prepared.attributes.limits_files() {
         check(Step::MarkPhase, mark_up_at_exec(prepared));
     }
     unblock_signals();
@@ -304,7 +305,7 @@ unsafe fn open_file(prepared: &Prepared, file: &DeferredFile) -> Result<(), Errn
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: the structure outlives the call.
     Errno::result(unsafe { libc::fstat(*target, &raw mut stat) })?;
-    let is_own = prepared.ids.as_ref().is_none_or(|ids| stat.st_uid == 0 || stat.st_uid == ids.uid);
+    let is_own = prepared.attributes.ids.as_ref().is_none_or(|ids| stat.st_uid == 0 || stat.st_uid == ids.uid);
     if file.is_exposed && !(is_own && stat.st_nlink == 1) {
         return Err(Errno::EACCES);
     }
@@ -337,7 +338,7 @@ unsafe fn place_pid_file(
     const FLAGS: libc::c_int = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
     let at = |step| move |errno| (step, 0, errno);
     let target = instance.pid_file_target;
-    let user = prepared.ids.as_ref().map_or(0, |ids| ids.uid);
+    let user = prepared.attributes.ids.as_ref().map_or(0, |ids| ids.uid);
     let (write, is_new) =
         open_or_make(&file.path, libc::O_RDWR | FLAGS, Some(file.mode)).map_err(at(Step::OpenPidFile))?;
     if is_new {
@@ -424,7 +425,7 @@ unsafe fn bind_socket(prepared: &Prepared, socket: &DeferredSocket) -> Result<()
         bound => bound,
     };
     // SAFETY: as above.
-    unsafe { libc::umask(prepared.umask) };
+    unsafe { libc::umask(prepared.attributes.umask) };
     bound?;
     let stat = lstat(&socket.path)?;
     prepared.findings.set(socket.target, Finding { identity: sys::identity_of(&stat), length: 0, is_new: true });
@@ -519,15 +520,15 @@ fn stay_in(directory: &CStr) -> Result<(), Errno> {
 ///
 /// As for [`leader`].
 unsafe fn limit(prepared: &Prepared, exec_pipe: RawFd) {
-    if let Some(adjustment) = &prepared.oom_score {
+    if let Some(adjustment) = &prepared.attributes.oom_score {
         check(exec_pipe, Step::SetOomScore, sys::set_oom_score(adjustment));
     }
-    if let Some(nice) = prepared.nice {
+    if let Some(nice) = prepared.attributes.nice {
         // SAFETY: setting a priority touches no memory.
         let set = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
         check(exec_pipe, Step::SetPriority, Errno::result(set).map(drop));
     }
-    for ((resource, limit), index) in prepared.limits.iter().zip(0..) {
+    for ((resource, limit), index) in prepared.attributes.limits.iter().zip(0..) {
         if let Err(errno) = sys::set_limit(resource.number, limit) {
             fail_at(exec_pipe, Step::SetLimit, index, errno);
         }
@@ -542,16 +543,16 @@ unsafe fn limit(prepared: &Prepared, exec_pipe: RawFd) {
 /// As for [`leader`].
 unsafe fn execute(prepared: &Prepared) -> Errno {
     let mut refused = Errno::ENOENT;
-    for program in prepared.programs() {
+    for program in prepared.command.programs() {
         // SAFETY: all three are null-terminated and alive.
-        unsafe { libc::execve(program.as_ptr(), prepared.arguments(), prepared.environment()) };
+        unsafe { libc::execve(program.as_ptr(), prepared.command.arguments(), prepared.command.environment.as_ptr()) };
         match Errno::last() {
             Errno::ENOENT | Errno::ENOTDIR => {}
             Errno::EACCES => refused = Errno::EACCES,
             Errno::ENOEXEC => {
-                let arguments = prepared.shell_arguments(program);
+                let arguments = prepared.command.shell_arguments(program);
                 // SAFETY: all three are null-terminated and alive.
-                unsafe { libc::execve(c"/bin/sh".as_ptr(), arguments, prepared.environment()) };
+                unsafe { libc::execve(c"/bin/sh".as_ptr(), arguments, prepared.command.environment.as_ptr()) };
                 return Errno::last();
             }
             errno => return errno,

@@ -14,8 +14,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::child::{self, ChildContext, ForkMethod};
+use super::descriptors::Descriptors;
 use super::plan::Fork;
-use super::prepare::{Descriptors, Prepared};
+use super::prepare::Prepared;
 use crate::error::{Error, Result, Step};
 use crate::sys::{self, Dumpable, Process, SharedVm, retry};
 
@@ -179,7 +180,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn run(prepared: Prepared, hold: RawFd, shared: &Shared) {
     // No handler of the launcher is to run in a child. The thread ends like this.
     let blocked = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
-    let alone = prepared.ids.as_ref().map(|_| lock(&ONE_CHANGE_OF_IDS));
+    let alone = prepared.attributes.ids.as_ref().map(|_| lock(&ONE_CHANGE_OF_IDS));
     let is_wanted = || !shared.is_given_up.load(Ordering::SeqCst);
     let fast = || match &shared.vm {
         Some(shared_vm) if is_wanted() => share(&prepared, shared_vm),
@@ -208,7 +209,7 @@ fn run(prepared: Prepared, hold: RawFd, shared: &Shared) {
 fn share(prepared: &Prepared, shared_vm: &SharedVm) -> nix::Result<()> {
     let context = ChildContext { prepared, method: ForkMethod::Share(shared_vm) };
     // Only where it changes, and never while a child of another launch has changed it.
-    let dumpable = prepared.ids.as_ref().map(|_| Dumpable::now());
+    let dumpable = prepared.attributes.ids.as_ref().map(|_| Dumpable::now());
     let argument = ptr::from_ref(&context).cast_mut().cast();
     // SAFETY: the context outlives the children, who only do async-signal-safe calls; this thread has blocked every signal.
     let leader = unsafe { shared_vm.fork_leader(child::enter_leader, argument) };

@@ -1,8 +1,11 @@
 //! The launcher's side of a start: fork, wait until the outcome is known, undo what failed.
 
+mod attributes;
 mod c_strings;
 mod child;
+mod command;
 mod created_files;
+mod descriptors;
 mod environment;
 mod fork_thread;
 mod interpreter;
@@ -11,6 +14,7 @@ mod outcome;
 mod pinned;
 mod plan;
 mod prepare;
+mod prepared_instance;
 mod rehearse;
 mod signal_watch;
 mod start;

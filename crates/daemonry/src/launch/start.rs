@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
 
+use super::descriptors::Descriptors;
 use super::fork_thread::{EXIT_GRACE, EXIT_POLL, ForkThread};
 use super::interrupts::Interrupts;
 use super::plan::LaunchPlan;
-use super::prepare::{Descriptors, LauncherEnds, Prepared};
+use super::prepare::{LauncherEnds, Prepared};
 use crate::error::{Error, Result, Step};
 use crate::pidfile::PidFile;
 use crate::protocol::{FRAME_LENGTH, Frame, Report, WaitFor};

@@ -1,0 +1,57 @@
+//! What the child changes of its own process before it executes the program: its user, its limits, its priority.
+
+use std::cell::UnsafeCell;
+use std::ffi::{CString, OsStr};
+
+use super::c_strings::c_string;
+use super::plan::LaunchPlan;
+use crate::error::Result;
+use crate::stdio::Recipient;
+use crate::sys::{self, Resource};
+use crate::user::Ids;
+
+/// The attributes of a process that a plan sets.
+pub(crate) struct Attributes {
+    pub(crate) umask: libc::mode_t,
+    pub(crate) ids: Option<Ids>,
+    /// What the launcher has and the daemon's user, who is another, could not have.
+    pub(crate) elevated: Option<sys::Elevated>,
+    /// Room for the groups that the child finds, and for one more.
+    found_groups: UnsafeCell<Vec<libc::gid_t>>,
+    pub(crate) limits: Vec<(Resource, libc::rlimit)>,
+    pub(crate) nice: Option<i32>,
+    pub(crate) oom_score: Option<CString>,
+    pub(crate) no_new_privileges: bool,
+}
+
+impl Attributes {
+    /// With the ids to change to, if they are not the launcher's.
+    pub(super) fn new(plan: &LaunchPlan, ids: Option<&Ids>) -> Result<Self> {
+        let is_other_user = matches!(Recipient::with(ids), Recipient::User(_));
+        // A better place than others have is for those who may take it.
+        let (own_nice, own_score) = if is_other_user { sys::own_priorities() } else { (0, 0) };
+        let oom_score = plan.oom_score.or((own_score < 0).then_some(0)).map(|score| score.to_string());
+        Ok(Self {
+            umask: sys::file_mode(plan.umask).bits(),
+            ids: ids.cloned(),
+            elevated: is_other_user.then(sys::Elevated::now),
+            found_groups: UnsafeCell::new(vec![0; ids.map_or(0, |ids| ids.groups.len() + 1)]),
+            limits: plan.limits.iter().map(|limit| limit.resolve()).collect::<Result<_>>()?,
+            nice: plan.nice.or((own_nice < 0).then_some(0)),
+            oom_score: oom_score.map(|score| c_string(OsStr::new(&score), "the OOM score")).transpose()?,
+            no_new_privileges: plan.no_new_privileges,
+        })
+    }
+
+    /// Room for the groups that the child finds. Async-signal-safe.
+    #[expect(clippy::mut_from_ref, reason = "only the one child asks, once")]
+    pub(crate) fn found_groups(&self) -> &mut [libc::gid_t] {
+        // SAFETY: nobody else looks at it while the child lives in this memory.
+        unsafe { &mut *self.found_groups.get() }
+    }
+
+    /// Whether the length of files is limited.
+    pub(crate) fn limits_files(&self) -> bool {
+        self.limits.iter().any(|(resource, _)| resource.name() == "fsize")
+    }
+}
