@@ -4,13 +4,12 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use daemonry::{
-    Bound, Fork, Ids, IfRunning, KillMode, LaunchPlan, Limit, ListenAddress, Listener, LogFile, Resource, Source,
-    Stream,
+    Attributes, Bound, DEFAULT_MODE, Fork, Ids, IfRunning, KillMode, LaunchPlan, Limit, ListenAddress, Listener,
+    LogFile, Resource, Source, Stream,
 };
 use napi_derive::napi;
 
 use crate::store::NativeRecord;
-use crate::wait_for;
 
 /// One standard stream.
 #[napi(object, object_to_js = false)]
@@ -161,6 +160,11 @@ pub struct HoldRequest {
     pub start_timeout: f64,
 }
 
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+fn count(number: f64) -> u64 {
+    number as u64
+}
+
 /// Milliseconds, as far as they make sense.
 pub(crate) fn duration(milliseconds: f64) -> Duration {
     Duration::try_from_secs_f64(milliseconds / 1000.0).unwrap_or(Duration::ZERO)
@@ -185,7 +189,7 @@ impl From<NativeStream> for Stream {
     }
 }
 
-fn if_running(name: &str) -> IfRunning {
+fn parse_if_running(name: &str) -> IfRunning {
     match name {
         "reuse" => IfRunning::Reuse,
         "replace" => IfRunning::Replace,
@@ -242,53 +246,90 @@ fn variable(variable: String) -> (OsString, OsString) {
 
 impl From<LaunchRequest> for LaunchPlan {
     fn from(request: LaunchRequest) -> Self {
-        let mut plan = Self::new(request.program);
-        plan.arguments = request.arguments.into_iter().map(Into::into).collect();
-        plan.environment = request.environment.into_iter().map(variable).collect();
-        plan.stdin = request.stdin.into();
-        plan.stdout = request.stdout.into();
-        plan.stderr = request.stderr.into();
-        plan.directory = request.directory.map(Into::into);
-        plan.working_directory = request.working_directory.map(Into::into);
-        plan.umask = request.umask;
-        plan.listeners = request.listeners.into_iter().map(Into::into).collect();
-        plan.ids = request.ids.map(Into::into);
-        plan.limits = request.limits.into_iter().filter_map(limit).collect();
-        plan.nice = request.nice;
-        plan.oom_score = request.oom_score;
-        plan.no_new_privileges = request.no_new_privileges;
-        plan.must_read = request.must_read.map(Into::into);
-        plan.fork = if request.copies { Fork::Copy } else { Fork::Automatic };
-        plan.pid_file = request.pid_file.map(Into::into);
-        plan.stop_timeout = request.stop_timeout.map(duration);
-        plan.kill_mode = if request.kill_mode == "process" { KillMode::Process } else { KillMode::Session };
-        plan.name = request.name;
-        plan.version = request.version;
-        plan.record = request.record.map(Into::into);
-        plan.if_running = if_running(&request.if_running);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
-        let count = |stops: f64| stops as u64;
-        plan.stops_before = request.stops_before.map(count);
-        plan.wait_for = wait_for(&request.wait_for);
-        plan.alive_for = duration(request.alive_for);
-        plan.start_timeout = duration(request.start_timeout);
-        plan.launcher_leaves = request.launcher_leaves;
-        plan.note = request.note.into();
-        plan
+        let LaunchRequest {
+            program,
+            arguments,
+            environment,
+            stdin,
+            stdout,
+            stderr,
+            directory,
+            working_directory,
+            umask,
+            listeners,
+            ids,
+            limits,
+            nice,
+            oom_score,
+            no_new_privileges,
+            must_read,
+            copies,
+            pid_file,
+            stop_timeout,
+            kill_mode,
+            name,
+            version,
+            record,
+            if_running,
+            stops_before,
+            wait_for,
+            alive_for,
+            start_timeout,
+            launcher_leaves,
+            note,
+        } = request;
+        Self {
+            program: program.into(),
+            arguments: arguments.into_iter().map(Into::into).collect(),
+            environment: environment.into_iter().map(variable).collect(),
+            stdin: stdin.into(),
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+            directory: directory.map(Into::into),
+            working_directory: working_directory.map(Into::into),
+            listeners: listeners.into_iter().map(Into::into).collect(),
+            attributes: Attributes {
+                umask,
+                ids: ids.map(Into::into),
+                limits: limits.into_iter().filter_map(limit).collect(),
+                nice,
+                oom_score,
+                no_new_privileges,
+            },
+            must_read: must_read.map(Into::into),
+            fork: if copies { Fork::Copy } else { Fork::Automatic },
+            pid_file: pid_file.map(Into::into),
+            pid_file_mode: DEFAULT_MODE,
+            stop_timeout: stop_timeout.map(duration),
+            kill_mode: if kill_mode == "process" { KillMode::Process } else { KillMode::Session },
+            name,
+            version,
+            record: record.map(Into::into),
+            if_running: parse_if_running(&if_running),
+            stops_before: stops_before.map(count),
+            wait_for: crate::wait_for(&wait_for),
+            alive_for: duration(alive_for),
+            start_timeout: duration(start_timeout),
+            launcher_leaves,
+            note: note.into(),
+            // Not a request's: it is a handle of the caller.
+            abort: None,
+        }
     }
 }
 
 impl From<HoldRequest> for LaunchPlan {
     fn from(request: HoldRequest) -> Self {
+        let HoldRequest { pid_file, mode, name, version, record, listeners, replaces, start_timeout } = request;
         Self {
-            pid_file: Some(request.pid_file.into()),
-            pid_file_mode: request.mode,
-            name: request.name,
-            version: request.version,
-            record: request.record.map(Into::into),
-            listeners: request.listeners.into_iter().map(Into::into).collect(),
-            if_running: if request.replaces { IfRunning::Replace } else { IfRunning::Error },
-            start_timeout: duration(request.start_timeout),
+            pid_file: Some(pid_file.into()),
+            pid_file_mode: mode,
+            name,
+            version,
+            record: record.map(Into::into),
+            listeners: listeners.into_iter().map(Into::into).collect(),
+            if_running: if replaces { IfRunning::Replace } else { IfRunning::Error },
+            start_timeout: duration(start_timeout),
             ..Self::new("")
         }
     }

@@ -27,11 +27,13 @@ pub use adopt::{Adoption, adopt};
 pub use error::{Error, Result, Step};
 pub use exit_hooks::{arm, die, disarm, exit_now, guard};
 pub use instance::{
-    Forgotten, IfRunning, Located, Reloaded, Remains, Status, StopOptions, Stopped, Target, forget, list,
+    Forgotten, IfRunning, JournalWatch, Located, Reloaded, Remains, Status, StopOptions, Stopped, Target, forget, list,
     list_journals, locate, note_failed_start, reload, replacement_failed, runs_other_version, send_signal, status,
     status_of_named, stop, stops_requested,
 };
-pub use launch::{AbortHandle, Advice, Fork, LaunchFailure, LaunchPlan, Outcome, PinnedPlan, Started, launch};
+pub use launch::{
+    AbortHandle, Advice, Attributes, Fork, Held, LaunchFailure, LaunchPlan, Outcome, PinnedPlan, Started, launch,
+};
 pub use listen::{
     BoundSocket, DEFAULT_BACKLOG, DEFAULT_SOCKET_MODE, Endpoint, Listener, Source, endpoint, take_sockets,
 };
@@ -44,11 +46,10 @@ pub use rlimit::{Bound, Limit};
 pub use state::{FailedReload, Handlers, KillMode, ReloadEvent, SESSION_VARIABLE};
 pub use stdio::{DEFAULT_LOG_MODE, LogFile, Stream, reopen_log};
 pub use store::{
-    Caller, End, EndReason, Event, EventKind, JournalReader, JournalWatch, Name, Owner, PlaceFile, Places, Record,
-    Recorded, Request, SelfReport, StartMethod, logical_directory, script_among, stay_in_system_places,
+    Caller, End, EndReason, Event, EventKind, JournalReader, Name, Owner, PlaceFile, Places, Record, Recorded, Request,
+    SelfReport, StartMethod, logical_directory, script_among, stay_in_system_places,
 };
 pub use sys::{Exit, Resource, signal_name};
-XX
 pub use user::{Account, Ids, UserRef};
 
 /// The command line of the calling process as the kernel keeps it, for runtimes that do not tell their flags; empty where it

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 mod scratch;
 
-use daemonry::{Error, Exit, Fork, LaunchPlan, Step};
+use daemonry::{Attributes, Error, Exit, Fork, LaunchPlan, Step};
 use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter};
 use scratch::{Scratch, plan, shell, stop, until};
 
@@ -106,7 +106,7 @@ fn a_fork_that_nobody_allows_is_told() {
 
 /// A daemon that hangs in a system call before its exec, with the launch that waits for it.
 fn with_hanging_daemon(plan: LaunchPlan, meanwhile: impl FnOnce(i32)) -> daemonry::LaunchFailure {
-    let plan = LaunchPlan { nice: Some(19), ..plan };
+    let plan = LaunchPlan { attributes: Attributes { nice: Some(19), ..Attributes::default() }, ..plan };
     let (to_us, listener) = std::sync::mpsc::channel();
     thread::scope(|scope| {
         let launch = scope.spawn(move || {
@@ -238,7 +238,11 @@ fn a_failed_step_names_the_limit_that_it_was_about() {
     let limit = |resource, bound| daemonry::Limit { resource, soft: Some(bound), hard: Some(bound) };
     // Beyond fs.nr_open, which nobody may exceed.
     let limits = vec![limit(core, daemonry::Bound::At(0)), limit(nofile, daemonry::Bound::At(1 << 40))];
-    let plan = LaunchPlan { pid_file: Some(scratch.at("a.pid")), limits, ..shell("exec sleep 60") };
+    let plan = LaunchPlan {
+        pid_file: Some(scratch.at("a.pid")),
+        attributes: Attributes { limits, ..Attributes::default() },
+        ..shell("exec sleep 60")
+    };
     let failure = daemonry::launch(&plan).unwrap_err();
     assert!(matches!(failure.error, Error::SetLimit { resource, .. } if resource == nofile), "{failure}");
     assert!(failure.to_string().starts_with("cannot set the limit of nofile to 1099511627776"), "{failure}");
@@ -257,7 +261,11 @@ fn a_launcher_that_started_another_users_daemon_is_as_dumpable_as_before() {
     let before = dumpable();
     for _ in 0..20 {
         let ids = daemonry::Ids { uid: 65534, gid: 65534, groups: vec![65534] };
-        let plan = LaunchPlan { pid_file: Some(scratch.at("a.pid")), ids: Some(ids), ..shell("exec sleep 60") };
+        let plan = LaunchPlan {
+            pid_file: Some(scratch.at("a.pid")),
+            attributes: Attributes { ids: Some(ids), ..Attributes::default() },
+            ..shell("exec sleep 60")
+        };
         let started = daemonry::launch(&plan).unwrap();
         let status = fs::read_to_string(format!("/proc/{}/status", started.pid)).unwrap();
         assert!(status.contains("Uid:\t65534\t65534\t65534\t65534\n"), "{status}");

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 mod scratch;
 
-use daemonry::{Errno, Error, Exit, LaunchPlan, LogFile, Status, Step, StopOptions, Stopped, Stream, WaitFor};
+use daemonry::{
+    Attributes, Errno, Error, Exit, LaunchPlan, LogFile, Status, Step, StopOptions, Stopped, Stream, WaitFor,
+};
 use scratch::{Scratch, shell, stop, until};
 
 /// The pid that a daemon had which ended by itself.
@@ -39,7 +41,7 @@ fn both_ways_to_be_a_parent_launch_the_same_daemon() {
         let plan = LaunchPlan {
             pid_file: Some(pid_file.clone()),
             stdout: Stream::File(LogFile::new(scratch.at("out"))),
-            umask: 0o027,
+            attributes: Attributes { umask: 0o027, ..Attributes::default() },
             launcher_leaves,
             arguments: vec!["sleep".into(), "60".into()],
             ..scratch::plan("/bin/sleep")

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// From the system calls to the public functions.
-const ROOMS: [&str; 21] = [
+const ROOMS: [&str; 22] = [
     "property",
     "shown",
     "json",
+    "last_words",
     "sys",
     "listen_address",
     "error",

@@ -138,7 +138,7 @@ impl AcquireRequest<'_> {
                     // What the private state says of the last instance is lost with the next start.
                     let _unwritten = note_held_progress(&lock);
                     let claim = self.claim(&lock)?;
-                    return Ok(match PidFile::take(lock, claim, self.path, self.mode, self.name)? {
+                    return Ok(match PidFile::take(lock, claim, self.program, self.path, self.mode, self.name)? {
                         Taken::Free(pid_file) => {
                             // Now that a stop would find this start.
                             refuse_cancelled(self.path, self.stops_before).inspect_err(|_| {

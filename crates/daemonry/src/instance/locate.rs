@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use super::status::{self, Status, status, status_of_named};
-use super::{Name, Owner, Places, Recorded};
+use super::program::own_running_program;
+use super::status::{Status, status, status_of_named};
 use crate::error::{Error, Result, Step};
 use crate::json::{Object, array};
-use crate::store::{system_records, user_directory};
+use crate::store::{Name, Owner, Places, Recorded, system_records, user_directory};
 
 /// A daemon: by the name that it was started with, or by its pidfile.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,7 +164,7 @@ impl Located {
 
 fn located(name: &Name, places: &Places) -> Located {
     // A running daemon is known also if its record was removed.
-    let known = || instance::own_running_program(&places.pid_file).ok().flatten();
+    let known = || own_running_program(&places.pid_file).ok().flatten();
     let record = Recorded::read(&places.record)
         .or_else(|| known().filter(|record| record.name.as_deref() == Some(name.as_str())));
     let pid_file = record.as_ref().map_or_else(|| places.pid_file.clone(), |record| record.pid_file.clone());

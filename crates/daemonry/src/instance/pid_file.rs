@@ -1,28 +1,17 @@
-//! A pidfile as a caller acquires it: the instance behind it is found, waited for or replaced, and noted in its journal.
+//! What a pidfile's holder writes down of its instance: in its journal and its record.
 
 use std::path::Path;
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use super::events;
 use crate::error::Result;
-use crate::launch::LaunchPlan;
-use crate::pidfile::PidFile;
+use crate::pidfile::{KeptRecord, PidFile};
 use crate::state::{Claim, Key};
-use crate::takeover;
+use crate::store::{Record, Recorded};
 
 impl PidFile {
-    /// Locks the pidfile at `path` and empties it, creating it with exactly `mode` if there is none.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::AlreadyRunning`] with the pid of the daemon; [`Error::PidFileHeld`] when the lock is held by a process that is not
-    /// the daemon; [`Error::NotAPidFile`], the file untouched, when it is not a regular file of the caller's own with one link that
-    /// is empty or holds a number; [`Error::System`].
-    pub fn acquire(path: &Path, mode: u32) -> Result<Self> {
-        let plan = LaunchPlan { pid_file: Some(path.to_owned()), pid_file_mode: mode, ..LaunchPlan::new("") };
-        takeover::hold(&plan, |_| Ok(())).map(|held| held.pid_file).map_err(|failure| failure.error)
-    }
-
     /// Makes this process the instance, for programs that stay in the foreground. It is "starting" until [`PidFile::mark_up`].
     pub fn claim(&mut self) -> Result<()> {
         self.become_instance()?;
@@ -67,7 +56,30 @@ impl PidFile {
         events::note_own_end(self.path())
     }
 
+    /// Makes the record and the journal of the daemon, which must be the calling process, again if they were removed. Returns whether
+    /// one was. One that another user keeps, as root does for a daemon that has changed its user, is not the caller's to make.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`], whose errno is `ENOENT` if the directory is missing.
+    pub fn keep_record(&self) -> Result<bool> {
+        let Some(KeptRecord { path, journal, json, claim }) = self.kept_record()? else { return Ok(false) };
+        let (lacks_record, lacks_journal) = (is_missing(path), is_missing(journal));
+        if lacks_record {
+            Record { path: Some(path.clone()), json: json.clone() }.write()?;
+        }
+        if lacks_journal && let Some(recorded) = Recorded::parse(json) {
+            events::note_again(journal, claim, &recorded.started_by)?;
+        }
+        Ok(lacks_record || lacks_journal)
+    }
+
     fn with_claim(&self, note: impl FnOnce(&Key, &Claim) -> Result<()>) -> Result<()> {
         self.lock().zip(self.claim_of_starter()).map_or(Ok(()), |(lock, claim)| note(&lock.key, claim))
     }
+}
+
+/// A directory that this process may not search says nothing.
+fn is_missing(file: &Path) -> bool {
+    matches!(nix::sys::stat::lstat(file), Err(Errno::ENOENT | Errno::ENOTDIR))
 }

@@ -4,14 +4,14 @@ use std::cell::UnsafeCell;
 use std::ffi::{CString, OsStr};
 
 use super::c_strings::c_string;
-use super::plan::LaunchPlan;
+use super::plan::Attributes;
 use crate::error::Result;
 use crate::stdio::Recipient;
 use crate::sys::{self, Resource};
 use crate::user::Ids;
 
-/// The attributes of a process that a plan sets.
-pub(crate) struct Attributes {
+/// The attributes of a plan in the form in which a forked child can set them.
+pub(crate) struct PreparedAttributes {
     pub(crate) umask: libc::mode_t,
     pub(crate) ids: Option<Ids>,
     /// What the launcher has and the daemon's user, who is another, could not have.
@@ -24,22 +24,23 @@ pub(crate) struct Attributes {
     pub(crate) no_new_privileges: bool,
 }
 
-impl Attributes {
+impl PreparedAttributes {
     /// With the ids to change to, if they are not the launcher's.
-    pub(super) fn new(plan: &LaunchPlan, ids: Option<&Ids>) -> Result<Self> {
+    pub(super) fn new(attributes: &Attributes, ids: Option<&Ids>) -> Result<Self> {
+        let Attributes { umask, ids: _, limits, nice, oom_score, no_new_privileges } = attributes;
         let is_other_user = matches!(Recipient::with(ids), Recipient::User(_));
         // A better place than others have is for those who may take it.
         let (own_nice, own_score) = if is_other_user { sys::own_priorities() } else { (0, 0) };
-        let oom_score = plan.oom_score.or((own_score < 0).then_some(0)).map(|score| score.to_string());
+        let oom_score = oom_score.or((own_score < 0).then_some(0)).map(|score| score.to_string());
         Ok(Self {
-            umask: sys::file_mode(plan.umask).bits(),
+            umask: sys::file_mode(*umask).bits(),
             ids: ids.cloned(),
             elevated: is_other_user.then(sys::Elevated::now),
             found_groups: UnsafeCell::new(vec![0; ids.map_or(0, |ids| ids.groups.len() + 1)]),
-            limits: plan.limits.iter().map(|limit| limit.resolve()).collect::<Result<_>>()?,
-            nice: plan.nice.or((own_nice < 0).then_some(0)),
+            limits: limits.iter().map(|limit| limit.resolve()).collect::<Result<_>>()?,
+            nice: nice.or((own_nice < 0).then_some(0)),
             oom_score: oom_score.map(|score| c_string(OsStr::new(&score), "the OOM score")).transpose()?,
-            no_new_privileges: plan.no_new_privileges,
+            no_new_privileges: *no_new_privileges,
         })
     }
 

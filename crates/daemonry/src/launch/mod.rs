@@ -26,7 +26,7 @@ pub use interrupts::AbortHandle;
 pub use outcome::{Advice, LaunchFailure, Outcome, Started};
 pub(crate) use pinned::FIRST;
 pub use pinned::PinnedPlan;
-pub use plan::{Fork, LaunchPlan};
+pub use plan::{Attributes, Fork, LaunchPlan};
 pub use takeover::Held;
 
 use std::time::{Duration, Instant};

@@ -29,6 +29,29 @@ pub enum Fork {
     Copy,
 }
 
+/// What is changed of the daemon's process before the program is executed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attributes {
+    /// File mode creation mask. Default: `0o022`.
+    pub umask: u32,
+    /// Who it is to be. Default: who the launcher is.
+    pub ids: Option<Ids>,
+    /// Its resource limits. Default: the launcher's.
+    pub limits: Vec<Limit>,
+    /// Its niceness, -20 to 19. Default: the launcher's.
+    pub nice: Option<i32>,
+    /// Its OOM score adjustment, -1000 to 1000; Linux. Default: the launcher's.
+    pub oom_score: Option<i32>,
+    /// Nothing that it executes gains privileges; Linux. Default: false.
+    pub no_new_privileges: bool,
+}
+
+impl Default for Attributes {
+    fn default() -> Self {
+        Self { umask: 0o022, ids: None, limits: Vec::new(), nice: None, oom_score: None, no_new_privileges: false }
+    }
+}
+
 /// A program to launch as a daemon.
 ///
 /// All paths are the launcher's: relative ones start at `directory`.
@@ -50,20 +73,10 @@ pub struct LaunchPlan {
     pub directory: Option<PathBuf>,
     /// The working directory that the program is executed in. Default: the launcher's.
     pub working_directory: Option<PathBuf>,
-    /// File mode creation mask. Default: `0o022`.
-    pub umask: u32,
     /// Sockets that it gets as `LISTEN_FDS` tells it (`sd_listen_fds(3)`), bound once the pidfile is locked. Default: none.
     pub listeners: Vec<Listener>,
-    /// Who it is to be. Default: who the launcher is.
-    pub ids: Option<Ids>,
-    /// Its resource limits. Default: the launcher's.
-    pub limits: Vec<Limit>,
-    /// Its niceness, -20 to 19. Default: the launcher's.
-    pub nice: Option<i32>,
-    /// Its OOM score adjustment, -1000 to 1000; Linux. Default: the launcher's.
-    pub oom_score: Option<i32>,
-    /// Nothing that it executes gains privileges; Linux. Default: false.
-    pub no_new_privileges: bool,
+    /// What is changed of its process before the program is executed.
+    pub attributes: Attributes,
     /// A file that it must be able to read, such as the script of an interpreter. Default: none.
     pub must_read: Option<PathBuf>,
     /// The pidfile to hold, locked before the fork. Default: none.
@@ -116,13 +129,8 @@ impl LaunchPlan {
             stderr: Stream::Null,
             directory: None,
             working_directory: None,
-            umask: 0o022,
             listeners: Vec::new(),
-            ids: None,
-            limits: Vec::new(),
-            nice: None,
-            oom_score: None,
-            no_new_privileges: false,
+            attributes: Attributes::default(),
             must_read: None,
             pid_file: None,
             pid_file_mode: pidfile::DEFAULT_MODE,
@@ -157,10 +165,10 @@ impl LaunchPlan {
         if self.pid_file.is_none() && (self.if_running != IfRunning::Error || self.record.is_some()) {
             return refuse("without a pidfile it cannot be known whether the daemon runs, and no record can be kept");
         }
-        if self.oom_score.is_some() && !sys::HAS_OOM_SCORE {
+        if self.attributes.oom_score.is_some() && !sys::HAS_OOM_SCORE {
             return refuse("there are no OOM scores on this platform");
         }
-        if self.no_new_privileges && !sys::HAS_NO_NEW_PRIVILEGES {
+        if self.attributes.no_new_privileges && !sys::HAS_NO_NEW_PRIVILEGES {
             return refuse("this platform has no flag against new privileges");
         }
         listen::check(&self.listeners)?;
@@ -177,7 +185,7 @@ impl LaunchPlan {
 
     /// The ids to change to, if they are not the launcher's anyway.
     pub(crate) fn new_ids(&self) -> Result<Option<&Ids>> {
-        match &self.ids {
+        match &self.attributes.ids {
             Some(ids) if !ids.are_own()? => Ok(Some(ids)),
             _ => Ok(None),
         }
@@ -191,7 +199,7 @@ impl LaunchPlan {
     /// A step of the child that failed, as an error.
     pub(crate) fn failure_at(&self, step: Step, index: u8, errno: Errno) -> Error {
         if step == Step::SetLimit
-            && let Some(limit) = self.limits.get(usize::from(index))
+            && let Some(limit) = self.attributes.limits.get(usize::from(index))
             && let Ok((resource, limit)) = limit.resolve()
         {
             return Error::SetLimit { resource, soft: limit.rlim_cur, hard: limit.rlim_max, errno };

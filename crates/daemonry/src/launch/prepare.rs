@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::attributes::Attributes;
+use super::attributes::PreparedAttributes;
 use super::c_strings::c_string;
 use super::command::Command;
 use super::created_files::CreatedFiles;
@@ -32,7 +32,7 @@ use crate::user::Ids;
 /// hit a source that is still needed.
 pub(crate) struct Prepared {
     pub(crate) command: Command,
-    pub(crate) attributes: Attributes,
+    pub(crate) attributes: PreparedAttributes,
     pub(crate) paths: Paths,
     pub(crate) instance: Option<PreparedInstance>,
     /// What goes to descriptor 0, 1, 2, …; numbers of [`Descriptors`], as all here.
@@ -59,7 +59,7 @@ impl Prepared {
     pub(crate) fn new(plan: &PinnedPlan, pid_file: Option<&PidFile>) -> Result<(Self, Descriptors, LauncherEnds)> {
         plan.refuse_what_env_misses()?;
         let ids = plan.new_ids()?;
-        let attributes = Attributes::new(plan, ids)?;
+        let attributes = PreparedAttributes::new(&plan.attributes, ids)?;
         let opened = Opened::open(plan, ids)?;
         let (exec, exec_pipe) = pipe()?;
         let (status, status_pipe) = pipe()?;
@@ -160,7 +160,7 @@ pub(crate) struct Paths {
 }
 
 impl Paths {
-    fn new(plan: &LaunchPlan, attributes: &Attributes) -> Result<Self> {
+    fn new(plan: &LaunchPlan, attributes: &PreparedAttributes) -> Result<Self> {
         let is_other_user = attributes.elevated.is_some();
         let path = |path: Option<&Path>, what: &str| path.map(|path| c_string(path.as_os_str(), what)).transpose();
         let stays = plan.working_directory.is_none() && is_other_user;

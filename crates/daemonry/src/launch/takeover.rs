@@ -5,9 +5,10 @@ use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
+use super::interrupts::Interrupts;
+use super::{LaunchFailure, LaunchPlan, PinnedPlan};
 use crate::error::{Error, Result};
 use crate::instance::{AcquireRequest, Acquired, IfRunning, refuse_cancelled, stops_requested};
-use crate::launch::{Interrupts, LaunchFailure, LaunchPlan, PinnedPlan};
 use crate::pidfile::PidFile;
 use crate::state::KillMode;
 use crate::store::Record;
@@ -131,4 +132,18 @@ pub(crate) fn hold(
         Acquired::Running { pid, path } => Err(Error::AlreadyRunning { pid, path }),
     });
     held.map_err(|error| takeover.explain(error.into()))
+}
+
+impl PidFile {
+    /// Locks the pidfile at `path` and empties it, creating it with exactly `mode` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyRunning`] with the pid of the daemon; [`Error::PidFileHeld`] when the lock is held by a process that is not
+    /// the daemon; [`Error::NotAPidFile`], the file untouched, when it is not a regular file of the caller's own with one link that
+    /// is empty or holds a number; [`Error::System`].
+    pub fn acquire(path: &Path, mode: u32) -> Result<Self> {
+        let plan = LaunchPlan { pid_file: Some(path.to_owned()), pid_file_mode: mode, ..LaunchPlan::new("") };
+        hold(&plan, |_| Ok(())).map(|held| held.pid_file).map_err(|failure| failure.error)
+    }
 }

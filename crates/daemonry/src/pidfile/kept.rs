@@ -1,17 +1,13 @@
 //! Whether a running daemon can be found by its pidfile.
 
 use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
 
 use super::public::Loss;
 use super::{PidFile, held, own};
-use std::path::{Path, PathBuf};
-
-use nix::errno::Errno;
 
 use crate::error::{Error, Result, Step};
-use crate::instance::note_again;
 use crate::state::{Claim, Key, Life, Lock, Role, Seen, program_of};
-use crate::store::{Record, Recorded};
 use crate::sys;
 
 /// What [`PidFile::keep`] has found.
@@ -33,11 +29,11 @@ pub enum Kept {
 
 /// The record of a running instance, and what its journal begins with: in memory, because the private files can be removed as well.
 #[derive(Debug)]
-pub(super) struct KeptRecord {
-    path: PathBuf,
-    journal: PathBuf,
-    json: String,
-    claim: Claim,
+pub(crate) struct KeptRecord {
+    pub(crate) path: PathBuf,
+    pub(crate) journal: PathBuf,
+    pub(crate) json: String,
+    pub(crate) claim: Claim,
 }
 
 impl PidFile {
@@ -74,28 +70,11 @@ impl PidFile {
         }
     }
 
-    /// Makes the record and the journal of the daemon, which must be the calling process, again if they were removed. Returns whether
-    /// one was. One that another user keeps, as root does for a daemon that has changed its user, is not the caller's to make.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::System`], whose errno is `ENOENT` if the directory is missing.
-    pub fn keep_record(&self) -> Result<bool> {
+    /// `None` unless the calling process is the daemon and has one of its own.
+    pub(crate) fn kept_record(&self) -> Result<Option<&KeptRecord>> {
         if own() != self.holder {
-            return Ok(false);
+            return Ok(None);
         }
-        let Some(KeptRecord { path, journal, json, claim }) = self.kept_record()? else { return Ok(false) };
-        let (lacks_record, lacks_journal) = (is_missing(path), is_missing(journal));
-        if lacks_record {
-            Record { path: Some(path.clone()), json: json.clone() }.write()?;
-        }
-        if lacks_journal && let Some(recorded) = Recorded::parse(json) {
-            note_again(journal, claim, &recorded.started_by)?;
-        }
-        Ok(lacks_record || lacks_journal)
-    }
-
-    fn kept_record(&self) -> Result<Option<&KeptRecord>> {
         if let Some(kept) = self.kept_record.get() {
             return Ok(kept.as_ref());
         }
@@ -129,9 +108,4 @@ impl PidFile {
         }
         found
     }
-}
-
-/// A directory that this process may not search says nothing.
-fn is_missing(file: &Path) -> bool {
-    matches!(nix::sys::stat::lstat(file), Err(Errno::ENOENT | Errno::ENOTDIR))
 }

@@ -21,7 +21,7 @@ use crate::error::{Error, Result, Step};
 use crate::protocol::Handed;
 use crate::state::{self, Claim, Entry, Handlers, Lock, Phase, ReloadEvent, Reloads, Role, Seen, UpAt};
 use crate::sys::{self, Exit};
-use kept::KeptRecord;
+pub(crate) use kept::KeptRecord;
 
 /// The default mode of a pidfile: every user may ask whether the daemon runs.
 pub const DEFAULT_MODE: u32 = 0o644;
@@ -66,10 +66,17 @@ fn own() -> i32 {
 }
 
 impl PidFile {
-    /// With the lock taken: says by `claim` that the caller starts an instance, opens the file, and says that `name` is served here.
-    pub(crate) fn take(lock: Lock, claim: Claim, path: &Path, mode: u32, name: Option<&str>) -> Result<Taken> {
+    /// With the lock taken: says by `claim` that the caller starts an instance, and of which `program`, opens the file, and says that `name` is served here.
+    pub(crate) fn take(
+        lock: Lock,
+        claim: Claim,
+        program: Option<&str>,
+        path: &Path,
+        mode: u32,
+        name: Option<&str>,
+    ) -> Result<Taken> {
         // First of all: other callers then know which process they wait for.
-        let phase = lock.begin(&claim, *program)?;
+        let phase = lock.begin(&claim, program)?;
         // What the child does with the rights of another user it does for a daemon of one user alone.
         let own_uid = nix::unistd::getuid().as_raw();
         let user = claim.uids.iter().copied().find(|uid| *uid != own_uid);

@@ -4,7 +4,7 @@ mod deferred;
 mod frame;
 mod start_token;
 
-pub(crate) use deferred::{Access, DeferredFile, DeferredPidFile, DeferredSocket, Finding, Findings};
+pub(crate) use deferred::{Access, DeferredFile, DeferredPidFile, DeferredSocket, Finding, Findings, RehearsedSocket};
 pub use frame::Report;
 #[cfg(test)]
 pub(crate) use frame::tests::any_bytes;

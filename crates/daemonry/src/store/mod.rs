@@ -12,7 +12,6 @@ mod program;
 mod record;
 mod self_report;
 mod timestamp;
-mod watch;
 
 pub use caller::Caller;
 pub use directories::PlaceFile;
@@ -27,4 +26,3 @@ pub use program::script_among;
 pub(crate) use record::remove;
 pub use record::{Record, Recorded, StartMethod, logical_directory};
 pub use self_report::SelfReport;
-pub use watch::JournalWatch;

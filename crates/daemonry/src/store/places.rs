@@ -21,7 +21,7 @@ pub enum Owner {
 
 impl Owner {
     /// As the public interfaces spell it.
-    pub(super) const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::User => "user",
             Self::System => "system",

@@ -137,7 +137,7 @@ impl Recorded {
     }
 
     /// The command and its directory, for a person.
-    pub(super) fn shown_command(&self) -> String {
+    pub(crate) fn shown_command(&self) -> String {
         let words = [&self.program].into_iter().chain(self.arguments.iter().skip(1));
         let line = words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ");
         format!("{} in {}", Shown(line), Shown(self.command().directory.display()))

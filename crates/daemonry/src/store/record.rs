@@ -15,7 +15,6 @@ use nix::unistd::{UnlinkatFlags, geteuid};
 use super::own_directory::own_directory;
 use super::{Caller, journal};
 use crate::error::{Error, Result, Step};
-use crate::instance;
 use crate::json::{Object, Value, array};
 use crate::sys::{self, retry};
 use crate::trusted_path::{Directory, Obstacle, walk};
@@ -236,24 +235,6 @@ impl Record {
     /// Whether it can have its place.
     pub(crate) fn check_place(&self) -> Result<()> {
         self.path.as_deref().map_or(Ok(()), |path| own_directory(path, Step::WriteRecord).map(drop))
-    }
-
-    /// The error about the daemon that runs as `pid` under the same pidfile, if it was started as another program than this
-    /// record's; `None` also if either is not known.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::System`] when the private files of that daemon cannot be read.
-    pub fn other_program(&self, pid: i32) -> Result<Option<Error>> {
-        let Some(wanted) = Recorded::parse(&self.json) else { return Ok(None) };
-        let running = instance::running_program(&wanted.pid_file)?.filter(|running| !running.is_same_program(&wanted));
-        Ok(running.map(|running| Error::OtherProgram {
-            pid,
-            running: running.shown_command().into(),
-            wanted: wanted.shown_command().into(),
-            is_named: wanted.name.is_some(),
-            path: wanted.pid_file,
-        }))
     }
 
     /// Puts the record in its place, if it has one, and keeps what was there before.

@@ -49,7 +49,7 @@ pub(crate) fn facts(pid: i32) -> Option<Facts> {
 }
 
 /// The start time in clock ticks since the boot, and whether it is exiting.
-fn facts_in_stat(pid: i32) -> Option<(u64, bool)> {
+pub(super) fn facts_in_stat(pid: i32) -> Option<(u64, bool)> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let flags = number(field_of_stat(&stat, 9)?)?;
     Some((number(field_of_stat(&stat, 22)?)?, is_over(&stat, flags)))

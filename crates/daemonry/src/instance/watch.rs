@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::locate::journals;
-use super::{Name, Places};
+use crate::store::{Name, Places};
 use crate::sys::Process;
 
 /// Watches the journals of named daemons and, because no daemon writes that it was killed, processes.
