@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { sendSignal, spawnDaemon } from '../dist/index.js';
-import { daemonEnvironment } from '../src/environment.js';
+import { daemonEnvironment } from '../src/options/env.js';
 import { named } from './helpers/named.js';
 import { testOnLinux } from './helpers/privileges.js';
 import { runScript } from './helpers/script.js';

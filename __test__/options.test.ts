@@ -225,7 +225,7 @@ test('options that cannot be meant are refused with ERR_INVALID_OPTION, and name
 });
 
 test('every option is mentioned in the tests of wrong types', (t) => {
-  const declared = readFileSync(new URL('../dist/options.d.ts', import.meta.url), 'utf8');
+  const declared = readFileSync(new URL('../dist/options/types.d.ts', import.meta.url), 'utf8');
   const bodies = [...declared.matchAll(/interface (?:Start|Daemonize)Options[^{]*\{([^]*?)\n\}/g)];
   const names = bodies.flatMap(([, body]) => [...body!.matchAll(/^ {4}readonly (\w+)\?/gm)].map(([, name]) => name));
   t.deepEqual(names.sort(), Object.keys(wrongTypes).sort());

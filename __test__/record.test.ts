@@ -5,8 +5,11 @@ import { userInfo } from 'node:os';
 import { dirname } from 'node:path';
 import test from 'ava';
 import * as fc from 'fast-check';
-import { native } from '../src/native.js';
-import { locate, newRecord, paths, publicRecord, SelfReport, type FullRecord, type NewRecord } from '../src/store.js';
+import { native } from '../src/native/index.js';
+import { locate } from '../src/store/locate.js';
+import { newRecord, publicRecord, type FullRecord, type NewRecord } from '../src/store/record.js';
+import { paths } from '../src/store/paths.js';
+import { SelfReport } from '../src/store/self-report.js';
 import { named, recordOf } from './helpers/named.js';
 import { holds } from './helpers/property.js';
 

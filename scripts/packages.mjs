@@ -33,7 +33,7 @@ function stageRoot(optionalDependencies) {
   run('tar', ['-xzf', filename], to);
   const folder = join(to, 'package');
   const declarations = ts.createProgram([join(folder, 'dist/index.d.ts')], { module: ts.ModuleKind.Node20 });
-  for (const file of readdirSync(join(folder, 'dist')).filter((file) => file.endsWith('.d.ts')))
+  for (const file of readdirSync(join(folder, 'dist'), { recursive: true }).filter((file) => file.endsWith('.d.ts')))
     if (declarations.getSourceFile(join(folder, 'dist', file)) === undefined) rmSync(join(folder, 'dist', file));
   const { devDependencies: _tools, scripts: _commands, ava: _tests, napi: _build, ...manifest } = read(folder);
   writeFileSync(join(folder, 'package.json'), `${JSON.stringify({ ...manifest, optionalDependencies }, null, 2)}\n`);

@@ -1,25 +1,17 @@
 /** Looking at daemons, signalling, stopping and forgetting them, by name or pidfile. */
 import { constants } from 'node:os';
 import type { NativeEnd } from '../index.js';
-import { currentDaemon } from './daemon.js';
+import { currentDaemon } from './current-daemon.js';
 import { daemonError, isDaemonError, type DaemonError } from './errors.js';
-import { failureError, isFailure, native, unwrap } from './native.js';
-import * as check from './check.js';
-import { defaults } from './options.js';
-import { sayUnwritten } from './say.js';
-import {
-  locate,
-  locateAll,
-  locateJournals,
-  publicRecord,
-  type DaemonCaller,
-  type DaemonRecord,
-  type Located,
-  type Target,
-} from './store.js';
+import { reportUnrecorded } from './launch/stderr.js';
+import { failureError, isFailure, native, unwrap } from './native/index.js';
+import * as check from './options/check.js';
+import { defaults } from './options/defaults.js';
+import { locate, locateAll, locateJournals, type Located, type Target } from './store/locate.js';
+import { publicRecord, type DaemonCaller, type DaemonRecord } from './store/record.js';
 
 /** What every {@link DaemonStatus} has. */
-interface StatusPlace {
+interface StatusBase {
   /** The name that was asked for. */
   readonly name?: string;
   /** The pidfile that was looked at. */
@@ -29,7 +21,7 @@ interface StatusPlace {
 }
 
 /** What a look at a daemon's pidfile tells. A pid in it counts only when the kernel names that process as the holder. */
-export type DaemonStatus = StatusPlace &
+export type DaemonStatus = StatusBase &
   (
     | {
         /** Up, or on its way out. */
@@ -300,7 +292,7 @@ export async function stopFor(
   }
   const replaces = purpose === 'restart';
   const { unwritten, ...result } = unwrap(await native().stopDaemon(pidFile, signal, timeout, force, replaces));
-  sayUnwritten(unwritten);
+  reportUnrecorded(unwritten);
   return result as StopResult;
 }
 

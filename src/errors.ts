@@ -1,10 +1,7 @@
 /** Every error that daemonry throws: its codes, its fields, its one sentence. */
-import { constants } from 'node:os';
-import { getSystemErrorMap } from 'node:util';
+import type { constants } from 'node:os';
+import { getSystemErrorMap, inspect } from 'node:util';
 import { printableLine } from './printable.js';
-import { say } from './say.js';
-import { scriptName } from './script.js';
-import { steps } from './steps.js';
 
 /** The name of a failed system call's errno, such as `'EACCES'`. */
 export type Errno = keyof typeof constants.errno;
@@ -237,20 +234,67 @@ export function systemCallError(step: DaemonStep, doing: string, path: string, c
   return daemonError(code as Errno, message, { step, errno, syscall: syscall ?? step, path }, cause);
 }
 
-/** What a program prints about an error that nobody caught. */
-export function sentence(error: DaemonError): string {
-  const program = printableLine(scriptName() ?? 'daemonry');
-  return error.message.startsWith(`${program} `) ? `${error.message}\n` : `${program}: ${error.message}\n`;
-}
+/** The steps at which a system call can fail, spelled as the Rust core spells them; a test compares the two lists. */
+export const steps = [
+  'look-up-user',
+  'open-lock',
+  'take-lock',
+  'read-lock',
+  'write-lock',
+  'open-directory',
+  'open-pidfile',
+  'read-pidfile',
+  'clear-pidfile',
+  'write-record',
+  'remove-record',
+  'write-journal',
+  'read-journal',
+  'open-stdin',
+  'open-stdout',
+  'open-stderr',
+  'open-pipe',
+  'move-descriptor',
+  'listen',
+  'catch-signals',
+  'fork',
+  'setsid',
+  'fork-again',
+  'dup',
+  'close-descriptors',
+  'write-pid',
+  'set-oom-score',
+  'set-priority',
+  'set-limit',
+  'reset-priority',
+  'set-groups',
+  'set-gid',
+  'set-uid',
+  'verify-ids',
+  'join-keyring',
+  'no-new-privileges',
+  'read-script',
+  'exec',
+  'adopt',
+  'chdir',
+  'wait',
+  'mark-phase',
+  'remove-pidfile',
+  'reopen-log',
+  'open-process',
+  'signal',
+  'notify',
+  'make-directory',
+] as const;
 
-/** Makes an uncaught `error` print as its sentence instead of as a page of stack and properties, and the process `leave`. */
-export function printsAsSentence(error: DaemonError, leave: () => void = () => process.exit(1)): DaemonError {
-  const monitor = (uncaught: unknown) => {
-    // With a listener of its own the program decides what is printed.
-    if (uncaught !== error || process.listenerCount('uncaughtException') > 0) return;
-    say(sentence(error));
-    leave();
-  };
-  process.on('uncaughtExceptionMonitor', monitor);
-  return error;
+/** A value as a message shows it. */
+export function show(value: unknown): string {
+  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'bigint' || typeof value === 'symbol') return String(value);
+  if (typeof value === 'string') return JSON.stringify(value);
+  try {
+    return inspect(value, { depth: 0, breakLength: Infinity });
+  } catch {
+    // Its own way to be shown has failed.
+    return 'an object';
+  }
 }

@@ -1,6 +1,7 @@
 /** The public interface of daemonry. */
-export { connectDaemon } from './connect.js';
-export { currentDaemon, type Daemon } from './daemon.js';
+export { connectDaemon } from './connect-daemon.js';
+export { currentDaemon } from './current-daemon.js';
+export { type Daemon } from './daemon/daemon.js';
 export { daemonize } from './daemonize.js';
 export {
   forgetDaemon,
@@ -19,7 +20,7 @@ export {
   type StopOptions,
   type StopResult,
 } from './control.js';
-export { daemonEvents, type DaemonEvent, type EventsOptions } from './events.js';
+export { daemonEvents, type DaemonEvent, type EventsOptions } from './daemon-events.js';
 export {
   isDaemonError,
   type AlreadyRunningError,
@@ -39,8 +40,8 @@ export {
   type UnknownUserError,
   type UsageError,
 } from './errors.js';
-export { supported } from './native.js';
-export { type Hold } from './idle.js';
+export { supported } from './native/index.js';
+export { type Hold } from './daemon/idle.js';
 export {
   type ConnectOptions,
   type DaemonizeOptions,
@@ -50,9 +51,11 @@ export {
   type StartOptions,
   type StartOutcome,
   type StreamOption,
-} from './options.js';
-export { type Limit, type LimitValue, type Resource } from './limits.js';
-export { type Endpoint, type ListenAddress, type TcpAddress, type UnixAddress } from './listeners.js';
-export { PidFile } from './pidfile.js';
-export { spawnDaemon, type SpawnedDaemon } from './spawn.js';
-export { paths, type DaemonCaller, type DaemonPaths, type DaemonRecord, type Target } from './store.js';
+} from './options/types.js';
+export { type Limit, type LimitValue, type Resource } from './options/limits.js';
+export { type Endpoint, type ListenAddress, type TcpAddress, type UnixAddress } from './options/listen.js';
+export { PidFile } from './pid-file.js';
+export { spawnDaemon, type SpawnedDaemon } from './spawn-daemon.js';
+export { paths, type DaemonPaths } from './store/paths.js';
+export { type DaemonCaller, type DaemonRecord } from './store/record.js';
+export { type Target } from './store/locate.js';

@@ -1,6 +1,7 @@
 /** What `--help` prints: a screen at most for each command. */
 import { createRequire } from 'node:module';
-import { commands, type Command } from './commands.js';
+import type { Command } from './command.js';
+import { commands } from './commands/index.js';
 
 export function overview(): string {
   const width = Math.max(...commands.map(({ name }) => name.length));

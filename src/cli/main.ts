@@ -1,13 +1,14 @@
 #!/usr/bin/env node
 /** The command line: finds the command, runs it, and turns whatever is thrown into one sentence and an exit code. */
-import { problemWithArguments } from '../program.js';
-import { commands, type Command } from './commands.js';
-import { parse, UsageError, wantsJson } from './arguments.js';
-import { fail } from './exit.js';
-import { commandMeant } from './habits.js';
+import { problemWithArguments } from '../launch/restart-command.js';
+import type { Command } from './command.js';
+import { commands } from './commands/index.js';
+import { fail } from './exit-codes.js';
 import { helpOf, overview, version } from './help.js';
-import { spellAsHere } from './spelling.js';
-import { surviveWriteErrors } from './streams.js';
+import { spellAsHere } from './option-names.js';
+import { parse, UsageError, wantsJson } from './parse.js';
+import { surviveWriteErrors } from './stdout.js';
+import { commandMeant } from './suggestions.js';
 
 surviveWriteErrors();
 spellAsHere();

@@ -2,7 +2,7 @@
 import { styleText } from 'node:util';
 import type { DaemonStatus } from '../control.js';
 import { printableJson, printableLine } from '../printable.js';
-import type { DaemonCaller } from '../store.js';
+import type { DaemonCaller } from '../store/record.js';
 
 const colours = {
   running: 'green',
@@ -46,6 +46,7 @@ export function userOf({ uid, user, loginUid }: DaemonCaller): string {
 }
 
 const frames = '⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏';
+
 /** What is done by then needs no spinner, in ms. */
 const spinnerDelay = 200;
 const spinnerPause = 80;

@@ -1,5 +1,5 @@
 /** A manifest for Kubernetes: one Deployment, as the restricted Pod Security Standard wants it. */
-import { UsageError } from '../arguments.js';
+import { UsageError } from '../parse.js';
 import { commandInImage, probeInImage, projectInImage, stateInImage } from './image.js';
 import { labelOf, stopSeconds, text, type Service } from './service.js';
 

@@ -1,5 +1,5 @@
 /** What is known of a service that is to be run by a supervisor. */
-import { modeVariable } from '../../environment.js';
+import { modeVariable } from '../../options/env.js';
 
 /** Whatever the supervisor, it has to know this. */
 export interface Service {

@@ -1,5 +1,5 @@
 /** A program for supervisord. */
-import { UsageError } from '../arguments.js';
+import { UsageError } from '../parse.js';
 import { commandOf, environmentWithHome, shellLine, stopSeconds, text, type Service } from './service.js';
 
 export function supervisordProgram(service: Service): string {

@@ -1,0 +1,38 @@
+/** `daemonry reload`. */
+import { reloadDaemon, type ReloadOptions } from '../../control.js';
+import type { Target } from '../../store/locate.js';
+import type { Command } from '../command.js';
+import { jsonOption, number } from '../parse.js';
+import { allOption, chosen, forEach, isUp, labelOf, targetOption, targetsOf, type Done } from '../targets.js';
+
+export const reload: Command = {
+  name: 'reload',
+  usage: '[OPTIONS] NAME… | --all | -p FILE',
+  summary: 'Make daemons reopen their logs and reload their configuration (SIGHUP), and wait for that.',
+  options: {
+    all: allOption,
+    'pid-file': targetOption,
+    timeout: { type: 'string', short: 't', value: 'MS', help: 'how long to wait (default: 10000)' },
+    json: jsonOption,
+  },
+  notes: [
+    'Exit code: 1 if a reload handler fails, time runs out, or the daemon exits first.',
+    'Refused for a program that does not handle SIGHUP, because the signal would terminate it.',
+  ],
+  run: (parsed) => {
+    const timeout = number(parsed.values, 'timeout');
+    const options = timeout === undefined ? {} : { timeout };
+    const targets = chosen(parsed, targetsOf, isUp);
+    return forEach(parsed, targets, { doing: 'reloads', act: (target) => reloadOne(target, options) });
+  },
+};
+
+async function reloadOne(target: Target, options: ReloadOptions): Promise<Done> {
+  const result = await reloadDaemon(target, options);
+  const { outcome, pid } = result;
+  const how =
+    outcome === 'reloaded'
+      ? ` reloaded (pid ${pid})`
+      : `: sent SIGHUP to pid ${pid}, which does not report the outcome`;
+  return { text: `${labelOf(target)}${how}\n`, result };
+}

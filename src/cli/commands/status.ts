@@ -1,0 +1,111 @@
+/** `daemonry status`. */
+import { status as statusOf, type DaemonEnd, type DaemonStatus, type FailedStart } from '../../control.js';
+import { printableLine } from '../../printable.js';
+import type { Target } from '../../store/locate.js';
+import type { Command, Parsed } from '../command.js';
+import { statusCodes } from '../exit-codes.js';
+import { coloured, stamp, userOf } from '../output.js';
+import { jsonOption } from '../parse.js';
+import { forEach, labelOf, targetOption, targetsOf, type Done } from '../targets.js';
+
+export const status: Command = {
+  name: 'status',
+  usage: '[OPTIONS] NAME… | -p FILE',
+  summary: 'Print whether daemons are running, as the kernel confirms.',
+  options: {
+    'pid-file': targetOption,
+    ready: { type: 'boolean', short: 'r', help: 'for probes: a daemon that is starting or stopping counts as stopped' },
+    json: jsonOption,
+  },
+  notes: [
+    'Exit code: 0 running, starting or stopping; 1 dead (crashed, killed or vanished); 3 stopped;',
+    '4 unknown (its pidfile is locked by another process, or cannot be inspected).',
+  ],
+  run: (parsed) => forEach(parsed, targetsOf(parsed), { act: (target) => look(target, parsed), exitCodeOf }),
+  exitCodeOf,
+};
+
+/** In this table, 1 to 3 say something about the daemon. */
+function exitCodeOf(): number {
+  return statusCodes.unknown;
+}
+
+function look(target: Target, { values }: Parsed): Done {
+  const found = statusOf(target);
+  const isBetween = found.state === 'starting' || found.state === 'stopping';
+  return {
+    text: `${labelOf(target)} is ${sentence(found)}\n${details(found)}`,
+    result: found,
+    exitCode: values['ready'] && isBetween ? statusCodes.stopped : statusCodes[found.state],
+  };
+}
+
+function sentence(found: DaemonStatus): string {
+  const state = coloured(found.state);
+  switch (found.state) {
+    case 'running':
+    case 'stopping': {
+      const since: Date | undefined = found.since;
+      return `${state} with pid ${found.pid}${since === undefined ? '' : ` since ${stamp(since)}`}`;
+    }
+    case 'starting':
+      return found.pid === undefined ? state : `${state} with pid ${found.pid}`;
+    case 'dead': {
+      const end = found.ended === undefined ? '' : `: it ${endSentence(found.ended)}`;
+      return `${state}${end}${found.lastPid === undefined ? '' : `; its pid was ${found.lastPid}`}`;
+    }
+    case 'unknown':
+      return `${state}: the pidfile is locked by ${found.heldBy === undefined ? 'a process that cannot be seen' : `process ${found.heldBy}`}`;
+    case 'stopped':
+      return found.ended === undefined ? state : `${state}: it ${endSentence(found.ended)}`;
+  }
+}
+
+/** How a daemon has ended, to follow "it". */
+export function endSentence({ reason, at, exitCode, signal, by, lastWords, replacementFailed }: DaemonEnd): string {
+  const when = at === undefined ? '' : ` at ${stamp(at)}`;
+  const who = by === undefined ? '' : ` by ${userOf(by)}`;
+  const code = exitCode === undefined ? '' : ` with exit code ${exitCode}`;
+  const words = lastWords === undefined ? '' : `: ${printableLine(lastWords)}`;
+  switch (reason) {
+    case 'stopped':
+      return `was stopped${signal === undefined ? '' : ` with ${signal}`}${when}${who}`;
+    case 'replaced':
+      return `was stopped for a restart${when}${who}${replacementFailed ? ', which failed' : ''}`;
+    case 'finished':
+      return `exited by itself${when}${code}`;
+    case 'idle':
+      return `stopped itself${when}, because nothing used it`;
+    case 'crashed':
+      return `crashed${when}${code}${words}`;
+    case 'killed':
+      return `did not stop in time, and was killed${when}${who}`;
+    case 'vanished':
+      return 'ended, and no process saw how';
+    case 'lost':
+      return 'ended with the machine or the container';
+  }
+}
+
+/** Why the last start failed. */
+export function startSentence({ at, reason }: FailedStart): string {
+  return `failed at ${stamp(at)}: ${reason}`;
+}
+
+function details(found: DaemonStatus): string {
+  const { pidFile, record } = found;
+  const failed = 'failedReload' in found ? found.failedReload : undefined;
+  const lines: readonly (readonly [string, string | undefined])[] = [
+    ['pidfile', pidFile],
+    ['log', record?.logFile],
+    ['socket', record?.socket],
+    ['version', record?.version],
+    ['status', record?.status],
+    ['problem', record?.problem],
+    ['start', 'failedStart' in found ? startSentence(found.failedStart) : undefined],
+    ['reload', failed && `failed at ${stamp(failed.at)}: ${failed.reason}`],
+  ];
+  return lines
+    .map(([label, value]) => (value === undefined ? '' : `${label.padStart(8)}: ${printableLine(value)}\n`))
+    .join('');
+}

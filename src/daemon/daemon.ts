@@ -1,0 +1,79 @@
+/** The interface of the handle. */
+import type { Server } from 'node:net';
+import type { Hold } from './idle.js';
+
+/** The running daemon, as it sees itself. `Sockets` are the names of the option `listen`. */
+export interface Daemon<Sockets extends string = string> extends AsyncDisposable {
+  /** This process's id. */
+  readonly pid: number;
+  /** `'daemon'`, or `'foreground'` where a supervisor runs the program, or it was told to stay what it is. */
+  readonly mode: 'daemon' | 'foreground';
+  /** The pidfile that it holds. */
+  readonly pidFile: string | undefined;
+  /**
+   * The sockets of the option `listen`: descriptors that listen already.
+   * @example
+   * server.listen({ fd: daemon.listeners.http });
+   */
+  readonly listeners: { readonly [Name in Sockets]: number };
+  /**
+   * Aborted when the daemon is asked to stop. Reading it opts in: SIGTERM and SIGINT no longer end the process at once, and
+   * the program has `stopTimeout` to wind down. It exits when the {@link Daemon.onStop} handlers are done; where there are
+   * none, when a `main` that is still running has settled or nothing is left to do.
+   */
+  readonly stopping: AbortSignal;
+  /**
+   * Reports that the daemon is ready. A start that is waiting for readiness then succeeds, once the event loop has turned: an
+   * exception directly after the call is still a failed start, and so is a program that nothing keeps alive.
+   * @param status one line about what it does, which `status` shows of a named daemon; a later call changes it
+   */
+  ready(status?: string): void;
+  /**
+   * Adds a handler that runs when the daemon is asked to stop, by SIGTERM, SIGINT or {@link Daemon.stop}. Handlers are awaited
+   * in the order in which they were added; then the process exits with 0. A second signal, at least a second later, or the end of
+   * `stopTimeout` ends it by the signal. If the program has its own listener for the signal, the handlers run, but the program
+   * decides when to exit within `stopTimeout`.
+   */
+  onStop(handler: () => unknown): void;
+  /**
+   * Adds a handler for SIGHUP; it runs after the logs were reopened. If it throws, the reload has failed: the log,
+   * {@link reloadDaemon} and {@link DaemonStatus} report that, the other handlers run, and the daemon lives on. Signals during a
+   * reload reopen the logs at once, and cause one more reload when it is done. In a foreground with a terminal SIGHUP keeps its
+   * default and ends the process.
+   */
+  onReload(handler: () => unknown): void;
+  /**
+   * Opens the logs again by their paths, under the running process: native output moves, too, and no line is lost.
+   * @throws a {@link SystemCallError}; the old files then stay open
+   */
+  reopenLogs(): void;
+  /**
+   * Keeps the daemon from being idle (option `idleTimeout`) until the hold is released.
+   * @example
+   * using hold = daemon.hold();
+   */
+  hold(): Hold;
+  /**
+   * Ties a server to the daemon's life. Every open connection is a {@link Daemon.hold}; when the daemon stops, the server takes
+   * no new connections (a Unix socket loses its name first, so that nobody is cut off who has connected already), and the open
+   * ones have `stopTimeout` to end: an HTTP server answers further requests with `Connection: close`. That is a handler of {@link Daemon.onStop}, in the order of the calls: what the open
+   * connections still need is to be closed by one that is added later. `status` of a named daemon tells its Unix socket.
+   * @param server listening or not yet
+   */
+  serve(server: Server): void;
+  /**
+   * Listens on the daemon's own Unix socket, `paths(name).socket`, and serves the server as {@link Daemon.serve} does. Only the
+   * daemon's user and root can connect (mode 0600). A socket on which no process listens any more is replaced. While the daemon runs,
+   * a socket that was removed is made again within seconds. When the daemon stops, the socket is removed, unless another
+   * file is in its place by then; `server.listen(path)` of Node.js removes whatever has the name.
+   * @param server does not listen yet
+   * @returns the path, once the server listens
+   * @throws `ERR_INVALID_OPTION` for a daemon without a name, a path that is too long, a server that listens already, or in a worker
+   * of a cluster; a {@link SystemCallError}, such as `EADDRINUSE` if another process listens there
+   * @example
+   * await daemon.listen(createServer((connection) => connection.end('hello\n')));
+   */
+  listen(server: Server): Promise<string>;
+  /** Stops as on SIGTERM: runs the handlers, then exits with 0. Settles only if the process does not end. */
+  stop(): Promise<void>;
+}

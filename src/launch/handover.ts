@@ -1,0 +1,46 @@
+/** What a launcher hands over to its daemon, and how that takes it. */
+import type { DaemonStart } from '../../index.js';
+import { native, unwrap } from '../native/index.js';
+import type { ResolvedStart } from '../options/resolve.js';
+
+/** The process that the marker in the environment was about, where that is not this one. */
+let another: number | undefined;
+
+/** The start that the marker is about, if it is about this process. Whatever it is about, it goes. */
+export function takeStart(): DaemonStart | undefined {
+  const variable = native().startVariable();
+  const marker = process.env[variable];
+  if (marker === undefined) return undefined;
+  delete process.env[variable];
+  const start = native().adopt(marker);
+  if (start !== null) return unwrap(start);
+  another = Number.parseInt(marker, 10);
+  return undefined;
+}
+
+/**
+ * Whether this process does the work of the daemon `pid`: that one was started with a marker, has left it in the environment,
+ * and so cannot say itself that it is up.
+ */
+export function worksFor(pid: number | undefined): boolean {
+  return pid !== undefined && pid === another;
+}
+
+/** What a launcher tells its daemon, by way of the marker. */
+export interface Handover {
+  readonly method: 'daemonize' | 'spawnDaemon';
+  /** The directory to change to at adoption; missing where that was done before exec. */
+  readonly cwd?: string;
+  readonly logs: ResolvedStart['logs'];
+  /** Where a named daemon says something about itself. */
+  readonly selfReport?: string;
+  /** The name by which it was started. */
+  readonly name?: string;
+  /** Root has started it, so that its places are the system's. */
+  readonly isSystems?: true;
+  /** The files that were made for the sockets that it gets. */
+  readonly sockets?: readonly string[];
+}
+
+/** What tells how the daemon is started, before the start itself is looked at. */
+export type StartMethod = Pick<Handover, 'method' | 'cwd'>;
