@@ -268,7 +268,7 @@ test('the alarm clock tells a name that is none in one sentence', async (t) => {
 test('npm start shows the pid, the status, the first log lines and a command that stops the alarm daemon', async (t) => {
   const alarm = example(t, 'alarm');
   // Without the set-up, which would change this very installation if it were not up to date.
-  const startAlarm = () => run('scripts/start-alarm', ['--name', alarm.name], { cwd: root });
+  const startAlarm = () => run('examples/start-alarm', ['--name', alarm.name], { cwd: root });
   const { code, stdout, stderr } = await startAlarm();
   t.is(code, 0, stderr);
   const { pid } = status({ pidFile: alarm.pidFile }) as { pid: number };
@@ -290,7 +290,7 @@ test('npm start shows the pid, the status, the first log lines and a command tha
 
 test('npm start fails with the reason when the alarm daemon cannot start', async (t) => {
   const alarm = example(t, 'alarm');
-  const { code, stdout, stderr } = await run('scripts/start-alarm', ['--name', alarm.name], {
+  const { code, stdout, stderr } = await run('examples/start-alarm', ['--name', alarm.name], {
     cwd: root,
     env: { ...process.env, DAEMONRY_MODE: 'sideways' },
   });

@@ -2,7 +2,7 @@
 import { appendFileSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { root, runShard, wholeSuite, type Result, type Suite } from '../reliability/suite.js';
+import { root, runShard, wholeSuite, type Result, type Suite } from '../tools/reliability/suite.js';
 
 interface Figures extends Result {
   readonly part: number;

@@ -297,7 +297,7 @@ for (const kind of ['sysv', 'openrc']) {
 const validators = join(repository, 'target', 'validators');
 const noValidators = existsSync(join(validators, 'made'))
   ? undefined
-  : 'target/validators is not there: see scripts/fetch-validators';
+  : 'target/validators is not there: see tools/machine/fetch-validators';
 
 /** Validates what is printed for a program with difficult words. */
 const validated = [

@@ -19,7 +19,7 @@ const versionInDebian = (name) => execFileSync('dpkg-query', ['-W', '-f', '${Ver
 export function install(peers) {
   const npmFailure = failureOf('npm', ['install', '--loglevel=error']);
   return peers.map((peer) => {
-    const missing = peer.npm === undefined ? failureOf('../scripts/install-debian', [peer.debian]) : npmFailure;
+    const missing = peer.npm === undefined ? failureOf('../tools/machine/install-debian', [peer.debian]) : npmFailure;
     if (missing !== undefined) return { ...peer, missing };
     return { ...peer, version: peer.npm === undefined ? versionInDebian(peer.debian) : versionInNpm(peer.npm) };
   });

@@ -25,7 +25,7 @@ const script = fileURLToPath(new URL('machine.sh', import.meta.url));
 export const noMachine: string | undefined = (() => {
   if (process.platform !== 'linux') return 'there are no namespaces here';
   if (process.getuid?.() !== 0) return 'only root can boot a machine';
-  if (!existsSync(`${root}.made`)) return 'target/machine is not there: see scripts/fetch-machine';
+  if (!existsSync(`${root}.made`)) return 'target/machine is not there: see tools/machine/fetch-machine';
   if (hierarchy() === undefined) return 'there is no cgroup2 here';
   const { status, stderr } = spawnSync('unshare', ['--pid', '--fork', '--mount', '--uts', '--ipc', '--cgroup', 'true']);
   if (status !== 0) return `namespaces are not allowed here: ${String(stderr).trim()}`;

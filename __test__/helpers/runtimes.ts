@@ -1,4 +1,4 @@
-/** Runtimes other than this node: `scripts/fetch-runtimes` puts them there. */
+/** Runtimes other than this node: `tools/machine/fetch-runtimes` puts them there. */
 import { existsSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
@@ -15,5 +15,5 @@ export function runtime(name: 'bun' | 'deno'): string | undefined {
 
 /** Why its tests cannot run. */
 export function missing(name: 'bun' | 'deno'): string | undefined {
-  return runtime(name) === undefined ? `${name} is not there: see scripts/fetch-runtimes` : undefined;
+  return runtime(name) === undefined ? `${name} is not there: see tools/machine/fetch-runtimes` : undefined;
 }

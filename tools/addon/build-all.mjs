@@ -1,0 +1,104 @@
+// Builds the addon for every platform, checks each file for what it is, runs tests with those that can be loaded here, and prints
+// a table of it. Needs root and Debian; takes about 20 minutes. --docs writes the table into docs/platforms.md, and arguments name
+// platforms if not all are wanted: linux-arm64-gnu.
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { format } from 'prettier';
+import { faults } from './requirements.mjs';
+import { read } from './binary.mjs';
+import { platforms, root } from './platforms.mjs';
+
+const { values, positionals } = parseArgs({ options: { docs: { type: 'boolean' } }, allowPositionals: true });
+
+/** The tests that launch, lock, undo and end, where nothing is asked of the machine that another platform cannot give. */
+const tests = ['handle', 'launch', 'pidfile', 'spawn', 'start', 'streams', 'undo'];
+
+/** Their files. Emulated, strace sees the emulator's calls, and no launcher is the parent who could tell of SIGABRT. */
+const chosen = (arch) => [
+  ...tests.filter((name) => arch === 'x64' || name !== 'launch').map((name) => `__test__/${name}.test.ts`),
+  ...(arch === 'x64' ? [] : ['--match', '!*fails by "abort"*']),
+];
+
+function run(command, args, options) {
+  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd: root, encoding: 'utf8', ...options });
+  if (error !== undefined) throw error;
+  return { code: status, output: `${stdout ?? ''}${stderr ?? ''}` };
+}
+
+const lastLine = (output) => output.trim().split('\n').at(-1) ?? '';
+
+/** What came of the tests, in words. */
+function tested({ name, arch, libc }) {
+  const { code, output } = run('tools/machine/test-foreign', [name, ...chosen(arch)]);
+  const [runtime] = output.split('\n', 1);
+  const counts = [...output.matchAll(/^ +(\d+ tests? (?:passed|failed|skipped))$|^ +(\d+ uncaught exceptions?)$/gm)];
+  if (code !== 0) process.stderr.write(output);
+  const how = [
+    runtime.replace(/ for .*/, ''),
+    ...(libc === 'musl' ? ['with musl'] : []),
+    ...(arch === 'x64' ? [] : ['under qemu']),
+  ];
+  return {
+    failed: code !== 0,
+    words: `${how.join(' ')}: ${counts.map(([, one, other]) => one ?? other).join(', ') || lastLine(output)}`,
+  };
+}
+
+function built(platform) {
+  const { target, name, addon, os } = platform;
+  rmSync(addon, { force: true });
+  const { code, output } = run('tools/addon/build-target', [target, name]);
+  if (code !== 0) {
+    process.stderr.write(output);
+    return { failed: true, cells: ['', '', `not built: ${lastLine(output)}`] };
+  }
+  const binary = read(addon);
+  const wrong = faults(platform, binary);
+  const [[family, version] = []] = Object.entries(binary.versions);
+  const oldest =
+    family === undefined
+      ? binary.minimum === undefined
+        ? ''
+        : `macOS ${binary.minimum}`
+      : `${family.toLowerCase()} ${version}`;
+  const cells = [`${(binary.size / 1000).toFixed(0)} kB`, oldest];
+  if (wrong.length > 0) return { failed: true, cells: [...cells, `refused: ${wrong.join('; ')}`] };
+  if (os === 'darwin') return { failed: false, cells: [...cells, 'only linked: there is no Mac here'] };
+  const { failed, words } = tested(platform);
+  return { failed, cells: [...cells, words] };
+}
+
+const wanted = platforms.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
+for (const command of ['scripts/setup', 'tools/machine/fetch-foreign']) {
+  const { code, output } = run(command, []);
+  if (code !== 0) {
+    process.stderr.write(output);
+    process.exit(code);
+  }
+}
+
+let failures = 0;
+const rows = wanted.map((platform) => {
+  console.log(`${platform.name} ...`);
+  const { failed, cells } = built(platform);
+  if (failed) failures++;
+  return [`\`${platform.name}\``, ...cells];
+});
+const line = (cells) => `| ${cells.join(' | ')} |`;
+const head = ['Package', 'Size', 'Needs at least', 'What ran here'];
+const table = await format([line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n'), {
+  parser: 'markdown',
+});
+console.log(`\n${table}`);
+
+const page = `${root}docs/platforms.md`;
+if (values.docs && existsSync(page)) {
+  const date = new Date().toISOString().slice(0, 10);
+  const text = readFileSync(page, 'utf8').replace(
+    /(<!-- generated: platforms -->\n)[^]*?(?=<!-- end -->)/,
+    (_, start) => `${start}\n${date}, on Linux x64:\n\n${table}\n`,
+  );
+  writeFileSync(page, await format(text, { parser: 'markdown', printWidth: 120, singleQuote: true }));
+}
+process.exit(failures === 0 ? 0 : 1);
