@@ -12,11 +12,19 @@ import { platforms, root } from './platforms.mjs';
 const { values, positionals } = parseArgs({ options: { docs: { type: 'boolean' } }, allowPositionals: true });
 
 /** The tests that launch, lock, undo and end, where nothing is asked of the machine that another platform cannot give. */
-const tests = ['handle', 'launch', 'pidfile', 'spawn', 'start', 'streams', 'undo'];
+const tests = [
+  'daemon/handle',
+  'launch/system-calls',
+  'pidfile/pidfile',
+  'spawn/spawn-daemon',
+  'daemonize/start',
+  'launch/stdio',
+  'launch/rollback',
+];
 
 /** Their files. Emulated, strace sees the emulator's calls, and no launcher is the parent who could tell of SIGABRT. */
 const chosen = (arch) => [
-  ...tests.filter((name) => arch === 'x64' || name !== 'launch').map((name) => `__test__/${name}.test.ts`),
+  ...tests.filter((name) => arch === 'x64' || name !== 'launch/system-calls').map((name) => `__test__/${name}.test.ts`),
   ...(arch === 'x64' ? [] : ['--match', '!*fails by "abort"*']),
 ];
 

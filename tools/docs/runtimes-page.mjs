@@ -14,8 +14,17 @@ const runtimes = join(root, 'target/runtimes');
 const { values } = parseArgs({ options: { only: { type: 'string', default: '' }, docs: { type: 'boolean' } } });
 
 /** What does not change with the runtime: what others make of what daemonry prints, and what goes on for thousands of rounds. */
-const apart = new Set(['containers', 'quoting', 'races', 'soak', 'strangers', 'supervisors', 'systemd', 'unit']);
-const files = readdirSync(join(root, '__test__')).filter((file) => file.endsWith('.test.ts'));
+const apart = new Set([
+  'supervisors/containers',
+  'cli/quoting',
+  'pidfile/races',
+  'reliability/soak',
+  'control/recycled-pids',
+  'supervisors/init-systems',
+  'supervisors/systemd',
+  'cli/unit',
+]);
+const files = readdirSync(join(root, '__test__'), { recursive: true }).filter((file) => file.endsWith('.test.ts'));
 const chosen = files.filter((file) => !apart.has(file.replace('.test.ts', ''))).map((file) => `__test__/${file}`);
 
 const byVersion = (one, other) => one.localeCompare(other, undefined, { numeric: true });
@@ -29,7 +38,7 @@ const rows = fetched.map((entry) => {
     name: `${titles[kind]} ${version}`,
     // ava runs under Node.js alone; what it starts then runs under the other.
     node: isNode ? path : process.execPath,
-    args: isNode ? chosen : ['__test__/runtimes.test.ts', `--match=${kind}: *`],
+    args: isNode ? chosen : ['__test__/daemonize/runtimes.test.ts', `--match=${kind}: *`],
     what: isNode ? `the tests of ${chosen.length} of ${files.length} files` : 'the tests that start daemons under it',
   };
 });

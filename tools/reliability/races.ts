@@ -15,17 +15,17 @@ interface Plan {
 }
 
 const plans: readonly Plan[] = [
-  { file: 'races.test.ts', rounds: 1500, each: 100 },
+  { file: 'pidfile/races.test.ts', rounds: 1500, each: 100 },
   // Where Node.js boots for each launcher and each daemon.
-  { file: 'herd.test.ts', rounds: 100, each: 20 },
-  { file: 'reuse.test.ts', rounds: 10, each: 5 },
-  { file: 'strangers.test.ts', rounds: 1000, each: 100 },
+  { file: 'pidfile/simultaneous-starts.test.ts', rounds: 100, each: 20 },
+  { file: 'launch/reuse.test.ts', rounds: 10, each: 5 },
+  { file: 'control/recycled-pids.test.ts', rounds: 1000, each: 100 },
   // A control that shows nothing in fewer rounds.
-  { file: 'strangers.test.ts', rounds: 1000, each: 1000, match: 'strangers are hit even *' },
+  { file: 'control/recycled-pids.test.ts', rounds: 1000, each: 1000, match: 'strangers are hit even *' },
   // Each attack has several rounds for one of these.
-  { file: 'neighbour.test.ts', rounds: 500, each: 50 },
+  { file: 'pidfile/hostile-user.test.ts', rounds: 500, each: 50 },
   // Where the kernel's list of locks is not complete.
-  { file: 'races.test.ts', rounds: 300, each: 60, inNamespace: true },
+  { file: 'pidfile/races.test.ts', rounds: 300, each: 60, inNamespace: true },
 ];
 
 // The first process of the namespace has to reap.

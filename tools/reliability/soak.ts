@@ -8,10 +8,15 @@ const megabytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MB`;
 
 export const soak: Suite<Rows> = {
   name: 'soak',
-  sources: ['__test__/fixtures/soak.mjs', '__test__/helpers', '__test__/soak.test.ts'],
+  sources: ['__test__/fixtures/soak.mjs', '__test__/helpers', '__test__/reliability/soak.test.ts'],
   atOnce: 1,
   groups: () => [
-    [avaPart(`${cycles} cycles`, 'soak.test.ts', { env: { DAEMONRY_TEST_CYCLES: String(cycles) }, key: 0 })],
+    [
+      avaPart(`${cycles} cycles`, 'reliability/soak.test.ts', {
+        env: { DAEMONRY_TEST_CYCLES: String(cycles) },
+        key: 0,
+      }),
+    ],
   ],
   summary: (results) => `${number(results.filter(({ wrong }) => wrong.length === 0).length * cycles)} cycles`,
   tables: (results) => ({

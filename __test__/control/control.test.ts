@@ -1,0 +1,471 @@
+import { spawn } from 'node:child_process';
+import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import anyTest from 'ava';
+import { isDaemonError, paths, sendSignal, status, stop, type StopOptions, type Target } from '../../dist/index.js';
+import { locksOn } from '../helpers/files.js';
+import { nobody, noLinux, noOtherUser, noOwnPids, ownPids, testUnless } from '../helpers/privileges.js';
+import { hasEnded, statusField } from '../helpers/processes.js';
+import { fixture, start } from '../helpers/run.js';
+import { heard, killOwn, runScript, startDaemon, startScript } from '../helpers/script.js';
+import { startService } from '../helpers/service.js';
+import { removePlaces } from '../helpers/named.js';
+import { until } from '../helpers/until.js';
+import { workspace } from '../helpers/workspace.js';
+
+// One at a time: each starts several processes.
+const test = anyTest.serial;
+
+// More than any kernel gives: whatever goes wrong, no process is hit.
+const noPid = 2 ** 31 - 1;
+
+const daemon = 'daemonize({ pidFile: args[0], onStarted: started }); forever();';
+const deaf = `daemonize({ pidFile: args[0], onStarted: started }, () => {
+  process.on('SIGTERM', () => fs.appendFileSync(args[1], 'TERM '));
+  process.on('SIGUSR2', () => process.exit());
+  forever();
+});`;
+
+// A user's place for named daemons that is nobody else's.
+const state = mkdtempSync(join(tmpdir(), 'daemonry-test-state-'));
+process.env.XDG_STATE_HOME = state;
+anyTest.after.always(() => rmSync(state, { recursive: true }));
+
+test('status tells of a running daemon its pid and when its process was started', async (t) => {
+  const { at } = workspace(t);
+  const before = Date.now();
+  const pid = await startService(t, { pidFile: at('a.pid') });
+  const seen = status({ pidFile: at('a.pid') });
+  if (seen.state !== 'running') return t.fail(seen.state);
+  t.deepEqual(Object.keys(seen).sort(), ['pid', 'pidFile', 'since', 'state']);
+  t.is(seen.pid, pid);
+  t.is(seen.pidFile, at('a.pid'));
+  // The kernel counts a process's start in hundredths of a second.
+  t.true(seen.since.getTime() >= before - 50 && seen.since.getTime() <= Date.now() + 50, String(seen.since));
+});
+
+test('status tells of a missing pidfile that the daemon is stopped, also in a missing directory', (t) => {
+  const { at } = workspace(t);
+  t.deepEqual(status({ pidFile: at('a.pid') }), { state: 'stopped', pidFile: at('a.pid') });
+  t.is(status({ pidFile: at('missing', 'a.pid') }).state, 'stopped');
+});
+
+test('status tells of a killed daemon that it is dead, and its last pid', async (t) => {
+  const folder = workspace(t);
+  const pidFile = folder.at('a.pid');
+  const pid = await startDaemon(t, folder, daemon, [pidFile]);
+  process.kill(pid, 'SIGKILL');
+  await until('it has ended', () => status({ pidFile }).state === 'dead');
+  t.deepEqual(status({ pidFile }), { state: 'dead', pidFile, lastPid: pid, ended: { reason: 'vanished' } });
+  t.is(readFileSync(pidFile, 'utf8'), `${pid}\n`);
+});
+
+testUnless(noLinux)('status sees a lock however many others come and go meanwhile', async (t) => {
+  const { path, at } = workspace(t);
+  const pidFile = at('a.pid');
+  writeFileSync(pidFile, '');
+  // Not by a daemon.
+  const holder = spawn('flock', ['--no-fork', pidFile, 'sleep', '1000'], { stdio: 'ignore' });
+  t.teardown(() => holder.kill('SIGKILL'));
+  await until('it is locked', () => locksOn(pidFile).length > 0);
+  for (const name of ['b.pid', 'c.pid']) {
+    const { child, done } = startScript('for (;;) PidFile.acquire(args[0]).release();', [at(name)]);
+    done.catch(() => {});
+    t.teardown(() => killOwn(path, child.pid!));
+    await until('others come and go', () => existsSync(at(name)));
+  }
+  const states = new Set(Array.from({ length: 500 }, () => status({ pidFile }).state));
+  t.deepEqual([...states], ['unknown']);
+  t.is(holder.signalCode, null);
+});
+
+testUnless(noOtherUser)("an ordinary user sees that root's daemon runs, and may not stop it", async (t) => {
+  const { path, at } = workspace(t);
+  chmodSync(path, 0o755);
+  const pid = await startService(t, { pidFile: at('a.pid') });
+  const run = { ...nobody, cwd: '/' };
+  const { returned } = await runScript('return status({ pidFile: args[0] })', [at('a.pid')], run);
+  t.like(returned, { state: 'running', pid });
+  const { error } = await runScript('return stop({ pidFile: args[0] })', [at('a.pid')], run);
+  t.like(error, { name: 'DaemonError', code: 'EPERM', step: 'signal' });
+  t.like(status({ pidFile: at('a.pid') }), { state: 'running', pid });
+});
+
+for (const [where, mode, owner, isRemoved] of [
+  ["in that user's folder", 0o755, nobody.uid, true],
+  ["in another user's folder", 0o777, 1, false],
+  ['in a folder like /tmp', 0o1777, 0, false],
+] as const) {
+  testUnless(noOtherUser ?? noLinux)(
+    `root stops a user's daemon, and ${isRemoved ? 'removes' : 'leaves'} its pidfile ${where}`,
+    async (t) => {
+      const { path, at } = workspace(t);
+      chmodSync(path, 0o755);
+      mkdirSync(at('state'));
+      chmodSync(at('state'), mode);
+      chownSync(at('state'), owner, owner);
+      const pidFile = at('state', 'a.pid');
+      const start = `return spawnDaemon('sleep', ['1000'], { pidFile: args[0] }).then(({ pid }) => pid)`;
+      const { returned: pid, error } = await runScript(start, [pidFile], { ...nobody, cwd: '/' });
+      t.is(error, undefined, error?.message);
+      t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
+      t.is(existsSync(pidFile), !isRemoved);
+    },
+  );
+}
+
+test('a relative path is looked up from the working directory', async (t) => {
+  const { path, at } = workspace(t);
+  const pid = await startService(t, { pidFile: at('a.pid') });
+  const { returned } = await runScript("return status({ pidFile: 'a.pid' })", [], { cwd: path });
+  t.like(returned, { state: 'running', pid, pidFile: at('a.pid') });
+});
+
+testUnless(noOwnPids)('a daemon in another PID namespace is unknown from outside and never signalled', async (t) => {
+  const { at } = workspace(t);
+  const pidFile = at('a.pid');
+  const inside = `"$0" "$1" "$2" classic; exec sleep 1000`;
+  const service = [process.execPath, fixture('service.mjs'), JSON.stringify({ pidFile })];
+  const namespace = start('unshare', [...ownPids.slice(1), 'sh', '-c', inside, ...service], { deadline: 120_000 });
+  t.teardown(async () => {
+    namespace.child.kill('SIGKILL');
+    await until('the namespace has ended', () => status({ pidFile }).state === 'dead');
+  });
+  await until('it is up', () => existsSync(pidFile) && readFileSync(pidFile, 'utf8').endsWith('\n'));
+
+  const seen = status({ pidFile });
+  if (seen.state !== 'unknown') return t.fail(seen.state);
+  const { heldBy } = seen;
+  t.is(statusField(heldBy!, 'NSpid')?.split(/\s+/)[1], readFileSync(pidFile, 'utf8').trim());
+  await t.throwsAsync(stop({ pidFile }), { code: 'ERR_PIDFILE_HELD' });
+  await t.throwsAsync(sendSignal({ pidFile }, 'SIGKILL'), { code: 'ERR_PIDFILE_HELD' });
+  const { error } = await runScript('daemonize({ pidFile: args[0] })', [pidFile]);
+  t.like(error, { code: 'ERR_PIDFILE_HELD', pid: heldBy! });
+  t.false(hasEnded(heldBy!));
+});
+
+testUnless(noOwnPids)('a daemon outside is unknown from another PID namespace and never signalled', async (t) => {
+  const { at } = workspace(t);
+  const pidFile = at('a.pid');
+  const pid = await startService(t, { pidFile });
+  const body = `
+    const codes = [];
+    for (const call of [() => stop({ pidFile: args[0] }), () => sendSignal({ pidFile: args[0] }, 'SIGKILL'),
+      () => PidFile.acquire(args[0]), () => daemonize({ pidFile: args[0] })]) {
+      try { codes.push(await call()); } catch (error) { codes.push(error.code, error.pid); }
+    }
+    return [process.pid, status({ pidFile: args[0] }), ...codes];`;
+  const { returned } = await runScript(body, [pidFile], { via: [...ownPids, '--'] });
+  const [self, seen, ...codes] = returned;
+  t.not(self, pid);
+  t.deepEqual(seen, { state: 'unknown', pidFile });
+  // JSON has null for undefined: no pid.
+  t.deepEqual(
+    codes,
+    Array.from({ length: 8 }, (_, index) => (index % 2 === 0 ? 'ERR_PIDFILE_HELD' : null)),
+  );
+  t.like(status({ pidFile }), { state: 'running', pid });
+});
+
+test('stop ends a daemon, waits for its end and removes the pidfile', async (t) => {
+  const { at } = workspace(t);
+  const pid = await startService(t, { pidFile: at('a.pid') });
+  t.deepEqual(await stop({ pidFile: at('a.pid') }), { outcome: 'stopped', pid });
+  t.true(hasEnded(pid));
+  t.false(existsSync(at('a.pid')));
+  t.deepEqual(await stop({ pidFile: at('a.pid') }), { outcome: 'not-running' });
+});
+
+test('stop kills a daemon that does not end in time, and removes its pidfile', async (t) => {
+  const folder = workspace(t);
+  const pidFile = folder.at('a.pid');
+  const pid = await startDaemon(t, folder, deaf, [pidFile, folder.at('heard')]);
+  t.deepEqual(await stop({ pidFile }, { timeout: 300 }), { outcome: 'killed', pid });
+  t.is(readFileSync(folder.at('heard'), 'utf8'), 'TERM ');
+  t.true(hasEnded(pid));
+  t.false(existsSync(pidFile));
+});
+
+test('stop with force: false throws ERR_STOP_TIMEOUT and leaves the daemon alive', async (t) => {
+  const folder = workspace(t);
+  const pidFile = folder.at('a.pid');
+  const pid = await startDaemon(t, folder, deaf, [pidFile, folder.at('heard')]);
+  const error = await t.throwsAsync(stop({ pidFile }, { timeout: 200, force: false }), { code: 'ERR_STOP_TIMEOUT' });
+  t.like(error, { pid, message: `the daemon did not stop within 200 ms: process ${pid} is still running` });
+  t.like(status({ pidFile }), { state: 'stopping', pid });
+  t.is(readFileSync(folder.at('heard'), 'utf8'), 'TERM ');
+});
+
+test('stop sends the signal that it is told', async (t) => {
+  const folder = workspace(t);
+  const pidFile = folder.at('a.pid');
+  const pid = await startDaemon(t, folder, deaf, [pidFile, folder.at('heard')]);
+  t.deepEqual(await stop({ pidFile }, { killSignal: 'SIGUSR2' }), { outcome: 'stopped', pid });
+  t.false(existsSync(folder.at('heard')));
+});
+
+test('stop waits for the end itself: two of them both succeed', async (t) => {
+  const { at } = workspace(t);
+  const pid = await startService(t, { pidFile: at('a.pid') });
+  const outcomes = await Promise.all([stop({ pidFile: at('a.pid') }), stop({ pidFile: at('a.pid') })]);
+  t.true(hasEnded(pid));
+  t.true(outcomes.some(({ outcome }) => outcome === 'stopped'));
+  t.true(outcomes.every(({ outcome }) => outcome === 'stopped' || outcome === 'not-running'));
+});
+
+test('stop ends a daemon that is still starting, and its launcher fails', async (t) => {
+  const { at } = workspace(t);
+  const pidFile = at('a.pid');
+  const body =
+    'daemonize({ pidFile: args[0] }, async (daemon) => { tell(args[1], daemon.pid); forever(); await new Promise(() => {}); });';
+  const launcher = start(process.execPath, [fixture('script.mjs'), body, pidFile, at('told')]);
+  const pid: number = await heard(at('told'));
+  t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
+  const { code, stderr } = await launcher.done;
+  t.is(code, 1);
+  t.is(stderr, 'script.mjs did not start: the daemon was terminated by SIGTERM before it was up\n');
+  t.false(existsSync(pidFile));
+});
+
+test('sendSignal delivers the signal and returns the pid', async (t) => {
+  const folder = workspace(t);
+  const pidFile = folder.at('a.pid');
+  const body = `daemonize({ pidFile: args[0], onStarted: started }, () => {
+    for (const signal of ['SIGUSR2', 'SIGHUP']) process.on(signal, () => fs.appendFileSync(args[1], signal + ' '));
+    forever();
+  });`;
+  const pid = await startDaemon(t, folder, body, [pidFile, folder.at('heard')]);
+  const heardSo = (text: string) =>
+    until(text, () => existsSync(folder.at('heard')) && readFileSync(folder.at('heard'), 'utf8') === text);
+  t.is(await sendSignal({ pidFile }, 'SIGUSR2'), pid);
+  await heardSo('SIGUSR2 ');
+  t.is(await sendSignal({ pidFile }, 'SIGHUP'), pid);
+  await heardSo('SIGUSR2 SIGHUP ');
+});
+
+test('sendSignal refuses SIGHUP for a daemon that does not catch it, and the daemon lives on', async (t) => {
+  const folder = workspace(t);
+  const pidFile = folder.at('a.pid');
+  const pid = await startDaemon(t, folder, daemon, [pidFile]);
+  const error = await t.throwsAsync(sendSignal({ pidFile }, 'SIGHUP'), { code: 'ERR_SIGNAL_REFUSED' });
+  t.like(error, { pid, signal: 'SIGHUP' });
+  t.like(status({ pidFile }), { state: 'running', pid });
+  t.is(await sendSignal({ pidFile }, 'SIGCONT'), pid);
+});
+
+for (const reloads of [
+  'daemon.onReload(() => fs.writeFileSync(args[1], ""))',
+  'process.on("SIGHUP", () => fs.writeFileSync(args[1], ""))',
+]) {
+  test(`sendSignal delivers SIGHUP where the daemon has ${reloads.split('(')[0]}`, async (t) => {
+    const folder = workspace(t);
+    const pidFile = folder.at('a.pid');
+    const body = `const daemon = daemonize({ pidFile: args[0], onStarted: started }); ${reloads}; forever();`;
+    const pid = await startDaemon(t, folder, body, [pidFile, folder.at('reloaded')]);
+    t.is(await sendSignal({ pidFile }, 'SIGHUP'), pid);
+    await until('it has reloaded', () => existsSync(folder.at('reloaded')));
+  });
+}
+
+test('sendSignal refuses what would end a daemon that is still starting, and delivers SIGCONT', async (t) => {
+  const { at } = workspace(t);
+  const pidFile = at('a.pid');
+  const body = `daemonize({ pidFile: args[0], onStarted: started }, async (daemon) => {
+    process.on('SIGUSR2', () => {});
+    tell(args[1], daemon.pid);
+    await until(() => fs.existsSync(args[2]));
+    forever();
+  });`;
+  const launcher = startScript(body, [pidFile, at('told'), at('go')]);
+  launcher.done.catch(() => {});
+  t.teardown(() => stop({ pidFile }));
+  const pid: number = await heard(at('told'));
+  for (const signal of ['SIGUSR2', 'SIGHUP', 'SIGINT'] as const) {
+    t.like(await t.throwsAsync(sendSignal({ pidFile }, signal), { code: 'ERR_SIGNAL_REFUSED' }), { pid, signal });
+  }
+  t.is(await sendSignal({ pidFile }, 'SIGCONT'), pid);
+  writeFileSync(at('go'), '');
+  t.is((await launcher.done).returned, pid);
+  t.is(await sendSignal({ pidFile }, 'SIGUSR2'), pid);
+});
+
+test('sendSignal never throws: a wrong argument rejects', async (t) => {
+  const calls = [() => sendSignal({ pidFile: '' }, 'SIGTERM'), () => sendSignal('api', 'SIGFOO' as NodeJS.Signals)];
+  for (const call of calls) {
+    const promise = call();
+    t.true(promise instanceof Promise);
+    await t.throwsAsync(promise, { code: 'ERR_INVALID_OPTION' });
+  }
+});
+
+testUnless(noLinux)('sendSignal leaves the event loop free while it waits for proof', async (t) => {
+  const { at } = workspace(t);
+  const pidFile = at('a.pid');
+  writeFileSync(pidFile, '');
+  // It could be about to write its pid.
+  const holder = spawn('flock', ['--no-fork', pidFile, 'sleep', '1000'], { stdio: 'ignore' });
+  t.teardown(() => holder.kill('SIGKILL'));
+  await until('it is locked', () => locksOn(pidFile).length > 0);
+  const delay = monitorEventLoopDelay({ resolution: 10 });
+  delay.enable();
+  await t.throwsAsync(sendSignal({ pidFile }, 'SIGTERM'));
+  delay.disable();
+  t.true(delay.max < 2e9, `blocked for ${delay.max / 1e6} ms`);
+});
+
+test('sendSignal to what is not running names the pidfile, or the places that a name was looked for', async (t) => {
+  const { at } = workspace(t);
+  const byPath = await t.throwsAsync(sendSignal({ pidFile: at('a.pid') }, 'SIGTERM'), { code: 'ERR_NOT_RUNNING' });
+  t.like(byPath, { path: at('a.pid'), message: `no daemon is running (pidfile ${at('a.pid')})` });
+  const name = uniqueName();
+  const byName = await t.throwsAsync(sendSignal(name, 'SIGTERM'), { code: 'ERR_NOT_RUNNING' });
+  const places = [userPidFile(name), systemPidFile(name)];
+  t.is(byName?.message, `no daemon named ${name} is running (looked at ${places.join(' and ')})`);
+});
+
+test('a name means the locked pidfile, else the first that is there, else the place of a start', async (t) => {
+  const folder = workspace(t);
+  const name = uniqueName();
+  const user = userPidFile(name);
+  t.deepEqual(status(name), { name, pidFile: paths(name).pidFile, state: 'stopped' });
+
+  mkdirSync(dirname(user), { recursive: true });
+  writeFileSync(user, `${noPid}\n`);
+  t.deepEqual(status(name), { name, pidFile: user, state: 'dead', lastPid: noPid });
+
+  const pid = await startDaemon(t, folder, daemon, [user, folder.path]);
+  t.like(status(name), { name, pidFile: user, state: 'running', pid });
+  t.is(await sendSignal(name, 'SIGCONT'), pid);
+  t.deepEqual(await stop(name), { outcome: 'stopped', pid });
+});
+
+testUnless(process.getuid?.() === 0 ? undefined : 'only root can start a daemon in the places of the system')(
+  "for root the system's running daemon comes before a user's, and either before a dead one",
+  async (t) => {
+    const folder = workspace(t);
+    const name = uniqueName();
+    const [user, system] = [userPidFile(name), systemPidFile(name)];
+    t.teardown(() => removePlaces(name));
+    mkdirSync(dirname(user), { recursive: true });
+
+    const byName = `daemonize({ name: ${JSON.stringify(name)}, onStarted: started }); forever();`;
+    const ofSystem = await startDaemon(t, folder, byName, [folder.path]);
+    t.like(status(name), { name, pidFile: system, state: 'running', pid: ofSystem });
+    writeFileSync(user, `${noPid}\n`);
+    t.like(status(name), { pidFile: system, state: 'running', pid: ofSystem });
+
+    const ofUser = await startDaemon(t, folder, daemon, [user, folder.path]);
+    t.like(status(name), { pidFile: system, state: 'running', pid: ofSystem });
+    t.deepEqual(await stop(name), { outcome: 'stopped', pid: ofSystem });
+    t.deepEqual(await stop(name), { outcome: 'stopped', pid: ofUser });
+    t.deepEqual(await stop(name), { outcome: 'not-running' });
+  },
+);
+
+test('a wrong target, signal or option is named', async (t) => {
+  const { at } = workspace(t);
+  const running = { pidFile: at('a.pid') };
+  const pid = await startService(t, running);
+  const calls: [() => unknown, string][] = [];
+  for (const [target, word] of [
+    ['', "daemon's name"],
+    ['a/b', "daemon's name"],
+    ['..', "daemon's name"],
+    ['a b', "daemon's name"],
+    [undefined, 'target'],
+    [null, 'target'],
+    [7, 'target'],
+    [{}, 'target'],
+    [{ pidFile: '' }, 'target'],
+    [{ pidFile: 7 }, 'target'],
+  ] as [Target, string][]) {
+    calls.push([() => status(target), word], [() => stop(target), word], [() => sendSignal(target, 'SIGTERM'), word]);
+  }
+  for (const signal of ['SIGNONE', 'TERM', '', 15, undefined] as unknown[] as NodeJS.Signals[]) {
+    calls.push([() => sendSignal(running, signal), 'signal']);
+    if (signal !== undefined) calls.push([() => stop(running, { killSignal: signal }), 'killSignal']);
+  }
+  for (const [options, word] of [
+    [{ timeout: -1 }, 'timeout'],
+    [{ timeout: '5s' }, 'timeout'],
+    [{ timeout: Number.NaN }, 'timeout'],
+    [{ timeout: Number.MAX_VALUE }, 'timeout'],
+    [{ force: 'no' }, 'force'],
+    [{ patience: 1 }, 'patience'],
+    [{ stopTimeout: 1 }, 'unknown option "stopTimeout"'],
+    [null, 'options'],
+    [5000, 'options'],
+  ] as [StopOptions, string][]) {
+    calls.push([() => stop(running, options), word]);
+  }
+  for (const [call, word] of calls) {
+    const error = await t.throwsAsync(async () => call(), { code: 'ERR_INVALID_OPTION', name: 'DaemonError' });
+    t.true(isDaemonError(error) && error.message.includes(word), `${error?.message} should mention ${word}`);
+  }
+  t.like(status(running), { state: 'running', pid });
+});
+
+test('an error of daemonry is told from others, and carries only the fields that apply', async (t) => {
+  const { at } = workspace(t);
+  const error: Error = await t.throwsAsync(sendSignal({ pidFile: at('a.pid') }, 'SIGTERM'));
+  t.true(error instanceof Error);
+  if (!isDaemonError(error)) return t.fail('not a DaemonError');
+  t.deepEqual({ ...error } as object, { code: 'ERR_NOT_RUNNING', path: at('a.pid') });
+  t.is(error.name, 'DaemonError');
+  t.is(`${error}`, `DaemonError: no daemon is running (pidfile ${at('a.pid')})`);
+  for (const other of [new Error('no daemon is running'), { ...error }, null, undefined, 'ERR_NOT_RUNNING']) {
+    t.false(isDaemonError(other));
+  }
+});
+
+test('a stranger whose pid was written into the pidfile of a daemon is not signalled', async (t) => {
+  const folder = workspace(t);
+  const pidFile = folder.at('a.pid');
+  const pid = await startDaemon(t, folder, daemon, [pidFile]);
+  const stranger = spawn('sleep', ['1000'], { stdio: 'ignore' });
+  t.teardown(() => stranger.kill('SIGKILL'));
+  writeFileSync(pidFile, `${stranger.pid}\n`);
+  t.like(status({ pidFile }), { state: 'running', pid });
+  t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
+  t.false(hasEnded(stranger.pid!));
+});
+
+let names = 0;
+function uniqueName() {
+  return `daemonry-test-${process.pid}-${++names}`;
+}
+
+const userPidFile = (name: string) => join(state, 'daemonry', name, `${name}.pid`);
+const systemPidFile = (name: string) => `${process.platform === 'darwin' ? '/var/run' : '/run'}/${name}/${name}.pid`;
+
+test('a stop above daemonize is a restart: it ends the old daemon, and leaves alone the one that is starting', async (t) => {
+  const { at, path } = workspace(t);
+  const pidFile = at('a.pid');
+  const body =
+    'return stop({ pidFile: args[0] }).then(() => { daemonize({ pidFile: args[0], onStarted: started }); forever(); });';
+  const first = await startDaemon(t, { at, path }, body, [pidFile]);
+  const second = await startDaemon(t, { at, path }, body, [pidFile]);
+  t.not(second, first);
+  t.true(hasEnded(first));
+  t.like(status({ pidFile }), { state: 'running', pid: second });
+  t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid: second });
+});
+
+test('a daemon that stops itself by its pidfile runs its handlers and exits', async (t) => {
+  const { at, path } = workspace(t);
+  const pidFile = at('a.pid');
+  const body = `const daemon = daemonize({ pidFile: args[0], onStarted: started });
+    daemon.onStop(() => fs.writeFileSync(args[1], 'handled'));
+    const timer = setInterval(() => {
+      if (!fs.existsSync(args[2])) return;
+      clearInterval(timer);
+      stop({ pidFile: args[0] });
+    }, 10);`;
+  const pid = await startDaemon(t, { at, path }, body, [pidFile, at('note'), at('go')]);
+  writeFileSync(at('go'), '');
+  await until('the daemon has ended', () => hasEnded(pid));
+  t.is(readFileSync(at('note'), 'utf8'), 'handled');
+  t.false(existsSync(pidFile));
+});

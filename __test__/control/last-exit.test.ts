@@ -1,0 +1,151 @@
+/** How a daemon has ended, as `status` reports it until the next start. */
+import test from 'ava';
+import { spawnDaemon, status, stop, type DaemonEnd } from '../../dist/index.js';
+import { main } from '../helpers/command.js';
+import { bench, read } from '../helpers/program.js';
+import { run } from '../helpers/run.js';
+import { until } from '../helpers/until.js';
+
+const ended = (pidFile: string): DaemonEnd | undefined => {
+  const found = status({ pidFile });
+  return 'ended' in found ? found.ended : undefined;
+};
+
+for (const [what, options, body, state, end] of [
+  [
+    'throws',
+    '',
+    "throw new Error('no\\x1b[31m luck');",
+    'dead',
+    { reason: 'crashed', exitCode: 1, lastWords: 'Error: no\x1b[31m luck' },
+  ],
+  [
+    'rejects',
+    '',
+    "Promise.reject(new TypeError('no luck'));",
+    'dead',
+    { reason: 'crashed', exitCode: 1, lastWords: 'TypeError: no luck' },
+  ],
+  ['exits with a code', '', 'process.exit(3);', 'dead', { reason: 'crashed', exitCode: 3 }],
+  ['exits with 0', '', 'process.exit();', 'stopped', { reason: 'finished', exitCode: 0 }],
+  ['has nothing left to do', '', 'clearInterval(timer);', 'stopped', { reason: 'finished', exitCode: 0 }],
+  ['is idle', 'idleTimeout: 1,', '', 'stopped', { reason: 'idle', exitCode: 0 }],
+  ['is killed', '', "process.kill(process.pid, 'SIGKILL');", 'dead', { reason: 'vanished' }],
+  [
+    'is asked to stop',
+    '',
+    "process.kill(process.pid, 'SIGTERM');",
+    'stopped',
+    { reason: 'stopped', signal: 'SIGTERM' },
+  ],
+  ['stops itself', '', 'daemon.stop();', 'stopped', { reason: 'stopped', exitCode: 0 }],
+  [
+    'stops, and a handler throws',
+    '',
+    "daemon.onStop(() => { throw new Error('no'); }); daemon.stop();",
+    'stopped',
+    { reason: 'stopped', exitCode: 1 },
+  ],
+  [
+    'does not stop in its own time',
+    'stopTimeout: 50,',
+    'daemon.onStop(never); daemon.stop();',
+    'dead',
+    { reason: 'killed', signal: 'SIGTERM' },
+  ],
+] as const) {
+  test(`a daemon that ${what}: ${end.reason}`, async (t) => {
+    const { launch, at, pidFile, write } = bench(t);
+    const before = Date.now();
+    const { code, stderr } = await launch(`daemonize({ ...options, ${options} log: at('log') }, (daemon) => {
+      const timer = setInterval(() => {}, 60_000);
+      exists('go').then(() => setImmediate(() => { ${body} }));
+    });`);
+    t.is(code, 0, stderr);
+    write('', 'go');
+    await until('it has ended', () => ended(pidFile) !== undefined);
+    t.is(status({ pidFile }).state, state, read(at('log')));
+    const { at: when, ...others } = ended(pidFile)!;
+    t.deepEqual(others, end);
+    if (end.reason === 'vanished') t.is(when, undefined);
+    else t.true(when!.getTime() >= before && when!.getTime() <= Date.now(), String(when));
+  });
+}
+
+test('a program that calls no daemonize() has vanished, unless it was stopped', async (t) => {
+  const { at, write } = bench(t);
+  const pidFile = at('a.pid');
+  const waits = 'while ! [ -e go ]; do sleep 0.05; done; exit 3';
+  await spawnDaemon('sh', ['-c', waits], { pidFile, cwd: at('.') });
+  write('', 'go');
+  await until('it has ended', () => ended(pidFile) !== undefined);
+  t.deepEqual(ended(pidFile), { reason: 'vanished' });
+
+  await spawnDaemon('sleep', ['1000'], { pidFile });
+  t.is(ended(pidFile), undefined);
+  const before = Date.now();
+  await stop({ pidFile });
+  t.is(status({ pidFile }).state, 'stopped');
+  t.is(ended(pidFile)?.reason, 'stopped');
+  t.true(ended(pidFile)!.at!.getTime() >= before);
+
+  await spawnDaemon('sh', ['-c', "trap '' TERM; echo up >up; while :; do sleep 0.05; done"], { pidFile, cwd: at('.') });
+  await until('it is deaf', () => read(at('up')) === 'up\n');
+  t.is((await stop({ pidFile }, { timeout: 50 })).outcome, 'killed');
+  t.is(status({ pidFile }).state, 'dead');
+  t.is(ended(pidFile)?.reason, 'killed');
+});
+
+for (const [what, program] of [
+  ['a main that leaves nothing alive', 'daemonize(options, () => {});'],
+  ['a program that does nothing after daemonize()', 'daemonize(options);'],
+] as const) {
+  test(`${what} is a failed start`, async (t) => {
+    const { launch } = bench(t);
+    const { code, stderr } = await launch(program);
+    t.is(code, 1);
+    t.regex(stderr, /did not start: the daemon exited with code 1 before it was up: nothing keeps it alive\n$/);
+  });
+}
+
+test('a daemon that has nothing left to do says so', async (t) => {
+  const { launch, at, pidFile, write } = bench(t);
+  await launch(`daemonize({ ...options, log: at('log') }, () => { void exists('go'); });`);
+  write('', 'go');
+  await until('it has ended', () => ended(pidFile)?.reason === 'finished');
+  t.is(read(at('log')), 'nothing keeps the daemon alive: it exits\n');
+});
+
+for (const what of ['', "'with a text'"]) {
+  test(`ready(${what}) right before a rejection that nobody handles is a failed start`, async (t) => {
+    const { launch } = bench(t);
+    const { code, stderr } = await launch(`daemonize(options, (daemon) => {
+      forever();
+      daemon.ready(${what});
+      void Promise.reject(new Error('no luck'));
+      return never();
+    });`);
+    t.is(code, 1);
+    t.regex(stderr, /did not start: the daemon exited with code 1 before it was up: Error: no luck/);
+  });
+}
+
+test('a start that has failed leaves no end', async (t) => {
+  const { launch, pidFile } = bench(t);
+  const { code } = await launch(`daemonize(options, () => { throw new Error('no'); });`);
+  t.is(code, 1);
+  t.deepEqual(status({ pidFile }), { state: 'stopped', pidFile });
+});
+
+test('status prints when and why, and its exit code is 1 after a crash', async (t) => {
+  const { launch, pidFile, write } = bench(t);
+  await launch(`daemonize(options, () => { exists('go').then(() => { throw new Error('no luck'); }); });`);
+  write('', 'go');
+  await until('it has ended', () => ended(pidFile) !== undefined);
+  const { code, stdout } = await run(process.execPath, [main, 'status', '-p', pidFile]);
+  t.is(code, 1);
+  t.regex(
+    stdout,
+    /is dead: it crashed at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d with exit code 1: Error: no luck; its pid was \d+\n/,
+  );
+});

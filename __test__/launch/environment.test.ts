@@ -1,0 +1,41 @@
+/** The environment of a daemon, whatever its variables are called. */
+import { readFileSync } from 'node:fs';
+import test from 'ava';
+import { sendSignal, spawnDaemon } from '../../dist/index.js';
+import { daemonEnvironment } from '../../src/options/env.js';
+import { named } from '../helpers/named.js';
+import { testOnLinux } from '../helpers/privileges.js';
+import { runScript } from '../helpers/script.js';
+
+/** Names that every object has, whether or not a caller has given them. */
+const inherited = ['constructor', 'toString', 'hasOwnProperty', 'valueOf', '__proto__'];
+
+testOnLinux('variables that are called like members of every object reach the daemon', async (t) => {
+  const name = named(t);
+  const env = { ...process.env, ...Object.fromEntries(inherited.map((variable) => [variable, 'of the launcher'])) };
+  const { returned } = await runScript(`return spawnDaemon('sleep', ['100'], { name: args[0] });`, [name], { env });
+  const found = readFileSync(`/proc/${returned.pid}/environ`, 'utf8').split('\0');
+  for (const variable of inherited) t.true(found.includes(`${variable}=of the launcher`), variable);
+});
+
+testOnLinux('they can be set and removed, too', async (t) => {
+  const name = named(t);
+  const env = Object.fromEntries(inherited.map((variable) => [variable, 'given']));
+  const { pid } = await spawnDaemon('sleep', ['100'], { name, env });
+  const found = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+  for (const variable of inherited) t.true(found.includes(`${variable}=given`), variable);
+  const removed = Object.fromEntries(inherited.map((variable) => [variable, undefined]));
+  t.deepEqual(daemonEnvironment(removed, false, []), []);
+  t.deepEqual(daemonEnvironment({}, false, ['constructor=a', 'toString']), ['constructor=a']);
+});
+
+test('none of them is a signal, a resource, a unit or an option', async (t) => {
+  const refused = { code: 'ERR_INVALID_OPTION' };
+  for (const member of inherited) {
+    const send = async () => sendSignal({ pidFile: '/nonexistent' }, member as NodeJS.Signals);
+    await t.throwsAsync(send, refused, member);
+    await t.throwsAsync(spawnDaemon('true', [], { limits: { [member]: 1 } as object }), refused, member);
+    await t.throwsAsync(spawnDaemon('true', [], { [member]: 1 }), refused, member);
+    await t.throwsAsync(spawnDaemon('true', [], { waitFor: member as 'exec' }), refused, member);
+  }
+});
