@@ -8,12 +8,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import * as fs from 'node:fs';
-import { cpus, loadavg, release, tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { install, packages } from './install.mjs';
 import { own, peers } from './peers.mjs';
 import { endProcesses, isAlive, markOf, memoryOf, poll, processesOf, send, timeOf } from './processes.mjs';
+import { machine, today } from '../tools/docs/generated.mjs';
 import { summaryOf, tablesOf, writePage } from './report.mjs';
 
 /** In milliseconds: how long anything may take; what a program that crashes may take; what counts as calm when unchanged so long. */
@@ -222,13 +223,11 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
 }
 
 try {
-  const date = new Date().toISOString().slice(0, 10);
+  const date = today();
   const load = loadavg()[0].toFixed(1);
   const contestants = prepare();
   await run(contestants);
-  const [{ model }] = cpus();
-  const machine = `Node.js ${process.version}, Linux ${release()}, ${cpus().length} × ${model}, load ${load} before`;
-  const summary = summaryOf({ date, machine, rounds, contestants });
+  const summary = summaryOf({ date, machine: `${machine}, load ${load} before`, rounds, contestants });
   console.log(tablesOf(summary));
   if (values.json !== undefined) fs.writeFileSync(values.json, `${JSON.stringify(summary, null, 2)}\n`);
   if (values.docs) await writePage(summary);

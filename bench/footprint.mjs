@@ -5,12 +5,12 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { cpus, release, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { status, stop } from '../dist/index.js';
+import { machine, table, today, writeParts } from '../tools/docs/generated.mjs';
 
 const { values } = parseArgs({ options: { rounds: { type: 'string', default: '40' }, docs: { type: 'boolean' } } });
 const rounds = Number(values.rounds);
@@ -106,16 +106,7 @@ const rows = [
     '2 MB',
   ],
 ];
-const line = (cells) => `| ${cells.join(' | ')} |`;
-const head = ['', 'with daemonry', 'without', 'cost', 'at most'];
-const table = [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
-const machine = `Node.js ${process.version}, Linux ${release().split('-')[0]}, ${cpus().length} × ${cpus()[0].model}, ${rounds} rounds`;
-console.log(`${machine}\n\n${table}`);
-if (values.docs) {
-  const page = fileURLToPath(new URL('../docs/performance.md', import.meta.url));
-  const block = `<!-- footprint -->\n\n${new Date().toISOString().slice(0, 10)}, ${machine}:\n\n${table}\n\n<!-- footprint end -->`;
-  writeFileSync(
-    page,
-    readFileSync(page, 'utf8').replace(/<!-- footprint -->[^]*<!-- footprint end -->/, () => block),
-  );
-}
+const costs = table(['', 'with daemonry', 'without', 'cost', 'at most'], rows);
+const head = `${machine}, ${rounds} rounds`;
+console.log(`${head}\n\n${costs}`);
+if (values.docs) await writeParts('docs/performance.md', { footprint: `${today()}, ${head}:\n\n${costs}` });

@@ -6,11 +6,12 @@
  * docs/performance.md.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { cpus, freemem, release } from 'node:os';
+import { writeFileSync } from 'node:fs';
+import { freemem } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { spawnDaemon } from '../dist/index.js';
+import { machine, table, today, writeParts } from '../tools/docs/generated.mjs';
 
 const megabyte = 1024 * 1024;
 const program = ['/bin/sleep', ['0.05']];
@@ -89,25 +90,18 @@ function tableOf(results) {
     (medians['daemonry, fork by copying'] / medians.daemonry).toFixed(1),
     (medians.daemonry / least).toFixed(2),
   ]);
-  const line = (cells) => `| ${cells.join(' | ')} |`;
-  return [line(head), line(head.map(() => '---:')), ...rows.map(line)].join('\n');
+  const headings = head.map((heading) => `${heading}:`);
+  return table(headings, rows);
 }
 
 if (values.resident === undefined) {
   const results = [50, 1024, 4096].map(run).filter((result) => result !== undefined);
-  const [{ model }] = cpus();
-  const machine = `Node.js ${process.version}, Linux ${release()}, ${cpus().length} × ${model}, ${rounds} rounds`;
-  const table = tableOf(results);
-  console.log(`${machine}\n\n${table}`);
-  if (values.docs) {
-    const page = fileURLToPath(new URL('../docs/performance.md', import.meta.url));
-    const date = new Date().toISOString().slice(0, 10);
-    const block = `<!-- launch -->\n\n${date}, ${machine}:\n\n${table}\n\n<!-- launch end -->`;
-    const text = readFileSync(page, 'utf8').replace(/<!-- launch -->[^]*<!-- launch end -->/, () => block);
-    writeFileSync(page, text);
-  }
+  const costs = tableOf(results);
+  const head = `${machine}, ${rounds} rounds`;
+  console.log(`${head}\n\n${costs}`);
+  if (values.docs) await writeParts('docs/performance.md', { launch: `${today()}, ${head}:\n\n${costs}` });
   if (values.json !== undefined) {
-    const figures = { date: new Date().toISOString(), machine, rounds, results };
+    const figures = { date: new Date().toISOString(), machine: head, rounds, results };
     writeFileSync(values.json, `${JSON.stringify(figures, null, 2)}\n`);
     console.log(`\nwritten to ${values.json}`);
   }

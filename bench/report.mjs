@@ -1,9 +1,9 @@
 /** Makes the tables and the chart of what was measured, and puts them into docs/. */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { format } from 'prettier';
+import { table, writeParts } from '../tools/docs/generated.mjs';
 
-const docs = fileURLToPath(new URL('../docs/', import.meta.url));
+const chart = fileURLToPath(new URL('../docs/performance.svg', import.meta.url));
 const megabyte = 1024 * 1024;
 
 const median = (numbers) => numbers.toSorted((one, other) => one - other)[Math.floor(numbers.length / 2)];
@@ -48,10 +48,8 @@ export function summaryOf({ contestants, ...run }) {
 const titleOf = ({ name, command, version }) =>
   [name, command && `(\`${command}\`)`, version].filter(Boolean).join(' ');
 
-function table(heads, rows) {
-  const line = (cells) => `| ${cells.join(' | ')} |`;
-  return [line(heads), line(heads.map((_, column) => (column === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n');
-}
+/** All columns but the first are aligned to the right. */
+const figures = (headings, rows) => table(['', ...headings.map((heading) => `${heading}:`)], rows);
 
 const ms = (time) => (time === undefined ? '' : `${time.toFixed(0)} ms`);
 const ratio = (one, other) => (one === undefined ? '' : (one / other).toFixed(2));
@@ -68,8 +66,8 @@ export function tablesOf({ date, machine, rounds, rows }) {
     if (row[key] === undefined) return '';
     return row === plain ? `(${mb(row[key])} MB)` : `${mb(row[key] - plain[key])} MB`;
   };
-  const costs = table(
-    ['', 'prompt returns', '÷ daemonry', 'first line', '÷ daemonry', 'memory added', 'RSS added', 'processes'],
+  const costs = figures(
+    ['prompt returns', '÷ daemonry', 'first line', '÷ daemonry', 'memory added', 'RSS added', 'processes'],
     [bare, plain, ...measured].map((row) => [
       titleOf(row),
       ms(row.prompt),
@@ -81,15 +79,8 @@ export function tablesOf({ date, machine, rounds, rows }) {
       row.processes ?? '',
     ]),
   );
-  const truths = table(
-    [
-      '',
-      'live pid in the pidfile',
-      'program has begun',
-      'two starts at once',
-      'crash: exit code',
-      'crash: reason told',
-    ],
+  const truths = figures(
+    ['live pid in the pidfile', 'program has begun', 'two starts at once', 'crash: exit code', 'crash: reason told'],
     measured.map((row) => {
       const of = (count) => `${count} of ${row.rounds}`;
       return [
@@ -175,9 +166,6 @@ ${lines.join('\n')}
 
 /** Writes docs/performance.svg, and the tables between the marks in docs/performance.md. */
 export async function writePage(summary) {
-  writeFileSync(`${docs}performance.svg`, chartOf(summary));
-  const page = `${docs}performance.md`;
-  const block = `<!-- peers -->\n\n${tablesOf(summary)}\n\n<!-- peers end -->`;
-  const text = readFileSync(page, 'utf8').replace(/<!-- peers -->[^]*<!-- peers end -->/, () => block);
-  writeFileSync(page, await format(text, { parser: 'markdown', printWidth: 120, singleQuote: true }));
+  writeFileSync(chart, chartOf(summary));
+  await writeParts('docs/performance.md', { peers: tablesOf(summary) });
 }

@@ -2,9 +2,9 @@
 // a table of it. Needs root and Debian; takes about 20 minutes. --docs writes the table into docs/platforms.md, and arguments name
 // platforms if not all are wanted: linux-arm64-gnu.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { format } from 'prettier';
+import { table, today, writeParts } from '../docs/generated.mjs';
 import { faults } from './requirements.mjs';
 import { read } from './binary.mjs';
 import { platforms, root } from './platforms.mjs';
@@ -93,20 +93,7 @@ const rows = wanted.map((platform) => {
   if (failed) failures++;
   return [`\`${platform.name}\``, ...cells];
 });
-const line = (cells) => `| ${cells.join(' | ')} |`;
-const head = ['Package', 'Size', 'Needs at least', 'What ran here'];
-const table = await format([line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n'), {
-  parser: 'markdown',
-});
-console.log(`\n${table}`);
-
-const page = `${root}docs/platforms.md`;
-if (values.docs && existsSync(page)) {
-  const date = new Date().toISOString().slice(0, 10);
-  const text = readFileSync(page, 'utf8').replace(
-    /(<!-- generated: platforms -->\n)[^]*?(?=<!-- end -->)/,
-    (_, start) => `${start}\n${date}, on Linux x64:\n\n${table}\n`,
-  );
-  writeFileSync(page, await format(text, { parser: 'markdown', printWidth: 120, singleQuote: true }));
-}
+const results = table(['Package', 'Size', 'Needs at least', 'What ran here'], rows);
+console.log(`\n${results}`);
+if (values.docs) await writeParts('docs/platforms.md', { platforms: `${today()}, on Linux x64:\n\n${results}` });
 process.exit(failures === 0 ? 0 : 1);

@@ -3,11 +3,11 @@
  * matches it (a regular expression); `--docs` puts them into the table of docs/compatibility.md.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { format } from 'prettier';
+import { table, today, writeParts } from './generated.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const runtimes = join(root, 'target/runtimes');
@@ -70,30 +70,37 @@ function counted({ name, node, args }) {
 const results = rows
   .filter(({ name }) => new RegExp(values.only).test(name))
   .map((row) => ({ ...row, ...counted(row) }));
-if (values.docs) {
-  const page = join(root, 'docs/compatibility.md');
-  const [before, made, after] = readFileSync(page, 'utf8').split(
-    /(?<=<!-- generated: runtimes -->)([\s\S]*?)(?=<!-- end -->)/,
-  );
-  const date = new Date().toISOString().slice(0, 10);
-  const line = (cells) => `| ${cells.join(' | ')} |`;
-  const lines = (name) => {
-    const result = results.find((result) => result.name === name);
-    // What was not run this time stays as it was told.
-    if (result === undefined)
-      return made.split('\n').filter((line) => line.startsWith(`| ${name} `) || line.startsWith(`- ${name}: `));
-    const { what, passed, failed, skipped } = result;
-    const row = line([name, date, what, passed, failed.length, skipped]);
-    return [row, ...failed.map((title) => `- ${name}: fails “${title}”`)];
+/** The rows of the table, and a line for each failure. What was not run this time stays as it was. */
+function linesOf(name, before) {
+  const result = results.find((result) => result.name === name);
+  if (result === undefined) {
+    const rows = before.split('\n').filter((line) => line.startsWith(`| ${name} `));
+    return {
+      rows: rows.map((row) =>
+        row
+          .slice(1, -1)
+          .split('|')
+          .map((cell) => cell.trim()),
+      ),
+      failures: before.split('\n').filter((line) => line.startsWith(`- ${name}: `)),
+    };
+  }
+  const { what, passed, failed, skipped } = result;
+  return {
+    rows: [[name, today(), what, passed, failed.length, skipped]],
+    failures: failed.map((title) => `- ${name}: fails “${title}”`),
   };
-  const told = rows.flatMap(({ name }) => lines(name));
-  const table = [
-    line(['runtime', 'date', 'what was run', 'passed', 'failed', 'skipped']),
-    line(['---', '---', '---', '--:', '--:', '--:']),
-    ...told.filter((line) => line.startsWith('|')),
-  ].join('\n');
-  const failures = told.filter((line) => line.startsWith('-')).join('\n');
-  const text = `${before}\n\nBy \`npm run test:runtimes\` on ${process.platform} ${process.arch}:\n\n${table}\n\n${failures}\n\n${after}`;
-  const style = JSON.parse(readFileSync(join(root, '.prettierrc.json'), 'utf8'));
-  writeFileSync(page, await format(text, { ...style, parser: 'markdown' }));
+}
+
+if (values.docs) {
+  const part = (before) => {
+    const lines = rows.map(({ name }) => linesOf(name, before));
+    const counts = table(
+      ['runtime', 'date', 'what was run', 'passed:', 'failed:', 'skipped:'],
+      lines.flatMap(({ rows }) => rows),
+    );
+    const failures = lines.flatMap(({ failures }) => failures).join('\n');
+    return `By \`npm run test:runtimes\` on ${process.platform} ${process.arch}:\n\n${counts}\n\n${failures}`;
+  };
+  await writeParts('docs/compatibility.md', { runtimes: part });
 }

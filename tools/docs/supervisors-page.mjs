@@ -3,10 +3,10 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { format } from 'prettier';
+import { table, withParts } from './generated.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const page = `${root}docs/supervisors.md`;
+const page = 'docs/supervisors.md';
 const folder = `${root}target/supervisors/`;
 const cli = `${root}dist/cli.js`;
 
@@ -56,14 +56,13 @@ for (const key of cells.keys()) {
   if (!places.includes(place)) stop(1, `the tests have run "${place}", which is no row of the table`);
 }
 
-const row = (words) => `| ${words.join(' | ')} |`;
-const table = [
-  row(['Where', ...Object.values(columns)]),
-  row(['Where', ...Object.values(columns)].map(() => '---')),
-  ...places.map((place) =>
-    row([place, ...Object.keys(columns).map((column) => cells.get(`${place}\0${column}`) ?? 'not run')]),
-  ),
-].join('\n');
+const seen = table(
+  ['Where', ...Object.values(columns)],
+  places.map((place) => [
+    place,
+    ...Object.keys(columns).map((column) => cells.get(`${place}\0${column}`) ?? 'not run'),
+  ]),
+);
 
 /** As it is printed, but for what is of this machine. */
 function unit(kind, language) {
@@ -75,21 +74,20 @@ function unit(kind, language) {
 }
 
 const languages = {
-  launchd: 'xml',
+  systemd: 'ini',
+  openrc: 'sh',
+  sysv: 'sh',
+  runit: 'sh',
+  s6: 'sh',
+  supervisord: 'ini',
   docker: 'dockerfile',
   kubernetes: 'yaml',
   nomad: 'hcl',
-  systemd: 'ini',
-  supervisord: 'ini',
+  launchd: 'xml',
 };
-const before = readFileSync(page, 'utf8');
-const written = before.replaceAll(
-  /^(<!-- generated: (\w+)(?: (\w+))? -->\n)[^]*?^<!-- end -->$/gm,
-  (_, start, what, kind) =>
-    `${start}\n${what === 'table' ? table : unit(kind, languages[kind] ?? 'sh')}\n\n<!-- end -->`,
-);
-const after = await format(written, { parser: 'markdown', printWidth: 120, singleQuote: true });
-if (process.argv[2] !== '--check') writeFileSync(page, after);
-else if (after !== before) {
-  stop(1, 'docs/supervisors.md is not what the tests have seen and the command prints: run npm run docs:supervisors');
+const units = Object.entries(languages).map(([kind, language]) => [`unit ${kind}`, unit(kind, language)]);
+const after = await withParts(page, { table: seen, ...Object.fromEntries(units) });
+if (process.argv[2] !== '--check') writeFileSync(root + page, after);
+else if (after !== readFileSync(root + page, 'utf8')) {
+  stop(1, `${page} is not what the tests have seen and the command prints: run npm run docs:supervisors`);
 }

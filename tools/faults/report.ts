@@ -1,9 +1,10 @@
 /** What the runs have shown, as tables. */
-import { table, tally } from '../reliability/page.js';
+import { table } from '../docs/generated.mjs';
+import { tally } from '../reliability/page.js';
 import type { Crash } from './crashes.js';
 import type { Verdict } from './faults.js';
 
-export function faultTable(all: readonly Verdict[]): string[] {
+export function faultTable(all: readonly Verdict[]): string {
   const verdicts = all.filter(({ outcome }) => outcome !== 'missed');
   const row = (title: string, own: readonly Verdict[]) => {
     const counts = tally(own.map(({ outcome }) => outcome));
@@ -27,7 +28,7 @@ export function faultTable(all: readonly Verdict[]): string[] {
   );
 }
 
-export function crashTable(crashes: readonly Crash[]): string[] {
+export function crashTable(crashes: readonly Crash[]): string {
   const row = (title: string, own: readonly Crash[]) => {
     const counts = tally(own.map(({ state }) => state));
     const kinds = ['nothing', 'a pidfile that nobody holds', 'the daemon'].map((kind) => String(counts.get(kind) ?? 0));

@@ -1,12 +1,7 @@
 /** The tables in docs/reliability.md. */
-import { readFileSync, writeFileSync } from 'node:fs';
-import { cpus, release } from 'node:os';
-import { join } from 'node:path';
-import { format } from 'prettier';
 import type { Counts } from '../../__test__/helpers/counts.js';
-import { root, type Result, type Suite } from './suite.js';
-
-const page = join(root, 'docs', 'reliability.md');
+import { machine, today, writeParts } from '../docs/generated.mjs';
+import type { Result, Suite } from './suite.js';
 
 /** Writes the tables of a whole suite between their marks. */
 export async function writeTables<R extends Result>(
@@ -14,24 +9,11 @@ export async function writeTables<R extends Result>(
   results: readonly R[],
   shards: number,
 ): Promise<void> {
-  const machine = `Node.js ${process.version}, Linux ${release().split('-')[0]}, ${cpus().length} × ${cpus()[0]!.model}`;
   const command = `\`npm run test:${suite.name}\`${shards === 1 ? '' : ` in ${shards} shards`}`;
-  const stamp = `${new Date().toISOString().slice(0, 10)}, ${machine}; ${command}:`;
-  let text = readFileSync(page, 'utf8');
-  for (const [name, lines] of Object.entries(suite.tables(results))) {
-    const marks = new RegExp(`(<!-- generated: ${name} -->\n)[^]*?(?=<!-- end -->)`);
-    if (!marks.test(text)) throw new Error(`${page} has no mark for the table "${name}"`);
-    text = text.replace(marks, (_, mark: string) => `${mark}\n${[stamp, '', ...lines].join('\n')}\n\n`);
-  }
-  writeFileSync(page, await format(text, { parser: 'markdown', printWidth: 120, singleQuote: true }));
+  const stamp = `${today()}, ${machine}; ${command}:`;
+  const parts = Object.entries(suite.tables(results)).map(([name, table]) => [name, `${stamp}\n\n${table}`]);
+  await writeParts('docs/reliability.md', Object.fromEntries(parts));
   console.log('docs/reliability.md has the tables of this run');
-}
-
-/** Lines of a table. A column whose heading ends with a colon is aligned to the right. */
-export function table(headings: readonly string[], rows: readonly (readonly string[])[]): string[] {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  const plain = headings.map((heading) => heading.replace(/:$/, ''));
-  return [plain, headings.map((heading) => (heading.endsWith(':') ? '---:' : '---')), ...rows].map(line);
 }
 
 export const number = (value: number): string => value.toLocaleString('en-US');

@@ -2,7 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import type { Counts } from '../../__test__/helpers/counts.js';
 import { avaPart, rowsOf, type Rows } from './ava.js';
-import { listed, number, table } from './page.js';
+import { table } from '../docs/generated.mjs';
+import { listed, number } from './page.js';
 import type { Suite } from './suite.js';
 
 interface Plan {

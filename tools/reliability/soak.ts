@@ -1,6 +1,7 @@
 /** `npm run test:soak`: 10,000 cycles of start and stop in one process, so it is one part. */
 import { avaPart, rowsOf, type Rows } from './ava.js';
-import { number, table } from './page.js';
+import { table } from '../docs/generated.mjs';
+import { number } from './page.js';
 import type { Suite } from './suite.js';
 
 const cycles = 10_000;

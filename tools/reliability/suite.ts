@@ -43,8 +43,8 @@ export interface Suite<R extends Result> {
   groups(): AsyncIterable<readonly Part<R>[]> | Iterable<readonly Part<R>[]>;
   /** The counts, in one line. */
   summary(results: readonly R[]): string;
-  /** The tables for docs/reliability.md: lines of Markdown by the name of the mark. */
-  tables(results: readonly R[]): Readonly<Record<string, readonly string[]>>;
+  /** The tables for docs/reliability.md: Markdown by the name of the part. */
+  tables(results: readonly R[]): Readonly<Record<string, string>>;
 }
 
 export interface Shard {
