@@ -1,7 +1,7 @@
 /** Whether what came out of a run with a fault is the truth, and whether anything is left of it. */
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { hasEnded, processes, stat, statusField } from '../../__test__/helpers/processes.js';
+import { processes, stat, statusField } from '../../__test__/helpers/processes.js';
 import { until } from '../../__test__/helpers/until.js';
 import { status, stop, type DaemonStatus } from '../../dist/index.js';
 import { logBefore, type Place } from './scenarios.js';
@@ -76,5 +76,3 @@ export function facts(pid: number): Facts {
     ...Object.fromEntries([...ids, ...fields.map((field) => [field, statusField(pid, field)])]),
   };
 }
-
-export { hasEnded };
