@@ -1,4 +1,5 @@
-// Reads what an addon's file says about itself, without tools of its platform: ELF and Mach-O, 64 bits, little-endian.
+// Reads what an addon's file says about itself, by LLVM's tools, which know the formats of all platforms (Debian's package llvm).
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
@@ -19,65 +20,29 @@ import { readFileSync } from 'node:fs';
 /** @returns {Binary} */
 export function read(path) {
   const file = readFileSync(path);
-  const magic = file.readUInt32LE(0);
-  if (magic === 0x464c457f) return { ...elf(file), size: file.length };
-  if (magic === 0xfeedfacf) return { ...machO(file), size: file.length };
-  throw new Error(`${path} is neither ELF nor Mach-O`);
+  return { ...(file.readUInt32LE(0) === 0xfeedfacf ? machO(path, file) : elf(path)), size: file.length };
 }
 
-const architectures = { 62: 'x64', 183: 'arm64', 0x01000007: 'x64', 0x0100000c: 'arm64' };
+const run = (command, ...args) => execFileSync(command, args, { encoding: 'utf8', maxBuffer: 2 ** 28 });
+const lines = (text) => text.split('\n').map((line) => line.trim());
+const symbols = (path, ...options) =>
+  lines(run('llvm-nm', '--defined-only', '--extern-only', '--just-symbol-name', ...options, path)).filter(Boolean);
 
-const text = (file, at) => file.toString('latin1', at, file.indexOf(0, at));
-const word = (file, at) => Number(file.readBigUInt64LE(at));
-
-/** elf(5), and the Linux Standard Base for the versions. */
-function elf(file) {
-  const [start, size, count] = [word(file, 40), file.readUInt16LE(58), file.readUInt16LE(60)];
-  const sections = Array.from({ length: count }, (_, index) => {
-    const at = start + index * size;
-    return {
-      type: file.readUInt32LE(at + 4),
-      offset: word(file, at + 24),
-      size: word(file, at + 32),
-      link: file.readUInt32LE(at + 40),
-      info: file.readUInt32LE(at + 44),
-    };
-  });
-  const section = (type) => sections.find((one) => one.type === type);
-  const named = ({ link }, at) => text(file, sections[link].offset + at);
-  /** Entries of one size, as offsets. */
-  const entries = (one, length) =>
-    Array.from({ length: Math.floor(one.size / length) }, (_, index) => one.offset + index * length);
-
-  // A shared object with an interpreter is a program.
-  const [segments, segmentSize, segmentCount] = [word(file, 32), file.readUInt16LE(54), file.readUInt16LE(56)];
-  const hasInterpreter = Array.from({ length: segmentCount }, (_, index) =>
-    file.readUInt32LE(segments + index * segmentSize),
-  ).includes(3);
-
-  const [dynamic, symbols, needed] = [section(6), section(11), section(0x6ffffffe)];
-  const tags = entries(dynamic, 16).map((at) => [word(file, at), word(file, at + 8)]);
+function elf(path) {
+  const about = ['--file-headers', '--program-headers', '--needed-libs', '--dynamic-table', '--version-info'];
+  const text = run('llvm-readobj', ...about, path);
   const versions = {};
-  let library = needed?.offset;
-  for (let left = needed?.info ?? 0; left > 0; left--) {
-    let at = library + file.readUInt32LE(library + 8);
-    for (let more = file.readUInt16LE(library + 2); more > 0; more--) {
-      const [family, version] = named(needed, file.readUInt32LE(at + 8)).split(/_(?=\d)/);
-      if (version !== undefined && isNewer(version, versions[family])) versions[family] = version;
-      at += file.readUInt32LE(at + 12);
-    }
-    library += file.readUInt32LE(library + 12);
-  }
+  for (const [, family, version] of text.split('VersionRequirements [')[1].matchAll(/\bName: (\w+?)_(\d[\d.]*)$/gm))
+    if (isNewer(version, versions[family])) versions[family] = version;
   return {
     os: 'linux',
-    arch: architectures[file.readUInt16LE(18)],
-    isLibrary: file.readUInt16LE(16) === 3 && !hasInterpreter,
-    needs: tags.filter(([tag]) => tag === 1).map(([, at]) => named(dynamic, at)),
-    exports: entries(symbols, 24)
-      .filter((at) => file.readUInt16LE(at + 6) !== 0)
-      .map((at) => named(symbols, file.readUInt32LE(at))),
+    arch: { EM_X86_64: 'x64', EM_AARCH64: 'arm64' }[/\bMachine: (\w+)/.exec(text)?.[1]],
+    // A shared object with an interpreter is a program.
+    isLibrary: text.includes('Type: SharedObject') && !text.includes('Type: PT_INTERP'),
+    needs: lines(/^NeededLibraries \[\n([^]*?)\]/m.exec(text)[1]).filter(Boolean),
+    exports: symbols(path, '--dynamic'),
     versions,
-    staysLoaded: tags.some(([tag, flags]) => tag === 0x6ffffffb && (flags & 8) !== 0),
+    staysLoaded: /FLAGS_1 .*\bNODELETE\b/.test(text),
   };
 }
 
@@ -88,44 +53,25 @@ export function isNewer(version, than = '0') {
   return place !== -1 && one[place] > (other[place] ?? 0);
 }
 
-/** The header and load commands of <mach-o/loader.h>. */
-function machO(file) {
-  const [needs, exports] = [[], []];
-  let [minimum, isSigned] = [undefined, false];
-  let at = 32;
-  for (let left = file.readUInt32LE(16); left > 0; left--) {
-    const [command, length] = [file.readUInt32LE(at), file.readUInt32LE(at + 4)];
-    // LC_LOAD_DYLIB, LC_CODE_SIGNATURE, LC_BUILD_VERSION, LC_SYMTAB.
-    if (command === 0xc) needs.push(text(file, at + file.readUInt32LE(at + 8)));
-    if (command === 0x1d) isSigned = isSignatureOf(file, file.readUInt32LE(at + 8));
-    if (command === 0x32) minimum = `${file.readUInt16LE(at + 14)}.${file.readUInt8(at + 13)}`;
-    if (command === 0x2) {
-      const [symbols, count, strings] = [8, 12, 16].map((offset) => file.readUInt32LE(at + offset));
-      for (let index = 0; index < count; index++) {
-        const symbol = symbols + index * 16;
-        // Defined in a section, for others to see.
-        const isExport = (file.readUInt8(symbol + 4) & 0x1f) === 0xf;
-        if (isExport) exports.push(text(file, strings + file.readUInt32LE(symbol)).replace(/^_/, ''));
-      }
-    }
-    at += length;
-  }
+function machO(path, file) {
+  const text = run('llvm-objdump', '--macho', '--private-headers', path);
+  const [, machine, type] = /^ *MH_MAGIC_64 +(\w+) +\w+ +\w+ +(\w+) /m.exec(text) ?? [];
+  const signature = /cmd LC_CODE_SIGNATURE\n.*\n *dataoff (\d+)/.exec(text)?.[1];
   return {
     os: 'darwin',
-    arch: architectures[file.readUInt32LE(4)],
-    // MH_DYLIB, MH_BUNDLE.
-    isLibrary: [6, 8].includes(file.readUInt32LE(12)),
-    needs,
-    exports,
+    arch: { X86_64: 'x64', ARM64: 'arm64' }[machine],
+    isLibrary: ['DYLIB', 'BUNDLE'].includes(type),
+    needs: [...text.matchAll(/cmd LC_LOAD_DYLIB\n.*\n *name (\S+)/g)].map(([, name]) => name),
+    exports: symbols(path).map((name) => name.replace(/^_/, '')),
     versions: {},
-    minimum,
-    isSigned,
+    minimum: /cmd LC_BUILD_VERSION\n[^]*?\bminos (\S+)/.exec(text)?.[1],
+    isSigned: signature !== undefined && isSignatureOf(file, Number(signature)),
     // Thread-local destructors keep an image mapped there.
     staysLoaded: true,
   };
 }
 
-/** The hashes of all pages in the code directory of <Kernel/kern/cs_blobs.h>, which has them by SHA-256. */
+/** The hashes of all pages in the code directory of <Kernel/kern/cs_blobs.h>, which has them by SHA-256: no tool of LLVM compares them. */
 function isSignatureOf(file, blob) {
   const directory = blob + file.readUInt32BE(blob + 16);
   const [hashes, count, end] = [16, 28, 32].map((offset) => file.readUInt32BE(directory + offset));
