@@ -31,7 +31,7 @@ impl PidFile {
     ///
     /// # Errors
     ///
-    /// [`Error::System`] with [`crate::Step::WriteJournal`], as for all that write there: no reason for a start to fail.
+    /// [`crate::Error::System`] with [`crate::Step::WriteJournal`], as for all that write there: no reason for a start to fail.
     pub(crate) fn note_start(&self) -> Result<()> {
         self.with_claim(events::note_start)
     }
@@ -51,7 +51,7 @@ impl PidFile {
     ///
     /// # Errors
     ///
-    /// [`Error::System`] with [`crate::Step::WriteJournal`]: the next look tries again.
+    /// [`crate::Error::System`] with [`crate::Step::WriteJournal`]: the next look tries again.
     pub fn note_end(&self) -> Result<()> {
         events::note_own_end(self.path())
     }
@@ -61,7 +61,7 @@ impl PidFile {
     ///
     /// # Errors
     ///
-    /// [`Error::System`], whose errno is `ENOENT` if the directory is missing.
+    /// [`crate::Error::System`], whose errno is `ENOENT` if the directory is missing.
     pub fn keep_record(&self) -> Result<bool> {
         let Some(KeptRecord { path, journal, json, claim }) = self.kept_record()? else { return Ok(false) };
         let (lacks_record, lacks_journal) = (is_missing(path), is_missing(journal));
