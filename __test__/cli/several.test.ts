@@ -294,9 +294,10 @@ testAsUser('list --failed shows what has crashed, was killed or vanished, and ex
   writeFileSync(at('bad'), '');
   t.is((await call('restart', 'replaced')).code, 1);
   t.deepEqual(await failed(), [1, ['replaced']]);
-  const how = /was stopped for a restart at \S+ \S+ by [^\n]*, which failed\n/;
-  t.regex((await call('list', '--failed')).stdout, new RegExp(`^NAME .*\nreplaced +stopped .*${how.source}$`));
-  t.regex((await call('status', 'replaced')).stdout, new RegExp(`^replaced is stopped: it ${how.source}`));
+  const { stdout: told } = await call('list', '--failed');
+  t.regex(told, /^NAME .*\nreplaced +stopped .*start failed at \S+ \S+: the daemon exited .*"no luck"\n$/);
+  const how = /^replaced is stopped: it was stopped for a restart at \S+ \S+ by [^\n]*, which failed\n/;
+  t.regex((await call('status', 'replaced')).stdout, how);
   rmSync(at('bad'));
   await started('replaced', 'sh', '-c', '[ -e bad ] || exec sleep 1000; echo no luck >&2; exit 3');
   t.deepEqual(await failed(), [0, []]);

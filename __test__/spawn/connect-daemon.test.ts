@@ -73,17 +73,17 @@ test('the socket of a daemon that was killed is no obstacle', async (t) => {
 
 test('no call to a daemon that stops itself again and again is lost', async (t) => {
   const tools = bench(t);
-  tools.write(server('idleTimeout: 100'));
+  tools.write(server('idleTimeout: 400'));
   const connect = connecting(t, tools);
   const pids = new Set<string>();
-  for (let call = 0; call < 60; call++) {
+  for (let call = 0; call < 40; call++) {
     const said = await answer(await connect());
     t.regex(said, /^\d+ $/, `call ${call}`);
     pids.add(said);
     // Now before it stops, now just then, now after.
-    await sleep(90 + (call % 20));
+    await sleep(385 + (call % 30));
   }
-  t.log(`60 calls, ${pids.size} daemons`);
+  t.log(`40 calls, ${pids.size} daemons`);
   t.true(pids.size > 1);
 });
 

@@ -403,7 +403,7 @@ for (const listens of [true, false]) {
 
 for (const [what, options, script] of [
   ['the child', { cwd: '/nowhere/at/all' }, waiting],
-  ['the program', { aliveFor: 500 }, 'exit 3'],
+  ['the program', { aliveFor: 20_000 }, 'exit 3'],
 ] as const) {
   asRoot(
     `a start that fails in ${what} takes the socket and the empty log in its user's directory with it`,
@@ -434,7 +434,12 @@ asRoot('a failed start removes nothing in a directory that is neither of root no
   place.file('bob/app.log', 'of www\n');
   // The user moves the file away, and what has its name then is another one.
   const script = `mv ${at('bob/app.log')} ${at('bob/moved')}; echo of www >${at('bob/app.log')}; exit 3`;
-  await failure(t, place, { ...socket(at('bob/ctl.sock')), log: at('bob/new.log'), aliveFor: 500, ...asWww }, script);
+  await failure(
+    t,
+    place,
+    { ...socket(at('bob/ctl.sock')), log: at('bob/new.log'), aliveFor: 20_000, ...asWww },
+    script,
+  );
   t.deepEqual(readdirSync(at('bob')).toSorted(), ['app.log', 'ctl.sock', 'moved', 'new.log']);
 });
 
@@ -453,13 +458,13 @@ asRoot("the last words of a daemon come from the log that it has opened, and fro
   const { at } = place;
   const log = at('app/app.log');
   place.file('secret/key', 'a secret\n', { uid: 0, mode: 0o600 });
-  const plain = await failure(t, place, { log, aliveFor: 500, ...asWww }, 'echo boom >&2; exit 3');
+  const plain = await failure(t, place, { log, aliveFor: 20_000, ...asWww }, 'echo boom >&2; exit 3');
   t.is(plain.stderr, 'boom\n');
   for (const command of ['ln -s', 'ln']) {
     unlinkSync(log);
     if (command === 'ln') linkSync(at('secret/key'), at('app/hard'));
     const plant = command === 'ln' ? `mv ${at('app/hard')} ${log}` : `ln -s ${at('secret/key')} ${log}`;
-    const error = await failure(t, place, { log, aliveFor: 500, ...asWww }, `rm ${log}; ${plant}; exit 3`);
+    const error = await failure(t, place, { log, aliveFor: 20_000, ...asWww }, `rm ${log}; ${plant}; exit 3`);
     t.is(error.stderr, '');
   }
 });
