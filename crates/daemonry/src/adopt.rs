@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
@@ -91,7 +91,9 @@ fn is_status_pipe(token: &StartToken) -> nix::Result<bool> {
 impl Adoption {
     /// Whether the launcher still watches, and would take an end for a failed start.
     pub fn is_watched(&self) -> bool {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        // The thread that waits for the launcher to let go may not have run since.
+        status.as_ref().is_some_and(|pipe| !has_let_go(pipe, Some(Instant::now())))
     }
 
     /// Reports to the launcher, which listens until it lets go. Once the point that it waits for is reached, the daemon is up by
@@ -142,10 +144,15 @@ fn end_capture() -> Result<OwnedFd> {
     Ok(memory)
 }
 
+/// Whether the launcher lets go of the pipe until the deadline.
+fn has_let_go(pipe: &File, deadline: Option<Instant>) -> bool {
+    let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+    sys::poll(&mut fds, deadline).is_ok_and(|ready| ready > 0)
+}
+
 /// Waits until the launcher has let go of the pipe.
 fn settle(pipe: Arc<File>, status: &Mutex<Option<Arc<File>>>, memory: Option<OwnedFd>) {
-    let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
-    let _closed = sys::poll(&mut fds, None);
+    let _closed = has_let_go(&pipe, None);
     drop((status.lock().unwrap_or_else(PoisonError::into_inner).take(), pipe));
     // Helpers that were started before keep the memory file as their stderr: whoever keeps it empties it.
     let Some(memory) = memory else { return };
@@ -154,5 +161,27 @@ fn settle(pipe: Arc<File>, status: &Mutex<Option<Arc<File>>>, memory: Option<Own
             let _emptied = nix::unistd::ftruncate(&memory, 0);
             std::thread::sleep(TRIM_PAUSE);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launcher_that_has_let_go_does_not_watch() {
+        let (read, write) = sys::pipe().expect("a pipe");
+        let adoption = Adoption {
+            note: OsString::new(),
+            wait_for: WaitFor::Ready,
+            pid_file: None,
+            captures: false,
+            alive_for: Duration::ZERO,
+            status: Arc::new(Mutex::new(Some(Arc::new(File::from(write))))),
+            is_up: AtomicBool::new(true),
+        };
+        assert!(adoption.is_watched());
+        drop(read);
+        assert!(!adoption.is_watched(), "no thread has looked since");
     }
 }
