@@ -35,8 +35,7 @@ impl AbortHandle {
     }
 
     fn is_aborted(&self) -> bool {
-        let mut fds = [PollFd::new(self.read_end.as_fd(), PollFlags::POLLIN)];
-        sys::poll(&mut fds, Some(Instant::now())).is_ok_and(|ready| ready > 0)
+        sys::is_readable(self.read_end.as_fd())
     }
 }
 

@@ -189,7 +189,7 @@ impl<'a> Start<'a> {
     }
 
     fn read_frames(&mut self, plan: &LaunchPlan) -> Result<()> {
-        while !self.exec_closed && has_input(self.ends.exec.as_fd()) {
+        while !self.exec_closed && sys::is_readable(self.ends.exec.as_fd()) {
             self.exec_closed |= read_some(self.ends.exec.as_fd(), &mut self.frames)?;
         }
         while let Some((frame, _)) = self.frames.split_first_chunk::<FRAME_LENGTH>() {
@@ -239,7 +239,7 @@ impl<'a> Start<'a> {
 
     fn read_reports(&mut self) -> Result<()> {
         // Once: a program that writes there without end must not keep the launcher from looking at the time.
-        if !self.status_closed && has_input(self.ends.status.as_fd()) {
+        if !self.status_closed && sys::is_readable(self.ends.status.as_fd()) {
             self.status_closed = read_some(self.ends.status.as_fd(), &mut self.reports)?;
         }
         for report in Report::take(&mut self.reports) {
@@ -323,9 +323,4 @@ fn read_some(pipe: BorrowedFd<'_>, into: &mut Vec<u8>) -> Result<bool> {
     let read = retry(|| nix::unistd::read(pipe, &mut buffer)).map_err(|errno| Error::system(Step::Wait, errno))?;
     into.extend(buffer.iter().take(read));
     Ok(read == 0)
-}
-
-fn has_input(pipe: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(pipe, PollFlags::POLLIN)];
-    sys::poll(&mut fds, Some(Instant::now())).is_ok_and(|ready| ready > 0)
 }

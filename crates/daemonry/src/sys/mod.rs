@@ -27,13 +27,14 @@ pub(crate) use machine::Machine;
 pub use resource::Resource;
 pub(crate) use resource::shown;
 
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FcntlArg, FdFlag};
-use nix::poll::{PollFd, PollTimeout};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::stat::{FileStat, Mode, SFlag};
 use nix::unistd::AccessFlags;
 
@@ -72,6 +73,33 @@ pub(crate) fn poll(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> nix::Re
             Err(Errno::EINTR) => {}
             result => return result,
         }
+    }
+}
+
+/// Whether a descriptor can be read from now, without waiting.
+pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], Some(Instant::now())).is_ok_and(|ready| ready > 0)
+}
+
+/// How often it is checked whether a process has ended that gives no event.
+const EXIT_POLL: Duration = Duration::from_millis(10);
+
+impl Process {
+    /// Waits for the end of the process; false when `deadline` came first.
+    pub(crate) fn wait(&self, deadline: Instant) -> bool {
+        if let Some(event) = self.exit_event() {
+            // If the event cannot be waited for at this moment, the process still has all its time.
+            if let Ok(ready) = poll(&mut [PollFd::new(event, PollFlags::POLLIN)], Some(deadline)) {
+                return ready > 0;
+            }
+        }
+        while !self.has_ended() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(EXIT_POLL);
+        }
+        true
     }
 }
 
@@ -172,6 +200,22 @@ pub(crate) fn may_change(from: BorrowedFd<'_>, directory: &Path) -> nix::Result<
     nix::unistd::faccessat(from, directory, AccessFlags::W_OK | AccessFlags::X_OK, AtFlags::AT_EACCESS)
 }
 
+/// Whether the calling process may make and remove names in a directory, with its real ids. Async-signal-safe.
+pub(crate) fn may_change_at(directory: &CStr) -> nix::Result<()> {
+    access(directory, libc::W_OK | libc::X_OK)
+}
+
+/// Whether the calling process may read a file, with its real ids. Async-signal-safe.
+pub(crate) fn may_read(path: &CStr) -> nix::Result<()> {
+    access(path, libc::R_OK)
+}
+
+/// Whether the calling process may execute a file, with its real ids; a directory is no such file. Async-signal-safe.
+pub(crate) fn may_execute(path: &CStr) -> nix::Result<()> {
+    access(path, libc::X_OK)?;
+    if kind_of(&nix::sys::stat::stat(path)?) == SFlag::S_IFREG { Ok(()) } else { Err(Errno::EACCES) }
+}
+
 /// Whether the mode of a file lets others than its owner write.
 pub(crate) fn can_others_write(stat: &FileStat) -> bool {
     Mode::from_bits_truncate(stat.st_mode).intersects(Mode::S_IWGRP | Mode::S_IWOTH)
@@ -208,6 +252,18 @@ pub(crate) fn limit(resource: ResourceNumber) -> nix::Result<libc::rlimit> {
 pub(crate) fn set_limit(resource: ResourceNumber, limit: &libc::rlimit) -> Result<(), Errno> {
     // SAFETY: the structure outlives the call.
     Errno::result(unsafe { libc::setrlimit(resource, &raw const *limit) }).map(drop)
+}
+
+/// Closes every descriptor from `first` on by trying every number. Async-signal-safe.
+fn close_from_by_limit(first: RawFd) -> nix::Result<()> {
+    const MOST: RawFd = 1 << 20;
+    // The soft limit may have been lowered below what is open; the hard one is often infinite.
+    let last = RawFd::try_from(limit(libc::RLIMIT_NOFILE)?.rlim_max).unwrap_or(MOST).min(MOST);
+    for fd in first..last {
+        // SAFETY: closing descriptors touches no memory.
+        unsafe { libc::close(fd) };
+    }
+    Ok(())
 }
 
 /// The device and inode of an open file: what it is, whatever its name.

@@ -13,9 +13,11 @@ impl Resource {
         Self::all().find(|resource| resource.name == name)
     }
 
-    /// Every resource of the platform.
+    /// Every resource of the platform, in the order of their names.
     pub fn all() -> impl Iterator<Item = Self> {
-        super::RESOURCES.iter().map(|&(name, number)| Self { name, number })
+        let mut resources = [EVERYWHERE, super::MORE_RESOURCES].concat();
+        resources.sort_unstable();
+        resources.into_iter().map(|(name, number)| Self { name, number })
     }
 
     /// Its name.
@@ -23,6 +25,20 @@ impl Resource {
         self.name
     }
 }
+
+/// The resources that every platform has.
+const EVERYWHERE: &[(&str, super::ResourceNumber)] = &[
+    ("as", libc::RLIMIT_AS),
+    ("core", libc::RLIMIT_CORE),
+    ("cpu", libc::RLIMIT_CPU),
+    ("data", libc::RLIMIT_DATA),
+    ("fsize", libc::RLIMIT_FSIZE),
+    ("memlock", libc::RLIMIT_MEMLOCK),
+    ("nofile", libc::RLIMIT_NOFILE),
+    ("nproc", libc::RLIMIT_NPROC),
+    ("rss", libc::RLIMIT_RSS),
+    ("stack", libc::RLIMIT_STACK),
+];
 
 /// As a message shows a limit.
 pub(crate) fn shown(limit: libc::rlim_t) -> String {

@@ -10,6 +10,8 @@ use nix::fcntl::OFlag;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 
+use crate::sys::close_from_by_limit;
+
 /// A pipe, closed on exec: its read end and its write end.
 pub(crate) fn pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
     nix::unistd::pipe2(OFlag::O_CLOEXEC)
@@ -56,6 +58,7 @@ fn close_from_by_scan(first: RawFd) -> Result<(), Errno> {
     // SAFETY: the path is a C string.
     let directory = unsafe { libc::open(c"/proc/self/fd".as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY) };
     if directory < 0 {
+        // `/proc` is not mounted either.
         return close_from_by_limit(first);
     }
     let mut buffer = Buffer([0; 4096]);
@@ -89,18 +92,6 @@ fn close_from_by_scan(first: RawFd) -> Result<(), Errno> {
     // SAFETY: closing descriptors touches no memory.
     unsafe { libc::close(directory) };
     outcome
-}
-
-/// The same by trying every number, where `/proc` is not mounted either.
-fn close_from_by_limit(first: RawFd) -> Result<(), Errno> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the structure outlives the call.
-    Errno::result(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
-    for fd in first..RawFd::try_from(limit.rlim_max).unwrap_or(1 << 20).min(1 << 20) {
-        // SAFETY: closing descriptors touches no memory.
-        unsafe { libc::close(fd) };
-    }
-    Ok(())
 }
 
 pub(super) fn is_file(entry: &fs::DirEntry, identity: (u64, u64)) -> bool {

@@ -52,21 +52,10 @@ pub(crate) const RUN_DIRECTORY: &str = "/run";
 /// Below a user's home, beside the directories of its named daemons, so that removing one of those removes no lock.
 pub(crate) const USER_LOCKS: &[&str] = &[".local", "state", "daemonry-locks"];
 
-/// Whether the calling process may read a file. Async-signal-safe; the C library's function does more than ask.
-pub(crate) fn may_read(path: &CStr) -> Result<(), Errno> {
+/// `access(2)`, with the real ids. Async-signal-safe: the C library's function does more than ask.
+pub(crate) fn access(path: &CStr, mode: libc::c_int) -> nix::Result<()> {
     // SAFETY: the path is a C string.
-    Errno::result(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), libc::R_OK) }).map(drop)
-}
-
-/// Whether the calling process may execute a file; not what a directory's permission to search says. Async-signal-safe.
-pub(crate) fn may_execute(path: &CStr) -> Result<(), Errno> {
-    // SAFETY: the path is a C string.
-    Errno::result(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), libc::X_OK) })?;
-    // SAFETY: all-zero is a valid structure.
-    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: the path is a C string, and the structure outlives the call.
-    Errno::result(unsafe { libc::stat(path.as_ptr(), &raw mut stat) })?;
-    if stat.st_mode & libc::S_IFMT == libc::S_IFREG { Ok(()) } else { Err(Errno::EACCES) }
+    Errno::result(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), mode) }).map(drop)
 }
 
 /// Gives a socket in the file system its mode and owner: by a descriptor, and only if it is a socket.

@@ -129,13 +129,6 @@ pub(crate) fn join_own_keyring() -> Result<(), Errno> {
     }
 }
 
-/// Whether the calling process may make and remove names in a directory. Async-signal-safe.
-pub(crate) fn may_change_at(directory: &CStr) -> Result<(), Errno> {
-    let access = libc::W_OK | libc::X_OK;
-    // SAFETY: the path is a C string.
-    Errno::result(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, directory.as_ptr(), access) }).map(drop)
-}
-
 /// Nothing that is executed from here on gains privileges by set-user-id bits or file capabilities. Async-signal-safe.
 pub(crate) fn forbid_new_privileges() -> Result<(), Errno> {
     // SAFETY: setting a flag touches no memory.

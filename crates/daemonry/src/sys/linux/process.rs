@@ -5,17 +5,13 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
-use crate::sys::{Digits, Exit, Facts, Machine, poll, retry};
-
-/// How often the exit of a process without a pidfd is looked for.
-const EXIT_POLL: Duration = Duration::from_millis(10);
+use crate::sys::{Digits, Exit, Facts, Machine, is_readable, retry};
 
 /// How an own child ended, without reaping it; `None` while it runs and for other processes.
 pub(crate) fn peek_exit(pid: i32) -> Option<Exit> {
@@ -240,10 +236,7 @@ impl Process {
     /// Whether the process has ended, be it reaped or not.
     pub(crate) fn has_ended(&self) -> bool {
         match &self.pidfd {
-            Some(fd) => {
-                let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-                poll(&mut fds, Some(Instant::now())).is_ok_and(|ready| ready > 0)
-            }
+            Some(fd) => is_readable(fd.as_fd()),
             None => match fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
                 Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['Z', 'X'])),
                 Err(error) if gone(&error) => true,
@@ -251,23 +244,6 @@ impl Process {
                 Err(_) => Errno::result(unsafe { libc::kill(self.pid, 0) }) == Err(Errno::ESRCH),
             },
         }
-    }
-
-    /// Waits for the end of the process; false when `deadline` came first.
-    pub(crate) fn wait(&self, deadline: Instant) -> bool {
-        if let Some(fd) = &self.pidfd {
-            // One that cannot be waited for at this moment still has all its time.
-            if let Ok(ready) = poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], Some(deadline)) {
-                return ready > 0;
-            }
-        }
-        while !self.has_ended() {
-            if Instant::now() >= deadline {
-                return false;
-            }
-            std::thread::sleep(EXIT_POLL);
-        }
-        true
     }
 }
 

@@ -11,6 +11,8 @@ use nix::fcntl::OFlag;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 use nix::sys::stat::Mode;
 
+use crate::sys::close_from_by_limit;
+
 /// A pipe, closed on exec: its read end and its write end.
 ///
 /// There is no `pipe2`: a program that another thread starts in between inherits both ends.
@@ -71,6 +73,7 @@ pub(crate) fn close_from(first: RawFd) -> Result<(), Errno> {
     loop {
         // SAFETY: getpid touches no memory.
         let own = unsafe { libc::getpid() };
+        // A sandbox can hide the list.
         let Some(listed) = list_descriptors(own, &mut open) else { return close_from_by_limit(first) };
         let mut closed = false;
         for descriptor in open.iter().take(listed).filter(|descriptor| descriptor.proc_fd >= first) {
@@ -85,19 +88,6 @@ pub(crate) fn close_from(first: RawFd) -> Result<(), Errno> {
             return close_from_by_limit(first);
         }
     }
-}
-
-/// The same by trying every number, where a sandbox hides the list.
-fn close_from_by_limit(first: RawFd) -> Result<(), Errno> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the structure outlives the call.
-    Errno::result(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
-    // The soft limit may have been lowered below what is open; the hard one is often infinite.
-    for fd in first..RawFd::try_from(limit.rlim_max).unwrap_or(1 << 20).min(1 << 20) {
-        // SAFETY: closing descriptors touches no memory.
-        unsafe { libc::close(fd) };
-    }
-    Ok(())
 }
 
 /// Fills `buffer` with the lowest descriptors of a process, in ascending order, and returns how many they are.

@@ -94,12 +94,6 @@ pub(crate) fn join_own_keyring() -> Result<(), Errno> {
     Ok(())
 }
 
-/// Whether the calling process may make and remove names in a directory.
-pub(crate) fn may_change_at(directory: &CStr) -> Result<(), Errno> {
-    // SAFETY: the path is a C string.
-    Errno::result(unsafe { libc::faccessat(libc::AT_FDCWD, directory.as_ptr(), libc::W_OK | libc::X_OK, 0) }).map(drop)
-}
-
 /// There is no such flag; plans that ask for it are refused.
 pub(crate) fn forbid_new_privileges() -> Result<(), Errno> {
     Err(Errno::ENOSYS)

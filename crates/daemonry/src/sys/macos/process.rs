@@ -4,16 +4,12 @@
 
 use std::mem::{MaybeUninit, offset_of, size_of};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags};
 use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
 
-use crate::sys::{Exit, Facts, Machine, poll, retry};
-
-/// How often the end of a process is looked for that was already exiting when it was opened.
-const EXIT_POLL: Duration = Duration::from_millis(10);
+use crate::sys::{Exit, Facts, Machine, is_readable, retry};
 
 /// How an own child ended, without reaping it; `None` while it runs and for other processes.
 pub(crate) fn peek_exit(pid: i32) -> Option<Exit> {
@@ -158,28 +154,11 @@ impl Process {
     /// Whether the process has ended, be it reaped or not.
     pub(crate) fn has_ended(&self) -> bool {
         match self.exit_event() {
-            Some(event) => readable(event, Instant::now()),
+            Some(event) => is_readable(event),
             // What was exiting never does anything else: a process that is not has only the same pid.
             None => short_info(self.pid)
                 .is_none_or(|info| info.pbsi_status == libc::SZOMB || info.pbsi_flags & IN_EXIT == 0),
         }
-    }
-
-    /// Waits for the end of the process; false when `deadline` came first.
-    pub(crate) fn wait(&self, deadline: Instant) -> bool {
-        if let Some(event) = self.exit_event() {
-            // One that cannot be waited for at this moment still has all its time.
-            if let Ok(ready) = poll(&mut [PollFd::new(event, PollFlags::POLLIN)], Some(deadline)) {
-                return ready > 0;
-            }
-        }
-        while !self.has_ended() {
-            if Instant::now() >= deadline {
-                return false;
-            }
-            std::thread::sleep(EXIT_POLL);
-        }
-        true
     }
 }
 
@@ -283,10 +262,6 @@ fn kernel_process(pid: i32) -> Option<KernelProcess> {
     // Of a process that does not exist the kernel tells nothing, successfully.
     // SAFETY: the kernel has filled all of it, and any bytes are valid integers.
     (asked == 0 && size == size_of::<KernelProcess>()).then(|| unsafe { process.assume_init() })
-}
-
-fn readable(fd: BorrowedFd<'_>, deadline: Instant) -> bool {
-    poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], Some(deadline)).is_ok_and(|ready| ready > 0)
 }
 
 const _: () = assert!(size_of::<libc::proc_bsdshortinfo>() == 64);
