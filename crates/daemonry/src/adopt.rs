@@ -140,7 +140,7 @@ impl Adoption {
 fn end_capture() -> Result<OwnedFd> {
     let null = stdio::open_null(Step::OpenStderr)?;
     let memory = std::io::stderr().as_fd().try_clone_to_owned().map_err(Error::io(Step::OpenStderr))?;
-    stdio::put(null.as_fd(), libc::STDERR_FILENO).map_err(|errno| Error::system(Step::OpenStderr, errno))?;
+    sys::put(null.as_fd(), libc::STDERR_FILENO).map_err(|errno| Error::system(Step::OpenStderr, errno))?;
     Ok(memory)
 }
 

@@ -1,6 +1,6 @@
 //! The files behind a daemon's standard streams: how they are opened, reopened and read back.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -278,14 +278,8 @@ pub fn reopen_log(log: &LogFile, descriptors: &[RawFd]) -> Result<()> {
     };
     descriptors
         .iter()
-        .try_for_each(|&target| put(opened.fd.as_fd(), target))
+        .try_for_each(|&target| sys::put(opened.fd.as_fd(), target))
         .map_err(Error::at(Step::ReopenLog, &log.path))
-}
-
-/// `dup2`, again after EINTR.
-pub(crate) fn put(source: BorrowedFd<'_>, target: RawFd) -> nix::Result<()> {
-    // SAFETY: replacing a standard stream touches no memory; whoever owns the number keeps owning it.
-    retry(|| Errno::result(unsafe { libc::dup2(source.as_raw_fd(), target) })).map(drop)
 }
 
 /// `/dev/null` for reading and writing.

@@ -32,7 +32,7 @@ pub(super) fn end_by_now(seen: &Seen) -> End {
         }
         (None, Some(Some(Outcome::Ended(at)))) => (stopped, Some(at)),
         (None, Some(None)) => (stopped, None),
-        (None, None) if seen.claim.is_of_another_life() => (EndReason::Lost, None),
+        (None, None) if seen.claim.machine.is_gone() => (EndReason::Lost, None),
         (None, None) => (EndReason::Vanished, None),
     };
     let exit = own.map_or(Exit::Unknown, |own| own.exit);

@@ -17,7 +17,7 @@ use super::prepared_instance::PreparedInstance;
 use crate::error::Step;
 use crate::pidfile::{self, Line};
 use crate::protocol::{Access, DeferredFile, DeferredPidFile, DeferredSocket, Finding, Frame, RehearsedSocket};
-use crate::state::{self, UpAt};
+use crate::state::UpAt;
 use crate::sys::{self, SharedVm};
 
 /// Status of a child whose frame tells why it failed.
@@ -402,13 +402,8 @@ fn open_or_make(path: &CStr, flags: libc::c_int, mode: Option<libc::mode_t>) -> 
 }
 
 fn open(path: &CStr, flags: libc::c_int, mode: libc::mode_t) -> Result<RawFd, Errno> {
-    loop {
-        // SAFETY: the path is a C string.
-        match Errno::result(unsafe { libc::open(path.as_ptr(), flags, libc::c_uint::from(mode)) }) {
-            Err(Errno::EINTR) => {}
-            opened => return opened,
-        }
-    }
+    // SAFETY: the path is a C string.
+    sys::retry(|| Errno::result(unsafe { libc::open(path.as_ptr(), flags, libc::c_uint::from(mode)) }))
 }
 
 /// Binds a socket with the rights of the daemon's user, and listens on it.
@@ -625,7 +620,7 @@ fn mark_up_at_exec(prepared: &Prepared) -> Result<(), Errno> {
 
 fn append(file: RawFd, bytes: &[u8]) -> Result<(), Errno> {
     // SAFETY: as above.
-    state::append(unsafe { BorrowedFd::borrow_raw(file) }, bytes)
+    sys::append(unsafe { BorrowedFd::borrow_raw(file) }, bytes)
 }
 
 fn unblock_signals() {

@@ -224,7 +224,7 @@ impl PidFile {
     }
 
     fn append(&self, bytes: &[u8]) -> Result<()> {
-        state::append(&self.phase, bytes).map_err(Error::at(Step::MarkPhase, self.path()))
+        sys::append(&self.phase, bytes).map_err(Error::at(Step::MarkPhase, self.path()))
     }
 
     /// Removes the file if its name still leads to it and it may be removed; the instance is over.
@@ -251,7 +251,7 @@ impl PidFile {
         // SAFETY: getpid touches no memory.
         if unsafe { libc::getpid() } == self.holder {
             let entry = signal.map_or(Entry::Stopping, Entry::Dies);
-            let _unsaid = state::append_entry(self.phase.as_raw_fd(), entry);
+            let _unsaid = entry.append(&self.phase);
             // A file that cannot be removed stays: the process in it is dead.
             let _left = self.public.remove_own(self.holder);
         }

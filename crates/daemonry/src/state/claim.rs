@@ -138,11 +138,6 @@ impl Claim {
         self.machine.place()
     }
 
-    /// Whether it was written before the machine, or the container, was started last.
-    pub(crate) fn is_of_another_life(&self) -> bool {
-        self.machine.is_gone()
-    }
-
     /// Whether a process of this real uid can be the one that the claim is about.
     pub(crate) fn permits(&self, uid: u32, owner: u32) -> bool {
         permits(&self.uids, uid, owner)
@@ -258,7 +253,7 @@ fn unescaped(text: &str) -> Option<Vec<u8>> {
             rest = others;
         }
     }
-    Some(std::ffi::OsString::from_vec(bytes).into_vec())
+    Some(bytes)
 }
 
 #[cfg(test)]

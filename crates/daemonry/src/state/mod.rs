@@ -22,7 +22,7 @@ pub(crate) use key::{Key, real_path};
 pub(crate) use lock::{Attempt, Lock};
 pub(crate) use name::serve_under;
 pub use phase::Handlers;
-pub(crate) use phase::{Entry, OwnEnd, Phase, Said, UpAt, append, append_entry};
+pub(crate) use phase::{Entry, OwnEnd, Phase, Said, UpAt};
 pub(crate) use program::read as program_of;
 pub use reloads::{FailedReload, ReloadEvent};
 pub(crate) use reloads::{ReloadReports, Reloads};

@@ -2,7 +2,7 @@
 //! nothing undecided, and a program with other rights can mislead only about itself. The file begins with what it says about its
 //! reloads.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
@@ -122,7 +122,7 @@ pub(super) fn create(key: &Key) -> Result<OwnedFd> {
     let file = retry(|| openat(key.directory(), name.as_c_str(), flags, mode)).map_err(failed)?;
     nix::sys::stat::fchmod(&file, mode).map_err(failed)?;
     // Takes the block now in which the rest will lie: a disk that is full later keeps nothing from being up.
-    append(&file, &[reloads::NOTHING.as_slice(), &[STARTING]].concat()).map_err(failed)?;
+    sys::append(&file, &[reloads::NOTHING.as_slice(), &[STARTING]].concat()).map_err(failed)?;
     Ok(file)
 }
 
@@ -221,7 +221,7 @@ impl Entry<'_> {
                 push(Digits::of_pid(number).fixed_width(PID_WIDTH));
             }
         }
-        append(file, text.get(..length).unwrap_or(&[]))
+        sys::append(file, text.get(..length).unwrap_or(&[]))
     }
 }
 
@@ -253,21 +253,6 @@ impl UpAt {
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.text.get(..self.length).unwrap_or(&[])
-    }
-}
-
-/// Appends in a signal handler, or at the exit. Async-signal-safe.
-pub(crate) fn append_entry(phase: RawFd, entry: Entry<'_>) -> nix::Result<()> {
-    // SAFETY: the descriptor is open as long as the pidfile's.
-    entry.append(unsafe { BorrowedFd::borrow_raw(phase) })
-}
-
-/// Async-signal-safe.
-pub(crate) fn append(file: impl AsFd, bytes: &[u8]) -> nix::Result<()> {
-    match retry(|| nix::unistd::write(&file, bytes))? {
-        written if written == bytes.len() => Ok(()),
-        // The kernel writes less than asked only when there is no room for more.
-        _ => Err(Errno::ENOSPC),
     }
 }
 

@@ -86,7 +86,7 @@ fn append_in(
         return replace(directory, name, newer_half(whole), lines.as_bytes());
     }
     let before = length(&file)?;
-    write(&file, lines.as_bytes()).inspect_err(|_| {
+    sys::append(&file, lines.as_bytes()).inspect_err(|_| {
         let _torn = ftruncate(&file, before.try_into().unwrap_or(0));
     })
 }
@@ -140,8 +140,8 @@ fn replace(directory: &Directory, name: &OsStr, older: &[u8], newer: &[u8]) -> n
     let file = retry(|| openat(directory, fresh.as_os_str(), flags, MODE))?;
     let put = || {
         fchmod(&file, MODE)?;
-        write(&file, older)?;
-        write(&file, newer)?;
+        sys::append(&file, older)?;
+        sys::append(&file, newer)?;
         // Before the old one goes: a machine that fails now has one of the two.
         nix::unistd::fsync(&file)?;
         nix::fcntl::renameat(directory, fresh.as_os_str(), directory, name)
@@ -151,32 +151,13 @@ fn replace(directory: &Directory, name: &OsStr, older: &[u8], newer: &[u8]) -> n
     })
 }
 
-fn write(file: &OwnedFd, bytes: &[u8]) -> nix::Result<()> {
-    match retry(|| nix::unistd::write(file, bytes))? {
-        written if written == bytes.len() => Ok(()),
-        // The kernel writes less than asked only when there is no room for more.
-        _ => Err(Errno::ENOSPC),
-    }
-}
-
 fn length(file: &OwnedFd) -> nix::Result<usize> {
     Ok(fstat(file)?.st_size.try_into().unwrap_or(usize::MAX))
 }
 
 /// What the file ends with, at most as long as it may become.
 fn read_end(file: &OwnedFd) -> nix::Result<Vec<u8>> {
-    let skipped = length(file)?.saturating_sub(MOST);
-    let mut bytes = vec![0; MOST];
-    let mut read = 0;
-    while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
-        let offset = libc::off_t::try_from(skipped + read).unwrap_or(libc::off_t::MAX);
-        match retry(|| nix::sys::uio::pread(file, rest, offset))? {
-            0 => break,
-            count => read += count,
-        }
-    }
-    bytes.truncate(read);
-    Ok(bytes)
+    sys::read_from(file.as_fd(), length(file)?.saturating_sub(MOST), MOST)
 }
 
 /// Without what is behind the last newline.

@@ -28,7 +28,7 @@ pub use resource::Resource;
 pub(crate) use resource::shown;
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -168,10 +168,15 @@ fn flock(file: BorrowedFd<'_>, operation: libc::c_int) -> nix::Result<bool> {
 
 /// What a file begins with, at most `most` bytes and one more, by which too long a file is noticed.
 pub(crate) fn read_start(file: BorrowedFd<'_>, most: usize) -> nix::Result<Vec<u8>> {
-    let mut bytes = vec![0; most + 1];
+    read_from(file, 0, most + 1)
+}
+
+/// What is in a file from `begin` on, at most `most` bytes.
+pub(crate) fn read_from(file: BorrowedFd<'_>, begin: usize, most: usize) -> nix::Result<Vec<u8>> {
+    let mut bytes = vec![0; most];
     let mut length = 0;
     while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        let offset = libc::off_t::try_from(length).unwrap_or(libc::off_t::MAX);
+        let offset = libc::off_t::try_from(begin + length).unwrap_or(libc::off_t::MAX);
         match retry(|| nix::sys::uio::pread(file, rest, offset))? {
             0 => break,
             read => length += read,
@@ -183,11 +188,17 @@ pub(crate) fn read_start(file: BorrowedFd<'_>, most: usize) -> nix::Result<Vec<u
 
 /// Writes at the beginning of a file, in one go. Async-signal-safe.
 pub(crate) fn write_start(file: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<()> {
-    match retry(|| nix::sys::uio::pwrite(file, bytes, 0))? {
-        written if written == bytes.len() => Ok(()),
-        // The kernel writes less than asked only when there is no room for more.
-        _ => Err(Errno::ENOSPC),
-    }
+    whole(retry(|| nix::sys::uio::pwrite(file, bytes, 0))?, bytes)
+}
+
+/// Writes where the open file is, in one go. Async-signal-safe.
+pub(crate) fn append(file: impl AsFd, bytes: &[u8]) -> nix::Result<()> {
+    whole(retry(|| nix::unistd::write(&file, bytes))?, bytes)
+}
+
+/// The kernel writes less than asked only when there is no room for more.
+fn whole(written: usize, bytes: &[u8]) -> nix::Result<()> {
+    if written == bytes.len() { Ok(()) } else { Err(Errno::ENOSPC) }
 }
 
 /// What kind of file a `stat` is about.
@@ -233,10 +244,15 @@ pub(crate) fn close_on_exec(number: RawFd) -> nix::Result<()> {
     nix::fcntl::fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map(drop)
 }
 
-/// Makes the number of an open descriptor mean what `source` means, closed on exec. Whoever owns the number keeps owning it.
-pub(crate) fn replace(source: BorrowedFd<'_>, number: RawFd) -> nix::Result<()> {
+/// Makes the number of an open descriptor mean what `source` means (`dup2(2)`). The number keeps its owner.
+pub(crate) fn put(source: BorrowedFd<'_>, number: RawFd) -> nix::Result<()> {
     // SAFETY: replacing a descriptor touches no memory.
-    retry(|| Errno::result(unsafe { libc::dup2(source.as_raw_fd(), number) }))?;
+    retry(|| Errno::result(unsafe { libc::dup2(source.as_raw_fd(), number) })).map(drop)
+}
+
+/// The same, closed on exec.
+pub(crate) fn replace(source: BorrowedFd<'_>, number: RawFd) -> nix::Result<()> {
+    put(source, number)?;
     close_on_exec(number)
 }
 
