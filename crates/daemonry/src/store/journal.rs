@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat};
-use nix::unistd::{UnlinkatFlags, ftruncate, geteuid};
+use nix::unistd::{ftruncate, geteuid};
 
 use super::event::{Event, EventKind};
 use super::own_directory::own_directory;
+use super::whole_file::replace;
 use super::{End, EndReason};
 use crate::error::{Error, Result, Step};
 use crate::sys::{self, Machine, retry};
@@ -83,7 +84,12 @@ fn append_in(
         return Ok(());
     }
     if end + lines.len() > MOST {
-        return replace(directory, name, newer_half(whole), lines.as_bytes());
+        return replace(directory, name, |file| {
+            sys::append(file, newer_half(whole))?;
+            sys::append(file, lines.as_bytes())?;
+            // Before the old one is removed: a machine that fails now has one of the two.
+            nix::unistd::fsync(file)
+        });
     }
     let before = length(&file)?;
     sys::append(&file, lines.as_bytes()).inspect_err(|_| {
@@ -124,31 +130,6 @@ fn open_locked(
             std::thread::sleep(PAUSE);
         }
     }
-}
-
-/// Puts a new file in the place of the journal: whole or not at all. The caller has the lock of the old one.
-fn replace(directory: &Directory, name: &OsStr, older: &[u8], newer: &[u8]) -> nix::Result<()> {
-    let mut fresh = name.to_owned();
-    fresh.push(".new");
-    let remove = || nix::unistd::unlinkat(directory, fresh.as_os_str(), UnlinkatFlags::NoRemoveDir);
-    // Left by a process that was killed.
-    match remove() {
-        Ok(()) | Err(Errno::ENOENT) => {}
-        Err(errno) => return Err(errno),
-    }
-    let flags = FLAGS | OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
-    let file = retry(|| openat(directory, fresh.as_os_str(), flags, MODE))?;
-    let put = || {
-        fchmod(&file, MODE)?;
-        sys::append(&file, older)?;
-        sys::append(&file, newer)?;
-        // Before the old one goes: a machine that fails now has one of the two.
-        nix::unistd::fsync(&file)?;
-        nix::fcntl::renameat(directory, fresh.as_os_str(), directory, name)
-    };
-    put().inspect_err(|_| {
-        let _left = remove();
-    })
 }
 
 fn length(file: &OwnedFd) -> nix::Result<usize> {

@@ -12,6 +12,7 @@ mod program;
 mod record;
 mod self_report;
 mod timestamp;
+mod whole_file;
 
 pub use caller::Caller;
 pub use directories::PlaceFile;

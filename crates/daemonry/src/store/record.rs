@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -13,14 +13,12 @@ use nix::sys::stat::{FileStat, Mode, SFlag};
 use nix::unistd::{UnlinkatFlags, geteuid};
 
 use super::own_directory::own_directory;
+use super::whole_file::replace_text;
 use super::{Caller, journal};
 use crate::error::{Error, Result, Step};
 use crate::json::{Object, Value, array};
 use crate::sys::{self, retry};
 use crate::trusted_path::{Directory, Obstacle, walk};
-
-/// Only its owner reads a record: arguments and the option `env` can hold secrets.
-const MODE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 
 /// More than arguments and environments can be long, in bytes; a file that is larger is no record.
 const LONGEST: u64 = 16 << 20;
@@ -244,7 +242,7 @@ impl Record {
         let directory = own_directory(path, Step::WriteRecord)?;
         let name = path.file_name().ok_or(Errno::EISDIR).map_err(failed)?.to_owned();
         let before = read_in(&directory, &name, LONGEST, |_| true);
-        replace(&directory, &name, &self.json).map_err(failed)?;
+        replace_text(&directory, &name, &self.json).map_err(failed)?;
         let self_report = Recorded::parse(&self.json).and_then(|recorded| recorded.self_report);
         Ok(Some(PlacedRecord { directory, name, before, self_report }))
     }
@@ -267,31 +265,10 @@ impl PlacedRecord {
             let _left = remove(path);
         }
         let _left = match &self.before {
-            Some(before) => replace(&self.directory, &self.name, before),
+            Some(before) => replace_text(&self.directory, &self.name, before),
             None => nix::unistd::unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir),
         };
     }
-}
-
-/// Makes `name` a new file with this content: whole or not at all.
-pub(super) fn replace(directory: &Directory, name: &OsStr, content: &str) -> nix::Result<()> {
-    let mut fresh = name.to_owned();
-    fresh.push(".new");
-    // Left by a process that was killed; only the one that holds the daemon's lock comes here.
-    match nix::unistd::unlinkat(directory, fresh.as_os_str(), UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => {}
-        Err(errno) => return Err(errno),
-    }
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let file = File::from(retry(|| nix::fcntl::openat(directory, fresh.as_os_str(), flags, MODE))?);
-    let write = || {
-        nix::sys::stat::fchmod(&file, MODE)?;
-        (&file).write_all(content.as_bytes()).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
-        nix::fcntl::renameat(directory, fresh.as_os_str(), directory, name)
-    };
-    write().inspect_err(|_| {
-        let _left = nix::unistd::unlinkat(directory, fresh.as_os_str(), UnlinkatFlags::NoRemoveDir);
-    })
 }
 
 /// Removes a record, or a self-report; a link itself, and not what it leads to.

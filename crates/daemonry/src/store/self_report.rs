@@ -7,7 +7,8 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use super::record::{read, replace};
+use super::record::read;
+use super::whole_file::replace_text;
 use crate::error::{Error, Result, Step};
 use crate::json::{Members, Object, Value};
 use crate::trusted_path::{Obstacle, walk};
@@ -44,7 +45,7 @@ impl SelfReport {
         let directory = walk(path.parent().unwrap_or(Path::new("/"))).map_err(obstructed)?;
         path.file_name()
             .ok_or(Errno::EISDIR)
-            .and_then(|name| replace(&directory, name, &object.end()))
+            .and_then(|name| replace_text(&directory, name, &object.end()))
             .map_err(Error::at(Step::WriteRecord, path))
     }
 
