@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::directory::PrivateDirectory;
 use crate::error::{Error, Result, Step};
@@ -67,11 +68,11 @@ impl Key {
         self.directory.owner
     }
 
-    pub(super) fn directory(&self) -> BorrowedFd<'_> {
+    fn directory(&self) -> BorrowedFd<'_> {
         self.directory.fd.as_fd()
     }
 
-    pub(super) fn file(&self, kind: &str) -> CString {
+    fn file(&self, kind: &str) -> CString {
         // Neither a hexadecimal number nor a kind has a NUL in it.
         CString::new(format!("{}.{kind}", self.name)).unwrap_or_default()
     }
@@ -107,6 +108,22 @@ impl Key {
             nix::sys::stat::fchmod(&fd, mode).map_err(failed)?;
         }
         Ok(Some(fd))
+    }
+
+    /// Makes one of its files anew, for writing: a process of the last instance may still have the old one. The caller holds the lock.
+    pub(super) fn renew(&self, kind: &str) -> Result<OwnedFd> {
+        self.remove(kind)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        retry(|| openat(self.directory(), self.file(kind).as_c_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR))
+            .map_err(|errno| Error::at(Step::WriteLock, self.place(kind))(errno))
+    }
+
+    /// Removes one of its files, if it is there. The caller holds the lock.
+    pub(super) fn remove(&self, kind: &str) -> Result<()> {
+        match unlinkat(self.directory(), self.file(kind).as_c_str(), UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(Error::at(Step::WriteLock, self.place(kind))(errno)),
+        }
     }
 
     /// Locks one of its files that is locked only while something is decided. False where another process does not let go of it.

@@ -96,8 +96,8 @@ impl Lock {
     /// Leaves nothing to read about the last instance. The lock itself stays, because another process may wait for it.
     pub(crate) fn forget(&self) -> Result<()> {
         self.take_back().map_err(Error::at(Step::WriteLock, self.key.place("lock")))?;
-        phase::remove(&self.key)?;
-        program::remove(&self.key)?;
+        self.key.remove(phase::KIND)?;
+        self.key.remove(program::KIND)?;
         transition::clear(&self.key)
     }
 

@@ -5,15 +5,15 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime};
 
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::key::Key;
 use super::reloads::{self, Reloads};
 use crate::error::{Error, Result, Step};
-use crate::sys::{self, Digits, Exit, PID_WIDTH, TIME_WIDTH, retry};
+use crate::sys::{self, Digits, Exit, PID_WIDTH, TIME_WIDTH};
+
+pub(super) const KIND: &str = "phase";
 
 /// How far an instance is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,33 +111,21 @@ impl Said {
 /// More than this an instance does not say; what follows is not read.
 const MOST: usize = 4096;
 
-/// A new file at each start: a process of the last instance may still have the old one.
+/// A new file at each start.
 pub(super) fn create(key: &Key) -> Result<OwnedFd> {
-    remove(key)?;
-    let failed = |errno| Error::at(Step::WriteLock, key.place("phase"))(errno);
-    let name = key.file("phase");
+    let failed = |errno| Error::at(Step::WriteLock, key.place(KIND))(errno);
     // Not O_APPEND, with which nothing could be written over: whatever appends shares this open file, and with it the end.
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
-    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
-    let file = retry(|| openat(key.directory(), name.as_c_str(), flags, mode)).map_err(failed)?;
-    nix::sys::stat::fchmod(&file, mode).map_err(failed)?;
+    let file = key.renew(KIND)?;
+    nix::sys::stat::fchmod(&file, Mode::S_IRUSR | Mode::S_IWUSR).map_err(failed)?;
     // Takes the block now in which the rest will lie: a disk that is full later keeps nothing from being up.
     sys::append(&file, &[reloads::NOTHING.as_slice(), &[STARTING]].concat()).map_err(failed)?;
     Ok(file)
 }
 
-/// The caller holds the lock.
-pub(super) fn remove(key: &Key) -> Result<()> {
-    match unlinkat(key.directory(), key.file("phase").as_c_str(), UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(errno) => Err(Error::at(Step::WriteLock, key.place("phase"))(errno)),
-    }
-}
-
 /// What the instance has said; nothing where the file is missing.
 pub(super) fn read(key: &Key) -> Result<Said> {
-    let Some(file) = key.open("phase", OFlag::O_RDONLY, Step::ReadLock)? else { return Ok(Said::NOTHING) };
-    let failed = |errno| Error::at(Step::ReadLock, key.place("phase"))(errno);
+    let Some(file) = key.open(KIND, OFlag::O_RDONLY, Step::ReadLock)? else { return Ok(Said::NOTHING) };
+    let failed = |errno| Error::at(Step::ReadLock, key.place(KIND))(errno);
     let reloads = Reloads::read(&file).map_err(failed)?;
     let bytes = sys::read_start(file.as_fd(), reloads::SIZE + MOST).map_err(failed)?;
     Ok(Said { reloads, ..read_all(bytes.get(reloads::SIZE..).unwrap_or(&[]), sys::monotonic()) })
