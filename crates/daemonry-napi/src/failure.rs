@@ -72,6 +72,14 @@ pub(crate) fn fields_of(exit: Exit) -> (Option<i32>, Option<String>) {
     }
 }
 
+/// The failure with the address that it is about.
+fn about(address: ListenAddress, failure: Failure) -> Failure {
+    match address {
+        ListenAddress::Tcp { host, port, .. } => Failure { address: host, port: Some(port), ..failure },
+        ListenAddress::Unix { path, .. } => Failure { path: Some(path.to_string_lossy().into_owned()), ..failure },
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let message = error.to_string();
@@ -88,13 +96,7 @@ impl From<Error> for Failure {
             Error::Directory { step, errno, path: file, .. } | Error::Explained { step, errno, path: file, .. } => {
                 Self { path: path(file), ..failed(step, errno) }
             }
-            Error::Listen { address, errno } => {
-                let (address, port, file) = match address {
-                    ListenAddress::Tcp { host, port, .. } => (host, Some(port), None),
-                    ListenAddress::Unix { path, .. } => (None, None, Some(path)),
-                };
-                Self { address, port, path: file.and_then(path), ..failed(Step::Listen, errno) }
-            }
+            Error::Listen { address, errno } => about(address, failed(Step::Listen, errno)),
             Error::Distrusted { step, path: file, .. } => Self { path: path(file), ..failed(step, Errno::EPERM) },
             Error::SetLimit { resource, errno, .. } => {
                 Self { resource: Some(resource.name()), ..failed(Step::SetLimit, errno) }
@@ -122,13 +124,7 @@ impl From<Error> for Failure {
                 Self { exit_code, signal, ..own("ERR_START_FAILED") }
             }
             Error::StartTimeout { .. } => own("ERR_START_TIMEOUT"),
-            Error::ResolveTimeout { address, .. } => {
-                let (address, port) = match address {
-                    ListenAddress::Tcp { host, port, .. } => (host, Some(port)),
-                    ListenAddress::Unix { .. } => (None, None),
-                };
-                Self { address, port, ..own("ERR_START_TIMEOUT") }
-            }
+            Error::ResolveTimeout { address, .. } => about(address, own("ERR_START_TIMEOUT")),
             Error::StartInterrupted { signal } => {
                 Self { signal: Some(signal_name(signal)), ..own("ERR_START_INTERRUPTED") }
             }
