@@ -168,6 +168,7 @@ pub(crate) fn rehearse(
     owner: Option<&Ids>,
     running: &[i32],
 ) -> Result<Vec<RehearsedSocket>> {
+    let recipient = Recipient::with(owner);
     let mut by_child = Vec::new();
     for ((listener, resolved), index) in listeners.iter().zip(addresses).zip(0..) {
         let Source::Address(address) = &listener.source else { continue };
@@ -179,21 +180,19 @@ pub(crate) fn rehearse(
                     tried => tried.map(drop).map_err(failed)?,
                 }
             }
-            ListenAddress::Unix { path, .. } => match (way_to(path, Recipient::with(owner)).map_err(failed)?, owner) {
-                (Way::Safe(entry), _) => {
-                    let rehearsed = rehearse_unix(path, &entry, Recipient::with(owner), running);
+            ListenAddress::Unix { path, .. } => match way_to(path, recipient).map_err(failed)? {
+                Way::Safe(entry) => {
+                    let rehearsed = rehearse_unix(path, &entry, recipient, running);
                     rehearsed.map_err(|refusal| refusal.into_error(address, path))?;
                 }
-                (Way::Exposed, _) if !matches!(Recipient::with(owner), Recipient::User(_)) => {
-                    return Err(Error::distrusted(Step::Listen, path, EXCHANGEABLE));
-                }
-                (Way::Exposed, _) => {
+                Way::Exposed if matches!(recipient, Recipient::User(_)) => {
                     UnixAddr::new(path).map_err(failed)?;
                     let directory = path.parent().unwrap_or(Path::new("")).join(".");
                     let text =
                         |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|_| failed(Errno::EINVAL));
                     by_child.push(RehearsedSocket { directory: text(&directory)?, path: text(path)?, index });
                 }
+                Way::Exposed => return Err(Error::distrusted(Step::Listen, path, EXCHANGEABLE)),
             },
         }
     }

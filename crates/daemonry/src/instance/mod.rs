@@ -32,4 +32,5 @@ pub(crate) use session::{Origin, Others, Session, processes_of};
 pub use signal::send_signal;
 pub use status::{Status, replacement_failed, runs_other_version, status, status_of_named};
 pub use stop::{Remains, StopOptions, Stopped, stop};
+pub(crate) use timing::sleep;
 pub use watch::JournalWatch;

@@ -9,7 +9,7 @@ use super::left_behind::{clean_up, end_left_behind};
 use super::prove::{keys, prove};
 use super::session::Others;
 use super::stopping::Stopping;
-use super::timing::stop_timeout;
+use super::timing::{sleep, stop_timeout};
 use crate::error::{Error, Result};
 use crate::pidfile::{self, Holder, Outside};
 use crate::state::{Handlers, Settled};
@@ -109,10 +109,4 @@ fn stop_left_behind(path: &Path, timeout: Option<Duration>, force: bool) -> Resu
         }
     }
     Ok(stopped)
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "a start can be interrupted in the same place")]
-fn sleep(pause: Duration) -> Result<()> {
-    std::thread::sleep(pause);
-    Ok(())
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::error::Result;
+
 /// For a holder of the lock that is not an instance: the gap between a lock and its text, or between a SIGKILL and the death.
 pub(super) const UNPROVEN_PATIENCE: Duration = Duration::from_millis(600);
 
@@ -33,6 +35,13 @@ pub(super) const SESSION_PAUSE: Duration = Duration::from_millis(10);
 
 /// Between two tries, jittered between half and the whole of it.
 pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// A pause that nothing interrupts.
+#[expect(clippy::unnecessary_wraps, reason = "a start can be interrupted in the same place")]
+pub(crate) fn sleep(pause: Duration) -> Result<()> {
+    std::thread::sleep(pause);
+    Ok(())
+}
 
 /// Between half of `pause` and all of it, so that starters that collided do not collide again.
 pub(super) fn jittered(pause: Duration) -> Duration {

@@ -91,17 +91,16 @@ impl PinnedPlan {
         timeout: Duration,
         interrupts: &Interrupts,
     ) -> std::result::Result<Started, LaunchFailure> {
-        let plan = self;
         let (pid_file, replaces, waited) = match takeover.find()? {
             Acquired::Free { pid_file, replaces, waited } => (pid_file, replaces, waited),
-            Acquired::Running { pid, .. } => return Ok(reuse(plan, pid)?),
+            Acquired::Running { pid, .. } => return Ok(reuse(self, pid)?),
         };
-        let left = patience(plan).saturating_sub(waited).min(timeout);
-        let said = plan.stop_timeout.map_or(Ok(()), |timeout| pid_file.mark_stop_timeout(timeout));
+        let left = patience(self).saturating_sub(waited).min(timeout);
+        let said = self.stop_timeout.map_or(Ok(()), |timeout| pid_file.mark_stop_timeout(timeout));
         let outcome =
-            said.map_err(LaunchFailure::from).and_then(|()| launch_locked(plan, Some(&pid_file), left, interrupts));
+            said.map_err(LaunchFailure::from).and_then(|()| launch_locked(self, Some(&pid_file), left, interrupts));
         if let Err(failure) = &outcome {
-            let is_restart = plan.stops_before.is_some() && plan.if_running == IfRunning::Reuse;
+            let is_restart = self.stops_before.is_some() && self.if_running == IfRunning::Reuse;
             let joins = is_restart && matches!(failure.error, Error::StartFailed { .. }) && pid_file.is_replaced();
             // Why the start failed matters more than a file that stays behind and means nothing.
             let _left = pid_file.remove();

@@ -12,7 +12,7 @@ use super::plan::LaunchPlan;
 use super::signal_watch::SignalWatch;
 use super::start::{Daemon, Start};
 use crate::error::{Error, Result};
-use crate::instance::{Others, Session};
+use crate::instance::{Others, Session, sleep};
 use crate::sys::{self, Process};
 
 /// Between the SIGTERM and the SIGKILL.
@@ -127,10 +127,4 @@ impl Start<'_> {
     fn is_in_group(&self, pid: i32) -> bool {
         getpgid(Some(Pid::from_raw(pid))).is_ok_and(|group| self.fork_thread.leaders().any(|pid| pid == group.as_raw()))
     }
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "it can be interrupted in the same place")]
-fn sleep(pause: Duration) -> Result<()> {
-    std::thread::sleep(pause);
-    Ok(())
 }
