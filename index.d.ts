@@ -71,8 +71,11 @@ export declare class NativePidFile {
   markReload(event: 'possible' | 'begins' | 'done' | 'failed', reason?: string | undefined | null): Failure | null
   /** Says how the process ends: with an exit code, or of a signal. */
   markEnd(exitCode?: number | undefined | null, signal?: number | undefined | null): Failure | null
-  /** Writes down in its journal how the process ends, as `markEnd` has said. */
-  noteEnd(): void
+  /**
+   * Writes down in its journal how the process ends, as `markEnd` has said. After a failure, the next process that asks for the
+   * status of the daemon tries again.
+   */
+  noteEnd(): Failure | null
   /** Says why the process will end: what it has thrown, or `null` when nothing has used it. */
   markReason(lastWords?: string | undefined | null): Failure | null
   /** Checks that the file can be found, and makes it again if it was removed. */

@@ -467,14 +467,13 @@ impl NativePidFile {
     /// Says that the process, which has locked it itself, is up.
     #[napi(catch_unwind)]
     pub fn mark_up(&self) -> Option<Failure> {
-        self.file.as_ref().and_then(|file| file.mark_up().err()).map(Failure::from)
+        self.file.as_ref()?.mark_up().err().map(Failure::from)
     }
 
     /// Says how long the process takes to stop, in ms.
     #[napi(catch_unwind)]
     pub fn mark_stop_timeout(&self, timeout: f64) -> Option<Failure> {
-        let timeout = plan::duration(timeout);
-        self.file.as_ref().and_then(|file| file.mark_stop_timeout(timeout).err()).map(Failure::from)
+        self.file.as_ref()?.mark_stop_timeout(plan::duration(timeout)).err().map(Failure::from)
     }
 
     /// Says that the process has begun to stop, or what became of its handlers then.
@@ -515,11 +514,11 @@ impl NativePidFile {
         self.file.as_ref()?.mark_exit(exit).err().map(Failure::from)
     }
 
-    /// Writes down in its journal how the process ends, as `markEnd` has said.
+    /// Writes down in its journal how the process ends, as `markEnd` has said. After a failure, the next process that asks for the
+    /// status of the daemon tries again.
     #[napi(catch_unwind)]
-    pub fn note_end(&self) {
-        // The next look tries again.
-        let _unwritten = self.file.as_ref().map(|file| file.note_end());
+    pub fn note_end(&self) -> Option<Failure> {
+        self.file.as_ref()?.note_end().err().map(Failure::from)
     }
 
     /// Says why the process will end: what it has thrown, or `null` when nothing has used it.
