@@ -11,7 +11,7 @@ export declare class Abort {
 
 /** A start that this process has taken over. */
 export declare class DaemonStart {
-  /** What the launcher wanted its daemon to know. */
+  /** The note that the launcher passed. */
   get note(): string
   /** The pidfile that the launcher locked for this process. */
   pidFile(): NativePidFile | null
@@ -31,7 +31,7 @@ export declare class DaemonStart {
 
 /** Duplicates of descriptors, for a launch that may come later. */
 export declare class HeldDescriptors {
-  /** The duplicates in the order of the descriptors; -1, which is never open, for one that was not open. */
+  /** The duplicates in the order of the descriptors; -1, which is never open, if the descriptor was not open. */
   get numbers(): Array<number>
   /** Closes them. */
   close(): void
@@ -61,22 +61,22 @@ export declare class NativePidFile {
   get unwritten(): string | null
   /** Makes it go with the process: a signal that ends it removes it first, an exit last. */
   guard(): void
-  /** Says that the process, which has locked it itself, is up. */
+  /** Reports that the process, which has locked it itself, is up. */
   markUp(): Failure | null
-  /** Says how long the process takes to stop, in ms. */
+  /** Reports how long the process takes to stop, in ms. */
   markStopTimeout(timeout: number): Failure | null
-  /** Says that the process has begun to stop, or what became of its handlers then. */
+  /** Reports that the process has begun to stop, or what became of its handlers then. */
   markStopping(handlers?: 'failed' | 'timed-out' | undefined | null): Failure | null
-  /** Says what becomes of a reload of this process; `failed` with the reason. */
+  /** Reports the state of a reload of this process; `failed` with the reason. */
   markReload(event: 'possible' | 'begins' | 'done' | 'failed', reason?: string | undefined | null): Failure | null
-  /** Says how the process ends: with an exit code, or of a signal. */
+  /** Reports how the process ends: with an exit code, or by a signal. */
   markEnd(exitCode?: number | undefined | null, signal?: number | undefined | null): Failure | null
   /**
-   * Writes down in its journal how the process ends, as `markEnd` has said. After a failure, the next process that asks for the
+   * Writes down in its journal how the process ends, as `markEnd` has reported. After a failure, the next process that asks for the
    * status of the daemon tries again.
    */
   noteEnd(): Failure | null
-  /** Says why the process will end: what it has thrown, or `null` when nothing has used it. */
+  /** Reports why the process will exit: what it has thrown, or `null` when it was idle. */
   markReason(lastWords?: string | undefined | null): Failure | null
   /** Checks that the file can be found, and makes it again if it was removed. */
   keep(): KeptPidFile | Failure
@@ -86,7 +86,7 @@ export declare class NativePidFile {
   release(): Failure | null
 }
 
-/** Locks a pidfile for this process, which stays in the foreground and is "starting" until it says more. */
+/** Locks a pidfile for this process, which stays in the foreground and is "starting" until it reports more. */
 export declare function acquirePidFile(request: HoldRequest): NativePidFile | Failure
 
 /** Takes over the start that the start token is about; `null` when it is about another process. */
@@ -116,7 +116,7 @@ export declare function disarmSignal(signal: number): void
 /** Ends the process at once, without exit handlers. */
 export declare function exitNow(code: number): void
 
-/** Why something failed. `error_code` tells it from every other result. */
+/** Why something failed. No other result has an `error_code`. */
 export interface Failure {
   /** The code: one of daemonry's own, or the name of the failed system call's errno. */
   errorCode: string
@@ -193,7 +193,7 @@ export interface HoldRequest {
   listeners: Array<NativeListener>
   /** Whether to stop a daemon that runs already. */
   replaces: boolean
-  /** A daemon that is still starting, and is to be replaced, is waited for twice as long. */
+  /** A daemon to replace that is still starting is waited for twice as long. */
   startTimeout: number
 }
 
@@ -242,7 +242,7 @@ export interface LaunchRequest {
   umask: number
   /** Sockets to hand over. */
   listeners: Array<NativeListener>
-  /** Who it is to be. */
+  /** The user to run as. */
   ids?: NativeIds
   /** Resource limits. */
   limits: Array<NativeLimit>
@@ -280,7 +280,7 @@ export interface LaunchRequest {
   startTimeout: number
   /** Whether this process exits when the daemon is up. */
   launcherLeaves: boolean
-  /** What the daemon is to know. */
+  /** Passed to the daemon as it is. */
   note: string
 }
 
@@ -297,8 +297,8 @@ export declare function listJournals(): Array<string> | Failure
 export declare function locate(name: string): string | Failure
 
 /**
- * The working directory as the caller calls it: a symbolic link such as `current` is not resolved. `null` if it is gone, and
- * nothing says what it was called.
+ * The working directory as the caller calls it: a symbolic link such as `current` is not resolved. `null` if it was
+ * removed and its name is not known.
  */
 export declare function logicalDirectory(): string | null
 
@@ -311,7 +311,7 @@ export declare function makePlaces(name: string, owner?: NativeIds | undefined |
 /** Microseconds of the clock that the manager compares `MONOTONIC_USEC=` with. */
 export declare function monotonicMicroseconds(): number | Failure
 
-/** Who a daemon is to be, and what the database tells of that user. */
+/** The user that a daemon runs as, as the user database has it. */
 export interface NativeAccount {
   /** Its ids. */
   ids: NativeIds
@@ -359,7 +359,7 @@ export interface NativeFailedReload {
   reason: string
 }
 
-/** Who a daemon is to be. */
+/** The user to run as. */
 export interface NativeIds {
   /** The user. */
   uid: number
@@ -424,7 +424,7 @@ export interface NativeStream {
 /** Writes down in a journal that a start has failed before it could do so itself. */
 export declare function noteFailedStart(journal: string, reason: string): Failure | null
 
-/** Tells the service manager at `address` something, and gives it descriptors to keep (`sd_notify(3)`). */
+/** Sends a message to the service manager at `address`, with descriptors to keep (`sd_notify(3)`). */
 export declare function notify(address: string, state: string, descriptors: Array<number>): Failure | null
 
 /** For the journal at `path`, which need not be there yet. */
@@ -436,7 +436,7 @@ export declare function otherProgram(pidFile: string, record: NativeRecord): Fai
 /** Returns the state of the daemon that belongs to a pidfile. For a named daemon, its journal is read as well. */
 export declare function pidFileStatus(path: string, journal?: string | undefined | null): PidFileStatus | Failure
 
-/** What a look at a pidfile tells; times in ms since the epoch. */
+/** The state of the daemon of a pidfile; times in ms since the epoch. */
 export interface PidFileStatus {
   /** `running`, `stopping`, `starting`, `dead`, `unknown` or `stopped`. */
   state: string
@@ -460,10 +460,10 @@ export interface PidFileStatus {
  */
 export declare function places(name: string): string | Failure
 
-/** What process `pid`, which runs as user `uid`, says about itself, as JSON: not to be trusted, without control characters. */
+/** What process `pid`, which runs as user `uid`, reports about itself, as JSON: not to be trusted, without control characters. */
 export declare function readSelfReport(path: string, uid: number, pid: number): string
 
-/** Goes through a start as far as that can be done while the daemon runs that it would replace. */
+/** Checks a start as far as possible while the daemon that it would replace is running. */
 export declare function rehearse(request: LaunchRequest): Failure | null
 
 /** Sends SIGHUP to the daemon of a pidfile; a thread of its own waits, at most `timeout` ms, until it has reloaded. */
@@ -522,7 +522,7 @@ export declare function stayInSystemPlaces(name: string): Failure | null
 export declare function steps(): Array<string>
 
 /**
- * Stops the daemon of a pidfile, which another instance may replace; `timeout` in ms, or as long as the daemon has said. A
+ * Stops the daemon of a pidfile, which another instance may replace; `timeout` in ms, or as long as the daemon has reported. A
  * thread of its own waits for the end.
  */
 export declare function stopDaemon(path: string, signal: number, timeout: number | undefined | null, force: boolean, replaces: boolean): Promise<StopOutcome | Failure>
@@ -533,7 +533,7 @@ export interface StopOutcome {
   outcome: string
   /** The pid that it had. */
   pid?: number
-  /** The same of one that was not running any more, if it has left processes behind. */
+  /** The pid of a daemon that had ended before and left processes behind. */
   lastPid?: number
   /** What went wrong with its stop handlers: `failed` or `timed-out`. */
   handlers?: string
@@ -557,5 +557,5 @@ export declare function watchJournals(names?: Array<string> | undefined | null):
 /** Writes the record of a daemon whose lock this process holds. */
 export declare function writeRecord(record: NativeRecord): Failure | null
 
-/** Writes what this process says about itself. */
+/** Writes what this process reports about itself. */
 export declare function writeSelfReport(path: string, json: string): Failure | null

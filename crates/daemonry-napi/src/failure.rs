@@ -4,7 +4,7 @@ use daemonry::{Advice, Errno, Error, Exit, LaunchFailure, ListenAddress, Step, s
 use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 
-/// Why something failed. `error_code` tells it from every other result.
+/// Why something failed. No other result has an `error_code`.
 #[napi(object, object_from_js = false)]
 #[derive(Default)]
 pub struct Failure {

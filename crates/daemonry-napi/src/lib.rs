@@ -119,7 +119,7 @@ pub fn resources() -> Vec<&'static str> {
     Resource::all().map(Resource::name).collect()
 }
 
-/// Who a daemon is to be, and what the database tells of that user.
+/// The user that a daemon runs as, as the user database has it.
 #[napi(object, object_from_js = false)]
 pub struct NativeAccount {
     /// Its ids.
@@ -180,7 +180,7 @@ pub fn socket_path(descriptor: i32) -> Option<String> {
     }
 }
 
-/// Tells the service manager at `address` something, and gives it descriptors to keep (`sd_notify(3)`).
+/// Sends a message to the service manager at `address`, with descriptors to keep (`sd_notify(3)`).
 #[napi(catch_unwind)]
 pub fn notify(address: String, state: String, descriptors: Vec<i32>) -> Option<Failure> {
     daemonry::notify(OsStr::new(&address), &state, &descriptors).err().map(Failure::from)
@@ -224,7 +224,7 @@ fn launched(plan: daemonry::Result<PinnedPlan>) -> Either<Started, Failure> {
     }
 }
 
-/// Goes through a start as far as that can be done while the daemon runs that it would replace.
+/// Checks a start as far as possible while the daemon that it would replace is running.
 #[napi(catch_unwind)]
 pub fn rehearse(request: LaunchRequest) -> Option<Failure> {
     LaunchPlan::from(request).rehearse().err().map(Failure::from)
@@ -264,7 +264,7 @@ pub fn hold_descriptors(descriptors: Vec<i32>) -> HeldDescriptors {
 
 #[napi]
 impl HeldDescriptors {
-    /// The duplicates in the order of the descriptors; -1, which is never open, for one that was not open.
+    /// The duplicates in the order of the descriptors; -1, which is never open, if the descriptor was not open.
     #[napi(getter, catch_unwind)]
     pub fn numbers(&self) -> Vec<i32> {
         self.held.iter().map(|held| held.as_ref().map_or(-1, AsRawFd::as_raw_fd)).collect()
@@ -312,7 +312,7 @@ type Settled = Either5<Started, StopOutcome, ReloadOutcome, i32, Failure>;
 /// A promise of what `work` returns on a thread of its own.
 fn aside(env: &Env, work: Box<dyn FnOnce() -> Settled + Send>) -> napi::Result<Object<'_>> {
     let (deferred, promise) = env.create_deferred::<Settled, Box<dyn FnOnce(Env) -> napi::Result<Settled>>>()?;
-    // Whoever takes it out settles it: one that nobody settles would keep the event loop alive.
+    // The thread that takes it out settles it: a promise that is never settled would keep the event loop alive.
     let shared = Arc::new(Mutex::new(Some(deferred)));
     let taken = Arc::clone(&shared);
     let thread = std::thread::Builder::new().name("daemonry".into()).spawn(move || {
@@ -349,7 +349,7 @@ pub struct DaemonStart {
 
 #[napi]
 impl DaemonStart {
-    /// What the launcher wanted its daemon to know.
+    /// The note that the launcher passed.
     #[napi(getter, catch_unwind)]
     pub fn note(&self) -> String {
         self.adoption.note.to_string_lossy().into_owned()
@@ -412,7 +412,7 @@ pub fn write_record(record: NativeRecord) -> Option<Failure> {
     Record::from(record).write().err().map(Failure::from)
 }
 
-/// Locks a pidfile for this process, which stays in the foreground and is "starting" until it says more.
+/// Locks a pidfile for this process, which stays in the foreground and is "starting" until it reports more.
 #[napi(catch_unwind)]
 pub fn acquire_pid_file(request: HoldRequest) -> Either<NativePidFile, Failure> {
     match LaunchPlan::from(request).hold() {
@@ -424,7 +424,7 @@ pub fn acquire_pid_file(request: HoldRequest) -> Either<NativePidFile, Failure> 
 /// How many stops of the daemon of a pidfile were requested so far, for a restart.
 #[napi(catch_unwind)]
 pub fn stops_requested(path: String) -> Either<f64, Failure> {
-    #[expect(clippy::cast_precision_loss, reason = "nobody stops a daemon that often")]
+    #[expect(clippy::cast_precision_loss, reason = "no daemon is stopped that often")]
     let count = daemonry::stops_requested(Path::new(&path)).map(|count| count as f64);
     outcome(count)
 }
@@ -464,19 +464,19 @@ impl NativePidFile {
         }
     }
 
-    /// Says that the process, which has locked it itself, is up.
+    /// Reports that the process, which has locked it itself, is up.
     #[napi(catch_unwind)]
     pub fn mark_up(&self) -> Option<Failure> {
         self.file.as_ref()?.mark_up().err().map(Failure::from)
     }
 
-    /// Says how long the process takes to stop, in ms.
+    /// Reports how long the process takes to stop, in ms.
     #[napi(catch_unwind)]
     pub fn mark_stop_timeout(&self, timeout: f64) -> Option<Failure> {
         self.file.as_ref()?.mark_stop_timeout(plan::duration(timeout)).err().map(Failure::from)
     }
 
-    /// Says that the process has begun to stop, or what became of its handlers then.
+    /// Reports that the process has begun to stop, or what became of its handlers then.
     #[napi(catch_unwind)]
     pub fn mark_stopping(
         &self,
@@ -491,7 +491,7 @@ impl NativePidFile {
         marked.err().map(Failure::from)
     }
 
-    /// Says what becomes of a reload of this process; `failed` with the reason.
+    /// Reports the state of a reload of this process; `failed` with the reason.
     #[napi(catch_unwind)]
     pub fn mark_reload(
         &self,
@@ -507,21 +507,21 @@ impl NativePidFile {
         self.file.as_ref()?.mark_reload(event).err().map(Failure::from)
     }
 
-    /// Says how the process ends: with an exit code, or of a signal.
+    /// Reports how the process ends: with an exit code, or by a signal.
     #[napi(catch_unwind)]
     pub fn mark_end(&self, exit_code: Option<i32>, signal: Option<i32>) -> Option<Failure> {
         let exit = exit_code.map(Exit::Code).or(signal.map(Exit::Signal))?;
         self.file.as_ref()?.mark_exit(exit).err().map(Failure::from)
     }
 
-    /// Writes down in its journal how the process ends, as `markEnd` has said. After a failure, the next process that asks for the
+    /// Writes down in its journal how the process ends, as `markEnd` has reported. After a failure, the next process that asks for the
     /// status of the daemon tries again.
     #[napi(catch_unwind)]
     pub fn note_end(&self) -> Option<Failure> {
         self.file.as_ref()?.note_end().err().map(Failure::from)
     }
 
-    /// Says why the process will end: what it has thrown, or `null` when nothing has used it.
+    /// Reports why the process will exit: what it has thrown, or `null` when it was idle.
     #[napi(catch_unwind)]
     pub fn mark_reason(&self, last_words: Option<String>) -> Option<Failure> {
         let file = self.file.as_ref()?;
@@ -601,7 +601,7 @@ pub fn reopen_log(path: String, mode: u32, descriptors: Vec<i32>) -> Option<Fail
     daemonry::reopen_log(&LogFile { path: path.into(), mode, append: true }, &descriptors).err().map(Failure::from)
 }
 
-/// What a look at a pidfile tells; times in ms since the epoch.
+/// The state of the daemon of a pidfile; times in ms since the epoch.
 #[napi(object, object_from_js = false)]
 pub struct PidFileStatus {
     /// `running`, `stopping`, `starting`, `dead`, `unknown` or `stopped`.
@@ -781,7 +781,7 @@ pub struct StopOutcome {
     pub outcome: &'static str,
     /// The pid that it had.
     pub pid: Option<i32>,
-    /// The same of one that was not running any more, if it has left processes behind.
+    /// The pid of a daemon that had ended before and left processes behind.
     pub last_pid: Option<i32>,
     /// What went wrong with its stop handlers: `failed` or `timed-out`.
     pub handlers: Option<&'static str>,
@@ -793,7 +793,7 @@ pub struct StopOutcome {
     pub unwritten: Option<String>,
 }
 
-/// Stops the daemon of a pidfile, which another instance may replace; `timeout` in ms, or as long as the daemon has said. A
+/// Stops the daemon of a pidfile, which another instance may replace; `timeout` in ms, or as long as the daemon has reported. A
 /// thread of its own waits for the end.
 #[napi(ts_return_type = "Promise<StopOutcome | Failure>", catch_unwind)]
 pub fn stop_daemon(

@@ -27,7 +27,7 @@ pub struct NativeStream {
     pub append: Option<bool>,
 }
 
-/// Who a daemon is to be.
+/// The user to run as.
 #[napi(object)]
 #[derive(Clone)]
 pub struct NativeIds {
@@ -94,7 +94,7 @@ pub struct LaunchRequest {
     pub umask: u32,
     /// Sockets to hand over.
     pub listeners: Vec<NativeListener>,
-    /// Who it is to be.
+    /// The user to run as.
     pub ids: Option<NativeIds>,
     /// Resource limits.
     pub limits: Vec<NativeLimit>,
@@ -135,7 +135,7 @@ pub struct LaunchRequest {
     pub start_timeout: f64,
     /// Whether this process exits when the daemon is up.
     pub launcher_leaves: bool,
-    /// What the daemon is to know.
+    /// Passed to the daemon as it is.
     pub note: String,
 }
 
@@ -156,7 +156,7 @@ pub struct HoldRequest {
     pub listeners: Vec<NativeListener>,
     /// Whether to stop a daemon that runs already.
     pub replaces: bool,
-    /// A daemon that is still starting, and is to be replaced, is waited for twice as long.
+    /// A daemon to replace that is still starting is waited for twice as long.
     pub start_timeout: f64,
 }
 

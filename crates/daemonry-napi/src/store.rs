@@ -103,8 +103,8 @@ pub fn forget_daemon(name: Option<String>, pid_file: String) -> Either<ForgetOut
     }))
 }
 
-/// The working directory as the caller calls it: a symbolic link such as `current` is not resolved. `null` if it is gone, and
-/// nothing says what it was called.
+/// The working directory as the caller calls it: a symbolic link such as `current` is not resolved. `null` if it was
+/// removed and its name is not known.
 #[napi(catch_unwind)]
 pub fn logical_directory() -> Option<String> {
     daemonry::logical_directory().map(|directory| directory.to_string_lossy().into_owned())
@@ -130,13 +130,13 @@ pub fn runs_other_version(pid_file: String, version: String) -> Either<bool, Fai
     outcome(daemonry::runs_other_version(Path::new(&pid_file), &version))
 }
 
-/// What process `pid`, which runs as user `uid`, says about itself, as JSON: not to be trusted, without control characters.
+/// What process `pid`, which runs as user `uid`, reports about itself, as JSON: not to be trusted, without control characters.
 #[napi(catch_unwind)]
 pub fn read_self_report(path: String, uid: u32, pid: i32) -> String {
     SelfReport::read(Path::new(&path), uid, pid).to_json()
 }
 
-/// Writes what this process says about itself.
+/// Writes what this process reports about itself.
 #[napi(catch_unwind)]
 pub fn write_self_report(path: String, json: String) -> Option<Failure> {
     SelfReport::from_json(&json).write(Path::new(&path)).err().map(Failure::from)

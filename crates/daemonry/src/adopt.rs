@@ -1,4 +1,4 @@
-//! The daemon's side of a start: recognise it, take over what was handed on, tell the launcher.
+//! The daemon's side of a start: recognise it, take over what was handed on, report to the launcher.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -28,7 +28,7 @@ const WATCH_STACK: usize = 64 * 1024;
 /// A start that this process has taken over.
 #[derive(Debug)]
 pub struct Adoption {
-    /// What the launching program wanted its daemon to know.
+    /// The note that the launching program passed.
     pub note: OsString,
     /// The point that the launcher waits for.
     pub wait_for: WaitFor,
@@ -77,10 +77,10 @@ pub unsafe fn adopt(token: &OsStr) -> Result<Option<Adoption>> {
     }))
 }
 
-/// Whether the descriptor is still the pipe. A pipe that cannot be looked at is an error: whoever takes it for another one starts
-/// a second daemon.
+/// Whether the descriptor is still the pipe. A pipe that cannot be inspected is an error: a program that took it for another
+/// one would start a second daemon.
 fn is_status_pipe(token: &StartToken) -> nix::Result<bool> {
-    // SAFETY: a number that is not open is told by fstat.
+    // SAFETY: fstat refuses a number that is not open.
     let fd = unsafe { BorrowedFd::borrow_raw(token.status_fd.max(0)) };
     match sys::identity(fd) {
         Err(Errno::EBADF) => Ok(false),
@@ -154,7 +154,7 @@ fn has_let_go(pipe: &File, deadline: Option<Instant>) -> bool {
 fn settle(pipe: Arc<File>, status: &Mutex<Option<Arc<File>>>, memory: Option<OwnedFd>) {
     let _closed = has_let_go(&pipe, None);
     drop((status.lock().unwrap_or_else(PoisonError::into_inner).take(), pipe));
-    // Helpers that were started before keep the memory file as their stderr: whoever keeps it empties it.
+    // Helpers that were started before keep the memory file as their stderr, so it is emptied as long as they have it.
     let Some(memory) = memory else { return };
     while sys::others_hold(memory.as_fd()) {
         for _ in 0..TRIMS_A_LOOK {

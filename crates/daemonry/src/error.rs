@@ -182,7 +182,7 @@ pub enum Error {
         /// The reason as a number: the kernel's, or `EPERM` for a directory that was refused.
         errno: Errno,
     },
-    /// A system call failed on a file for a reason that its errno alone does not tell, such as a program whose interpreter is
+    /// A system call failed on a file for a reason that its errno alone does not show, such as a program whose interpreter is
     /// missing.
     #[error("cannot {} {}: {reason} ({errno:?})", doing(*step, true), Shown(path.display()))]
     Explained {
@@ -464,7 +464,7 @@ const fn doing(step: Step, is_about_file: bool) -> &'static str {
     }
 }
 
-/// The kernel's reason in words, put more plainly where the step tells more than the errno.
+/// The kernel's reason in words, put more plainly where the step says more than the errno.
 fn reason(step: Step, errno: Errno) -> &'static str {
     use Step::{Chdir, ReadScript};
     use Step::{OpenPidFile, OpenStderr, OpenStdin, OpenStdout, ReopenLog};

@@ -59,7 +59,7 @@ extern "C" fn end(signal: libc::c_int) {
 }
 
 /// Makes the pidfile go with this process: when a signal ends it for which [`arm`] was called, and at its exit, after whatever
-/// else the program does there. Until then nobody else can start what this process may still be cleaning up.
+/// else the program does there. Until then no other process can start what this process may still be cleaning up.
 pub fn guard(pid_file: Arc<PidFile>) {
     let pid_file = Arc::into_raw(pid_file).cast_mut();
     if PID_FILE.swap(pid_file, Ordering::SeqCst).is_null() {
@@ -118,7 +118,7 @@ fn bit(signal: i32) -> u32 {
     u32::try_from(signal).ok().and_then(|number| 1_u32.checked_shl(number)).unwrap_or(0)
 }
 
-/// Ends the process by `signal` with its default action, as if nobody had caught it. Returns only where that is impossible.
+/// Ends the process by `signal` with its default action, as if the program had not caught it. Returns only where that is impossible.
 pub fn die(signal: i32) {
     if let Ok(signal) = Signal::try_from(signal) {
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());

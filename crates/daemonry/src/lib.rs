@@ -52,7 +52,7 @@ pub use store::{
 pub use sys::{Exit, Resource, signal_name};
 pub use user::{Account, Ids, UserRef};
 
-/// The command line of the calling process as the kernel keeps it, for runtimes that do not tell their flags; empty where it
+/// The command line of the calling process as the kernel keeps it, for runtimes that do not report their flags; empty where it
 /// cannot be read.
 pub fn command_line() -> Vec<std::ffi::OsString> {
     sys::command_line()

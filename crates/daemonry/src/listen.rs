@@ -24,10 +24,10 @@ use crate::sys;
 use crate::trusted_path::{Entry, Obstacle, Trust, locate};
 use crate::user::Ids;
 
-/// How many connections wait to be accepted unless told otherwise, as in Node.
+/// How many connections wait to be accepted by default, as in Node.
 pub const DEFAULT_BACKLOG: i32 = 511;
 
-/// Mode of a Unix socket unless told otherwise: its owner and group may connect.
+/// Mode of a Unix socket by default: its owner and group may connect.
 pub const DEFAULT_SOCKET_MODE: u32 = 0o660;
 
 /// A socket to hand to the daemon.

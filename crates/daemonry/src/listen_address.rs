@@ -18,7 +18,7 @@ pub enum ListenAddress {
         /// How many connections wait to be accepted; the kernel has a limit of its own (listen(2)).
         backlog: i32,
     },
-    /// A socket in the file system. One that is left there and on which nobody listens is replaced.
+    /// A socket in the file system. A socket in its place on which no process listens is replaced.
     Unix {
         /// Its path.
         path: PathBuf,

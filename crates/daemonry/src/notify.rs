@@ -1,4 +1,4 @@
-//! What a service tells its service manager: the datagrams of `sd_notify(3)`, without libsystemd.
+//! What a service reports to its service manager: the datagrams of `sd_notify(3)`, without libsystemd.
 
 use std::ffi::OsStr;
 use std::io::IoSlice;

@@ -1,5 +1,5 @@
 //! Properties that hold for whatever comes in: some random inputs in a test, or, with `DAEMONRY_FUZZ=SECONDS`, as many as
-//! there is time for. Of an input that breaks one, the smallest such input is told.
+//! there is time for. For a failure, the smallest input that fails is printed.
 #![expect(clippy::print_stdout, reason = "scripts/test-fuzz counts the runs")]
 
 use std::cell::Cell;

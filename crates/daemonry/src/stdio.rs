@@ -15,7 +15,7 @@ use crate::sys::{self, retry};
 use crate::trusted_path::{Entry, Obstacle, Trust, locate};
 use crate::user::Ids;
 
-/// Mode of a log that has to be created, unless told otherwise.
+/// Mode of a log that has to be created, by default.
 pub const DEFAULT_LOG_MODE: u32 = 0o640;
 
 /// At most this much of what a daemon wrote to stderr comes back with a failed start, in bytes.
@@ -65,7 +65,7 @@ impl LogFile {
     }
 }
 
-/// For whom the launcher opens a file.
+/// The daemon that the launcher opens a file for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Recipient<'a> {
     /// A daemon that may do as much as its launcher, which is not root. What is made for it gets these ids, if any.
@@ -202,9 +202,9 @@ pub(crate) fn open_log(log: &LogFile, step: Step, recipient: Recipient<'_>) -> R
 #[derive(Clone, Copy)]
 struct Want {
     flags: OFlag,
-    /// One that is there is opened; otherwise it is `EEXIST`.
+    /// An existing file is opened; otherwise it is an error, `EEXIST`.
     may_exist: bool,
-    /// One that is missing is made; otherwise it is `ENOENT`.
+    /// A missing file is made; otherwise it is an error, `ENOENT`.
     may_make: bool,
 }
 

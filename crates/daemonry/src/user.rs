@@ -1,4 +1,4 @@
-//! Who the daemon is to be: users and groups, looked up and checked before anything is forked.
+//! The user that the daemon runs as: users and groups, looked up and checked before anything is forked.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -19,7 +19,7 @@ pub enum UserRef {
     Id(u32),
 }
 
-/// The ids that a daemon is to have: real, effective and saved alike.
+/// The ids that a daemon runs with: real, effective and saved alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ids {
     /// The user.
@@ -30,7 +30,7 @@ pub struct Ids {
     pub groups: Vec<u32>,
 }
 
-/// What the database tells of a user that a daemon is to run as.
+/// What the user database has about the user that a daemon runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// Its ids.
@@ -200,7 +200,7 @@ fn find_group(who: &UserRef) -> Result<Gid> {
     }
 }
 
-/// The highest number means "leave as it is" to the system calls, so nobody can have it.
+/// The highest number means "leave as it is" to the system calls, so no user can have it.
 fn number(name: &str) -> Option<u32> {
     name.bytes().all(|byte| byte.is_ascii_digit()).then(|| name.parse().ok())?.filter(|id| *id != u32::MAX)
 }

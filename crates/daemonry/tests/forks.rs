@@ -125,7 +125,7 @@ fn with_hanging_daemon(plan: LaunchPlan, meanwhile: impl FnOnce(i32)) -> daemonr
         let daemon = call.pid.cast_signed();
         meanwhile(daemon);
         let failure = launch.join().unwrap();
-        // Nobody has let the call go on: a daemon that is gone was killed in it.
+        // The call was not allowed to continue: a daemon that has ended was killed in it.
         until("the daemon still runs", || {
             fs::read_to_string(format!("/proc/{daemon}/stat")).map_or(true, |stat| stat.contains(") Z "))
         });
@@ -152,7 +152,7 @@ fn a_leader_that_is_killed_leaves_no_daemon_in_the_launchers_memory() {
         let failure = with_hanging_daemon(plan, |daemon| {
             let leader = session_leader_of(daemon);
             assert_ne!(leader, daemon);
-            // SAFETY: it is this test's own grandchild, which nobody has reaped.
+            // SAFETY: it is this test's own grandchild, which is not reaped yet.
             assert_eq!(unsafe { libc::kill(leader, libc::SIGKILL) }, 0);
         });
         // Who is not its parent can only see that it is gone.
@@ -236,7 +236,7 @@ fn a_failed_step_names_the_limit_that_it_was_about() {
     let nofile = daemonry::Resource::by_name("nofile").unwrap();
     let core = daemonry::Resource::by_name("core").unwrap();
     let limit = |resource, bound| daemonry::Limit { resource, soft: Some(bound), hard: Some(bound) };
-    // Beyond fs.nr_open, which nobody may exceed.
+    // Beyond fs.nr_open, which no process may exceed.
     let limits = vec![limit(core, daemonry::Bound::At(0)), limit(nofile, daemonry::Bound::At(1 << 40))];
     let plan = LaunchPlan {
         pid_file: Some(scratch.at("a.pid")),

@@ -1,4 +1,4 @@
-//! Launching real programs: what is told, and that nothing is left.
+//! Launching real programs: what is reported, and that nothing is left.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::ffi::OsString;
@@ -150,7 +150,7 @@ fn a_start_that_takes_too_long_is_ended_with_all_its_helpers() {
         assert!(matches!(failure.error, Error::StartTimeout { .. }), "{failure}");
         let pids = fs::read_to_string(scratch.at("pids")).unwrap();
         assert_eq!(pids.split_whitespace().count(), 2, "{pids}");
-        // The helper is nobody's whom the launcher could wait for: killed, it may take a moment to be gone.
+        // The helper is no child of the launcher, which cannot wait for it: once killed, it may take a moment to disappear.
         while pids
             .split_whitespace()
             .any(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z ")))

@@ -22,9 +22,9 @@ use crate::sys::{self, Machine, Process};
 pub enum IfRunning {
     /// Fail with [`Error::AlreadyRunning`].
     Error,
-    /// Return it as if it had just been started, once it is up. One that is about to exit is waited for.
+    /// Return it as if it had just been started, once it is up. If it is about to exit, wait until it has.
     Reuse,
-    /// Stop it and start another; but one that another process has started meanwhile is reused.
+    /// Stop it and start another. If another process has started one meanwhile, reuse that.
     Replace,
 }
 
@@ -166,7 +166,7 @@ impl AcquireRequest<'_> {
         }
     }
 
-    /// An instance that lives by the lock of another directory. What one that has ended has left behind there is ended.
+    /// A live instance whose lock is in another directory. What an ended instance has left behind there is stopped.
     fn live<'k>(&self, keys: &'k [Key], progress: &mut Progress) -> Result<Option<(&'k Key, Seen)>> {
         for key in keys {
             match key.settle()? {
@@ -272,7 +272,7 @@ impl AcquireRequest<'_> {
         match seen.phase {
             // A process does not stop itself to start another.
             _ if is_unwanted && pid == std::process::id().cast_signed() => Err(already_running()),
-            // One that is stopping has the time to do so, and is not asked twice.
+            // An instance that is stopping has the time to do so, and is not asked twice.
             Phase::Stopping if is_unwanted => Ok(Answer::Replace),
             Phase::Stopping => Ok(is_leaving()),
             _ if is_dying => Ok(is_leaving()),

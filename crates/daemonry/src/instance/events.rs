@@ -69,8 +69,8 @@ pub(crate) fn note_again(journal: &Path, claim: &Claim, by: &Caller) -> Result<(
     })
 }
 
-/// The instance is asked to stop; another one takes its place if this `replaces` it. For a caller who decides that, and whom others
-/// wait for.
+/// The instance is asked to stop; another one takes its place if this `replaces` it. For a caller that decides this while other
+/// processes wait for it.
 pub(super) fn note_request(key: &Key, claim: &Claim, signal: i32, replaces: bool, by: Caller) -> Result<()> {
     let Some((journal, start)) = journal_of(key, claim) else { return Ok(()) };
     let request = Request { pid: claim.pid, signal, by: Some(by) };

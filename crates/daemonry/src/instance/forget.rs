@@ -16,8 +16,8 @@ pub struct Forgotten {
     pub log_file: Option<PathBuf>,
 }
 
-/// Removes the record and the journal of a daemon that has ended, what it said about itself, how it ended, and its pidfile if it could not remove
-/// that itself. `None` where nothing is known of it. Its log, its directories and whatever the program made stay.
+/// Removes the record and the journal of a daemon that has ended, what it reported about itself, how it ended, and its pidfile if the
+/// daemon could not remove that itself. `None` if nothing is known of it. Its log, its directories and whatever the program made stay.
 ///
 /// # Errors
 ///

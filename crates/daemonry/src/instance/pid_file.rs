@@ -57,7 +57,7 @@ impl PidFile {
     }
 
     /// Makes the record and the journal of the daemon, which must be the calling process, again if they were removed. Returns whether
-    /// one was. One that another user keeps, as root does for a daemon that has changed its user, is not the caller's to make.
+    /// one was. A record that another user keeps, as root does for a daemon that has changed its user, is left to that user.
     ///
     /// # Errors
     ///

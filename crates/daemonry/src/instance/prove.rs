@@ -23,7 +23,7 @@ pub(super) struct Proven {
 }
 
 impl Proven {
-    /// The one that a lock names; `None` for a start, and where its process does not live.
+    /// The instance that a lock names; `None` for a start, and if its process does not live.
     pub(super) fn of(key: &Key, Seen { claim, life, phase, said, .. }: Seen) -> Option<Self> {
         let (Role::Daemon, Life::Alive(process) | Life::Exiting(process)) = (claim.role, life) else { return None };
         Some(Self { pid: claim.pid, phase, process, said, locked: Some((key.clone(), claim)) })

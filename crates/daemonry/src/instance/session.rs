@@ -1,8 +1,8 @@
 //! What a service is besides its main process: the processes of the session that the start made, or that the main process has made
 //! for itself.
 //!
-//! A member is ours as long as the main process, which is proven, lives; those that were seen then stay ours. Later the number of
-//! the session can be another one's, and only who carries the mark of the start is. Each is opened before it is looked at.
+//! A member is ours as long as the main process, which is proven, lives; those that were seen then stay ours. Later the number can be
+//! that of another session, and only a process with the mark of the start is ours. Each is opened before it is inspected.
 //!
 //! Of a start that has failed whatever came from it is ended, in other sessions too: a program that puts itself into the background
 //! makes one. Such a program may have overwritten its environment with a title (nginx), but still has the pipe of its start.
@@ -42,7 +42,7 @@ enum Proof {
     FailedStart { pipe: (u64, u64), since: u64 },
 }
 
-/// By what the processes that one start has made are known, whatever session they are in.
+/// What identifies the processes of one start, in whatever session they are.
 pub(crate) struct Origin {
     pub(crate) mark: SessionMark,
     /// The pipe on which the daemon was to say that it is up.
@@ -78,7 +78,7 @@ impl Others {
 }
 
 impl Member {
-    /// Asks it to end, if it is ours to ask. One that is stopped notices only when it goes on.
+    /// Asks it to end, if it is ours to ask. A suspended process handles the signal only when it continues.
     pub(crate) fn ask(&self) {
         for signal in [libc::SIGTERM, libc::SIGCONT].into_iter().filter(|_| self.is_ours) {
             let _gone = self.process.signal(signal);
@@ -159,7 +159,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Who is in the session and lives, but the main process, the leaders and the caller; of a failed start also who is elsewhere.
+    /// The live processes of the session, without the main process, the leaders and the caller; for a failed start also those elsewhere.
     fn all(&self) -> impl Iterator<Item = Member> {
         let is_anywhere = matches!(self.proof, Proof::FailedStart { .. });
         let pids = (is_anywhere || !self.numbers.is_empty()).then(sys::processes).into_iter().flatten();

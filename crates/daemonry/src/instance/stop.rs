@@ -47,11 +47,11 @@ pub struct Remains {
 pub struct StopOptions {
     /// The signal that asks it to stop. Default: SIGTERM.
     pub signal: i32,
-    /// How long it may take. Default: as long as the daemon has said, and 2 s; 10 s for one that has said nothing.
+    /// How long it may take. Default: what the daemon has reported, and 2 s more; 10 s if it has reported nothing.
     pub timeout: Option<Duration>,
     /// Whether SIGKILL follows. Default: true.
     pub force: bool,
-    /// Whether another instance is to take its place, which its end then says ([`EndReason::Replaced`]). Default: false.
+    /// Whether another instance takes its place, which is then the reason of its end ([`EndReason::Replaced`]). Default: false.
     ///
     /// [`EndReason::Replaced`]: crate::EndReason::Replaced
     pub replaces: bool,
@@ -71,8 +71,8 @@ impl Remains {
 }
 
 /// Stops the daemon of the pidfile at `path`, waits for its end, and ends what is left of its session ([`crate::KillMode`]). Blocks
-/// the calling thread. One that is stopping already gets no second SIGTERM. Of a daemon that has ended by itself, what it has left
-/// behind is ended, and its pidfile removed.
+/// the calling thread. If it is stopping already, it gets no second SIGTERM. If it has ended by itself, the processes
+/// that it left behind are stopped, and its pidfile is removed.
 ///
 /// # Errors
 ///
@@ -99,7 +99,7 @@ fn stop_left_behind(path: &Path, timeout: Option<Duration>, force: bool) -> Resu
         let grace = timeout.unwrap_or_else(|| stop_timeout(last.said.stops_within));
         let (others, unwritten) = end_left_behind(&key, &last, grace, force, &sleep)?;
         if matches!(pidfile::look(path), Ok(Some(Outside { holder: Holder::None, .. }))) {
-            // One that cannot be removed means nothing.
+            // If it cannot be removed, it means nothing.
             let _stale = clean_up(&key, &last.claim, path);
         }
         others.refuse_stubborn(grace)?;

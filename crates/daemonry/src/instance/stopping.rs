@@ -135,7 +135,7 @@ fn ask(key: &Key, claim: &Claim, process: &Process, signal: i32, replaces: bool)
     Ok(unwritten)
 }
 
-/// A process that is stopped notices what asks it to end only when it goes on.
+/// A suspended process handles the signal only when it continues.
 fn send(process: &Process, signal: i32, path: &Path) -> Result<()> {
     for signal in [signal, libc::SIGCONT] {
         match process.signal(signal) {

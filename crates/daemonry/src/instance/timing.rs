@@ -1,4 +1,4 @@
-//! How long other processes are waited for, and how often they are looked at.
+//! How long other processes are waited for, and how often they are checked.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,13 +13,13 @@ pub(super) const STARTER_PATIENCE: Duration = Duration::from_secs(4);
 /// For the death of a process that was killed, or is exiting.
 pub(super) const EXIT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// For an instance that was asked to stop and has not said how long that takes.
+/// For an instance that was asked to stop and has not reported how long that takes.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// For one that has: what it needs beyond that to end.
+/// Beyond the time that an instance has reported: what it needs to exit.
 const STOP_SLACK: Duration = Duration::from_secs(2);
 
-/// How long an instance may take to stop that has said so, or nothing.
+/// How long an instance may take to stop, by the time that it has reported, if any.
 pub(super) fn stop_timeout(stops_within: Option<Duration>) -> Duration {
     stops_within.map_or(STOP_TIMEOUT, |within| within.saturating_add(STOP_SLACK))
 }
@@ -30,7 +30,7 @@ pub(super) const REPLACEMENT_PATIENCE: Duration = Duration::from_secs(30);
 /// What is left for the others in a session when its main process took all the time.
 pub(super) const SESSION_GRACE: Duration = Duration::from_secs(1);
 
-/// Between two looks at a session that is being ended.
+/// Between two checks of a session that is being stopped.
 pub(super) const SESSION_PAUSE: Duration = Duration::from_millis(10);
 
 /// Between two tries, jittered between half and the whole of it.

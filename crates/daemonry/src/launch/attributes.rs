@@ -47,7 +47,7 @@ impl PreparedAttributes {
     /// Room for the groups that the child finds. Async-signal-safe.
     #[expect(clippy::mut_from_ref, reason = "only the one child asks, once")]
     pub(crate) fn found_groups(&self) -> &mut [libc::gid_t] {
-        // SAFETY: nobody else looks at it while the child lives in this memory.
+        // SAFETY: only the child uses it while it runs in this memory.
         unsafe { &mut *self.found_groups.get() }
     }
 

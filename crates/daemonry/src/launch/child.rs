@@ -20,7 +20,7 @@ use crate::protocol::{Access, DeferredFile, DeferredPidFile, DeferredSocket, Fin
 use crate::state::UpAt;
 use crate::sys::{self, SharedVm};
 
-/// Status of a child whose frame tells why it failed.
+/// The exit status of a child that failed; its frame has the reason.
 const FAILED: libc::c_int = 127;
 
 /// Where the children run.
@@ -110,7 +110,7 @@ unsafe fn shared_daemon(prepared: &Prepared) -> ! {
     unsafe { daemon(prepared) }
 }
 
-/// Forks the daemon into a copy of the leader's memory, tells the launcher and exits.
+/// Forks the daemon into a copy of the leader's memory, reports its pid to the launcher, and exits.
 ///
 /// # Safety
 ///
@@ -658,7 +658,7 @@ fn check(exec_pipe: RawFd, step: Step, outcome: Result<(), Errno>) {
     }
 }
 
-/// Tells the launcher that a step failed. Async-signal-safe.
+/// Reports a failed step to the launcher. Async-signal-safe.
 pub(crate) fn report(exec_pipe: RawFd, step: Step, errno: Errno) {
     report_at(exec_pipe, step, 0, errno);
 }
@@ -676,7 +676,7 @@ fn fail_at(exec_pipe: RawFd, step: Step, index: u8, errno: Errno) -> ! {
     exit(FAILED)
 }
 
-/// A launcher that is gone needs no frame, and an atomic write to an empty pipe does not fail otherwise.
+/// If the launcher has exited, no frame is needed, and an atomic write to an empty pipe does not fail otherwise.
 fn send(exec_pipe: RawFd, frame: Frame) {
     let bytes = frame.encode();
     // SAFETY: the frame outlives the call.

@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use crate::error::{Error, Result, Step};
 use crate::sys;
 
-/// The launcher's copies of what the children use. Nobody needs them once the daemon has executed its program.
+/// The launcher's copies of the descriptors that the children use. They are not needed once the daemon has executed its program.
 pub(crate) struct Descriptors {
     /// The end into which the children write: it is at EOF when they are done, and this copy closed.
     pub(crate) exec_pipe: Option<OwnedFd>,

@@ -68,11 +68,11 @@ impl Environment {
         self.variables.as_ptr()
     }
 
-    /// Writes the child's pid wherever the environment tells it. Async-signal-safe.
+    /// Writes the child's pid into the start token and `LISTEN_PID`. Async-signal-safe.
     ///
     /// # Safety
     ///
-    /// In the child, while nobody else reads the environment.
+    /// Only in the child, while no other code reads the environment.
     pub(crate) unsafe fn sign(&self, pid: libc::pid_t) {
         // SAFETY: the place was prepared for it.
         unsafe { StartToken::sign(self.token_pid, pid) };

@@ -50,7 +50,7 @@ struct Shared {
     is_given_up: AtomicBool,
 }
 
-/// Who reaps the session leaders: whoever of the launcher and the thread needs them last.
+/// Which of the launcher and the thread reaps the session leaders: the one that needs them last.
 #[derive(Default)]
 struct Leaders {
     launcher_let_go: bool,
@@ -58,7 +58,7 @@ struct Leaders {
 }
 
 impl ForkThread {
-    /// Forks on a thread of its own, which owns `prepared` as long as anybody may need it.
+    /// Forks on a thread of its own, which owns `prepared` as long as it may be needed.
     pub(crate) fn begin(prepared: Prepared, descriptors: Descriptors, hold: RawFd) -> Result<Self> {
         let failed = |errno| Error::system(Step::Fork, errno);
         let shared_vm = match prepared.fork {
@@ -111,8 +111,8 @@ impl ForkThread {
         shared_vm.has_executed() == Some(true)
     }
 
-    /// The daemon has executed its program, or has ended: nobody needs the launcher's copies of its descriptors any more, of
-    /// which one is the lock's.
+    /// The daemon has executed its program, or has ended: the launcher's copies of its descriptors, of which one is the lock's,
+    /// are not needed any more.
     pub(crate) fn close_descriptors(&self) {
         drop(lock(&self.shared.descriptors).take());
         if let Some(shared_vm) = &self.shared.vm {
@@ -125,7 +125,7 @@ impl ForkThread {
         self.shared.is_given_up.store(true, Ordering::SeqCst);
     }
 
-    /// Whether nobody runs in this memory any more.
+    /// Whether no child runs in this memory any more.
     pub(crate) fn has_ended(&self) -> bool {
         self.thread.is_finished()
     }
@@ -205,7 +205,7 @@ fn run(prepared: Prepared, hold: RawFd, shared: &Shared) {
     }
 }
 
-/// In the launcher's memory. Returns when nobody is there any more.
+/// In the launcher's memory. Returns when no child is there any more.
 fn share(prepared: &Prepared, shared_vm: &SharedVm) -> nix::Result<()> {
     let context = ChildContext { prepared, method: ForkMethod::Share(shared_vm) };
     // Only where it changes, and never while a child of another launch has changed it.

@@ -34,7 +34,7 @@ pub enum Fork {
 pub struct Attributes {
     /// File mode creation mask. Default: `0o022`.
     pub umask: u32,
-    /// Who it is to be. Default: who the launcher is.
+    /// The user to run as. Default: the launcher's.
     pub ids: Option<Ids>,
     /// Its resource limits. Default: the launcher's.
     pub limits: Vec<Limit>,
@@ -73,7 +73,7 @@ pub struct LaunchPlan {
     pub directory: Option<PathBuf>,
     /// The working directory that the program is executed in. Default: the launcher's.
     pub working_directory: Option<PathBuf>,
-    /// Sockets that it gets as `LISTEN_FDS` tells it (`sd_listen_fds(3)`), bound once the pidfile is locked. Default: none.
+    /// Sockets that are passed to it using `LISTEN_FDS` (`sd_listen_fds(3)`), bound once the pidfile is locked. Default: none.
     pub listeners: Vec<Listener>,
     /// What is changed of its process before the program is executed.
     pub attributes: Attributes,
@@ -83,7 +83,7 @@ pub struct LaunchPlan {
     pub pid_file: Option<PathBuf>,
     /// The mode of a pidfile that has to be made. Default: [`crate::DEFAULT_MODE`].
     pub pid_file_mode: u32,
-    /// How long it takes to stop, at most: who stops it waits as long, and 2 s. Default: unknown, and 10 s are waited.
+    /// How long it takes to stop, at most: a caller that stops it waits that long and 2 s more. Default: unknown, and 10 s are waited.
     pub stop_timeout: Option<Duration>,
     /// What is ended besides the program itself when it is stopped. Default: [`KillMode::Session`].
     pub kill_mode: KillMode,

@@ -164,7 +164,7 @@ impl Paths {
         let is_other_user = attributes.elevated.is_some();
         let path = |path: Option<&Path>, what: &str| path.map(|path| c_string(path.as_os_str(), what)).transpose();
         let stays = plan.working_directory.is_none() && is_other_user;
-        // One that has been removed has no path, and none of its files can be reached.
+        // A directory that was removed has no path, and none of its files can be reached.
         let launchers_directory = stays.then(|| std::env::current_dir().unwrap_or_else(|_| "/".into()));
         Ok(Self {
             working_directory: path(plan.working_directory.as_deref(), "the working directory")?,

@@ -1,4 +1,4 @@
-//! A start that is gone through beside the daemon that it would replace: what is known to fail is found before that one is stopped.
+//! A rehearsal of a start beside the daemon that it would replace: what is known to fail is found before that daemon is stopped.
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -18,12 +18,12 @@ use crate::pidfile;
 use crate::protocol::RehearsedSocket;
 
 impl LaunchPlan {
-    /// Goes through the start up to the point where the program would be executed, with the rights that it would have, in a process
+    /// Does the steps of the start up to the execution of the program, with the rights that it would have, in a process
     /// that then exits: its user and limits, the standard streams, the working directory, the script that it must read, the program
     /// and its interpreter. Nothing is locked, emptied or left behind.
     ///
     /// Sockets are bound only if they are TCP sockets on a free port, for an instant. One on which a process listens is a failure if it
-    /// is known to be of another service than the one that the pidfile names.
+    /// is known to be of another service than the daemon that the pidfile names.
     ///
     /// # Errors
     ///

@@ -15,7 +15,7 @@ use crate::sys::{self, is_ignored, retry};
 
 const WATCHED: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
-/// Where the handler writes; -1 while nobody watches.
+/// Where the handler writes; -1 while no launch watches.
 static WRITE_END: AtomicI32 = AtomicI32::new(-1);
 
 /// Handlers that run at this moment, on whatever thread: the pipe must outlive them.

@@ -86,12 +86,12 @@ impl<'a> Start<'a> {
                 if !is_over && !is_stopping || was_stopped(pid_file) {
                     return Ok(pid);
                 }
-                // One that was killed before its exec closed the pipes, too, an instant before it can be seen to have ended.
+                // A daemon that was killed before its exec closes the pipes, too, an instant before its end can be seen.
                 if is_over {
                     let _ended = self.await_end();
                     continue;
                 }
-                // One that is stopping already is not up; how it ends is reported when it has.
+                // A daemon that is stopping is not up; how it ends is reported when it has ended.
                 alive_until = None;
             }
             let now = Instant::now();
@@ -150,7 +150,7 @@ impl<'a> Start<'a> {
                 return Ok(Some(pid));
             }
         } else if self.exec_closed && self.status_closed {
-            // One that is about to exit closes it, too, as soon as it begins to.
+            // A daemon that is about to exit closes it, too, as soon as it begins to.
             let until = *alive_until.get_or_insert_with(|| sys::deadline_after(EXIT_GRACE));
             if Instant::now() >= until {
                 return Err(pipe_lost());
@@ -270,7 +270,7 @@ impl<'a> Start<'a> {
         by_kernel.or(self.exit_code.map(Exit::Code)).unwrap_or(Exit::Unknown)
     }
 
-    /// The leader ended before it could tell of a daemon.
+    /// The leader ended before it had reported a daemon.
     fn leader_lost(&mut self) -> Error {
         let exit = self.fork_thread.leaders().last().and_then(peek_exit).unwrap_or(Exit::Unknown);
         Error::StartFailed { exit: None, reason: Some(format!("its session leader {exit} before it had forked")) }

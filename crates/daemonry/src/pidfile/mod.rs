@@ -66,7 +66,8 @@ fn own() -> i32 {
 }
 
 impl PidFile {
-    /// With the lock taken: says by `claim` that the caller starts an instance, and of which `program`, opens the file, and says that `name` is served here.
+    /// For a caller that has the lock: writes down by `claim` and `program` what it starts, opens the file, and writes down that
+    /// `name` is served here.
     pub(crate) fn take(
         lock: Lock,
         claim: Claim,
@@ -87,7 +88,6 @@ impl PidFile {
                 return Ok(Taken::InUse(in_use));
             }
         };
-        let is_handed_over = AtomicBool::new(false);
         let pid_file = Self {
             public,
             lock: Some(lock),
@@ -96,7 +96,7 @@ impl PidFile {
             reloads: Mutex::default(),
             claim: Some(claim),
             holder: own(),
-            is_handed_over,
+            is_handed_over: AtomicBool::new(false),
             unwritten: None,
             kept_record: OnceLock::new(),
         };
@@ -169,22 +169,22 @@ impl PidFile {
         self.unwritten.as_ref()
     }
 
-    /// Says that it is up once it has lived on for so long.
+    /// Reports that the instance is up once it has lived on for so long.
     pub(crate) fn mark_up_after(&self, alive_for: Duration) -> Result<()> {
         self.append(UpAt::after(alive_for).as_bytes())
     }
 
-    /// Says that this process has begun to stop, also while it starts.
+    /// Reports that this process has begun to stop, also while it starts.
     pub fn mark_stopping(&self) -> Result<()> {
         self.mark(Entry::Stopping)
     }
 
-    /// Says how long this process takes to stop, at most: who stops it waits as long.
+    /// Reports how long this process takes to stop, at most: a caller that stops it waits that long.
     pub fn mark_stop_timeout(&self, timeout: Duration) -> Result<()> {
         self.mark(Entry::StopsWithin(timeout))
     }
 
-    /// Says that stopping did not go as the program meant it to.
+    /// Reports what went wrong with the stop handlers.
     pub fn mark_handlers(&self, handlers: Handlers) -> Result<()> {
         match handlers {
             Handlers::Done => Ok(()),
@@ -193,17 +193,17 @@ impl PidFile {
         }
     }
 
-    /// Says why this process will exit: nothing has used it for as long as it said.
+    /// Reports why this process will exit: it was idle for too long.
     pub fn mark_idle(&self) -> Result<()> {
         self.mark(Entry::Idle)
     }
 
-    /// Says what has gone wrong, for who asks later how this process ended; of a long text the beginning.
+    /// Reports what has gone wrong, for a later report of how this process ended; only the beginning of a long text is kept.
     pub fn mark_last_words(&self, words: &str) -> Result<()> {
         self.mark(Entry::LastWords(words))
     }
 
-    /// Says that this process is about to exit, or to die of a signal. The first word counts.
+    /// Reports that this process is about to exit, or to be killed by a signal. The first report counts.
     pub fn mark_exit(&self, exit: Exit) -> Result<()> {
         match exit {
             Exit::Code(code) => self.mark(Entry::Exits(code)),
@@ -212,7 +212,7 @@ impl PidFile {
         }
     }
 
-    /// Says what becomes of a reload of this process.
+    /// Reports the state of a reload of this process.
     pub fn mark_reload(&self, event: ReloadEvent<'_>) -> Result<()> {
         let mut reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner);
         reloads.note(event);

@@ -1,4 +1,4 @@
-//! A pidfile as other users and other programs see it: its text, and whom the kernel names as the owner of its locks.
+//! A pidfile as other users and other programs see it: its text, and the process that the kernel names as the owner of its locks.
 //!
 //! Enough to show, and for the processes of the caller's own uid; root signals nothing and decides nothing by it.
 

@@ -254,7 +254,7 @@ pub(crate) fn rehearse(path: &Path, user: Option<u32>) -> Result<()> {
         return Ok(());
     }
     let file = match open_existing(directory.as_fd(), &name, OFlag::O_RDWR) {
-        // One that is there stays if its instance cannot remove it.
+        // An existing pidfile stays if its instance cannot remove it.
         Err(Errno::ENOENT) => {
             let may_change = sys::may_change(directory.as_fd(), Path::new("."));
             return may_change.map_err(|errno| cannot_open(errno, path));

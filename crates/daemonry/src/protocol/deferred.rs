@@ -20,7 +20,7 @@ pub(crate) struct DeferredFile {
     /// The descriptors that it has in the daemon.
     pub(crate) targets: &'static [RawFd],
     pub(crate) access: Access,
-    /// Anybody can make files in its directory: it must be no link, and must be root's or the user's.
+    /// Any user can make files in its directory: it must be no link, and must be root's or the user's.
     pub(crate) is_exposed: bool,
 }
 

@@ -70,7 +70,7 @@ impl StartToken {
     ///
     /// # Safety
     ///
-    /// `place` points at the pid's digits in that variable, which nobody else uses.
+    /// `place` points at the pid's digits in that variable, which nothing else uses.
     pub(crate) unsafe fn sign(place: *mut u8, pid: i32) {
         // SAFETY: PID_WIDTH bytes are there, by the caller's word.
         unsafe { std::ptr::copy_nonoverlapping(Digits::of_pid(pid).fixed_width(PID_WIDTH).as_ptr(), place, PID_WIDTH) };

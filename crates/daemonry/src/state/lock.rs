@@ -65,8 +65,8 @@ impl Lock {
         self.text.as_fd()
     }
 
-    /// Says that the caller starts an instance of `program`, and makes the files that the instance needs. Returns the one that it
-    /// appends to.
+    /// Writes that the caller starts an instance of `program`, and makes the files that the instance needs. Returns the file that
+    /// the instance appends to.
     pub(crate) fn begin(&self, claim: &Claim, program: Option<&str>) -> Result<OwnedFd> {
         transition::create(&self.key)?;
         let phase = phase::create(&self.key)?;

@@ -16,7 +16,7 @@ const MOST: usize = 8 * 1024;
 /// Writes down that `name` is served under the pidfile of `key`, whose lock the caller holds and has its claim in. Returns the
 /// pidfile under which an instance of that name runs or starts already, and its pid.
 ///
-/// Of two starts under different pidfiles each has its claim in its own lock first, so the one that comes second here sees the
+/// Each of two starts under different pidfiles first has its claim in its own lock, so the start that comes here second sees the
 /// other.
 pub(crate) fn serve_under(key: &Key, name: &str) -> Result<Option<(PathBuf, i32)>> {
     let names = key.sibling(&PathBuf::from("/").join("name").join(name));

@@ -46,7 +46,7 @@ pub(crate) enum Life {
 pub(crate) enum Settled {
     /// An instance, or the start of one, whose process lives.
     Live(Box<Seen>),
-    /// A process holds the lock that is not the instance in it, with what stands in it about one that has ended.
+    /// Another process than the instance in the lock holds it; with what the lock says about an instance that has ended.
     Held { ended: Option<Box<Seen>> },
     /// With what the instance that has ended last left behind, if there was any.
     Nothing { ended: Option<Box<Seen>> },

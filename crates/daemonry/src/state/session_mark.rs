@@ -25,7 +25,7 @@ impl SessionMark {
         is_mark.then(|| Self(text.to_owned()))
     }
 
-    /// Enough of it to tell one start from others; not enough to be taken for a process of that start.
+    /// Enough of it to distinguish starts; not enough to be taken for a process of that start.
     pub(crate) fn short(&self) -> &str {
         self.0.get(..SHORT).unwrap_or(&self.0)
     }

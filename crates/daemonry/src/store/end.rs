@@ -80,7 +80,7 @@ impl EndReason {
 }
 
 impl End {
-    /// One that no process has seen.
+    /// An end that no process has seen.
     pub(crate) const fn unseen(reason: EndReason) -> Self {
         Self { reason, at: None, exit: Exit::Unknown, by: None, last_words: None }
     }

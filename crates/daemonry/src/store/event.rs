@@ -98,7 +98,7 @@ impl EventKind {
 }
 
 impl Event {
-    /// One that happens now.
+    /// An event that happens now.
     pub(crate) fn now(start: &str, kind: EventKind) -> Self {
         Self { at: SystemTime::now(), is_unseen: false, start: start.to_owned(), kind }
     }

@@ -2,7 +2,7 @@
 //!
 //! Only the owner of the record writes it, one process at a time: under a `flock` of the file itself, with what is in it read before,
 //! so that each event is written once. Lines are appended in one piece, and a file that has become too long is replaced by one
-//! with its newer half. Who reads it takes no lock.
+//! with its newer half. Readers take no lock.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,7 +28,7 @@ const MOST: usize = 256 << 10;
 /// How long another process is waited for that is writing. That takes a millisecond, unless it was stopped in the middle of it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The same for a caller whom others wait for meanwhile.
+/// The same for a caller that other processes wait for.
 const SHORT_PATIENCE: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -48,7 +48,7 @@ pub(crate) fn append(path: &Path, may_begin: bool, missing: impl FnOnce(Events<'
     append_within(PATIENCE, path, may_begin, missing)
 }
 
-/// The same for a caller whom others wait for meanwhile: it does not wait long itself.
+/// The same for a caller that other processes wait for: it does not wait long itself.
 pub(crate) fn append_soon(path: &Path, missing: impl FnOnce(Events<'_>) -> Vec<Event>) -> Result<()> {
     append_within(SHORT_PATIENCE, path, false, missing)
 }
@@ -231,7 +231,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     Ok(Some(whole_lines(&text).to_vec()))
 }
 
-/// `None` where there is none, or one that another user than the caller and root can have written.
+/// `None` if there is no journal, or if another user than the caller and root can have written it.
 fn open_to_read(path: &Path) -> Result<Option<(OwnedFd, FileStat)>> {
     let failed = |errno| Error::at(Step::ReadJournal, path)(errno);
     let directory = match walk(path.parent().unwrap_or(Path::new("/"))) {

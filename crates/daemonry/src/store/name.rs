@@ -37,7 +37,7 @@ impl Name {
                 "a daemon's name must not end in .pid, as {name} does: a path is given as the pidfile, not as the name"
             ));
         }
-        // Some file systems do not tell upper from lower case.
+        // Some file systems do not distinguish upper and lower case.
         if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
             return refuse(format!("a daemon cannot be called {name}: that name is reserved for daemonry's own files"));
         }

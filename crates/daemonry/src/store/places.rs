@@ -167,7 +167,7 @@ pub(super) fn lacks_home() -> bool {
     !is_elsewhere && home() == Path::new("/")
 }
 
-/// The caller's home directory. One that neither the environment nor the database has is `/`, where nothing can be made: that
+/// The caller's home directory. If neither the environment nor the database has one, it is `/`, where nothing can be made: that
 /// fails with a sentence, and a service in the foreground runs without files.
 fn home() -> PathBuf {
     absolute("HOME")
@@ -175,7 +175,7 @@ fn home() -> PathBuf {
         .unwrap_or_else(|| "/".into())
 }
 
-/// An absolute path in the environment; a relative one is to be ignored (XDG Base Directory Specification).
+/// An absolute path in the environment; a relative one is ignored (XDG Base Directory Specification).
 fn absolute(variable: &str) -> Option<PathBuf> {
     env::var_os(variable).map(|value: OsString| PathBuf::from(value)).filter(|path| path.is_absolute())
 }

@@ -37,7 +37,7 @@ const WITH_VALUE: [&str; 11] = [
 const WITHOUT_SCRIPT: [&str; 7] = ["-c", "-e", "-m", "-p", "-S", "--eval", "--print"];
 
 /// The place of the script among the arguments of an interpreter, `argv[0]` being the first of them; `None` if the program is no
-/// interpreter, or where its script cannot be told from its other arguments.
+/// interpreter, or if it is not known which of its arguments is the script.
 pub fn script_among(program: &OsStr, arguments: &[OsString]) -> Option<usize> {
     let name = interpreter(program)?;
     let mut words = arguments.iter().enumerate().skip(1);

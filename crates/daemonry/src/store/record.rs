@@ -112,8 +112,8 @@ impl Recorded {
         }
     }
 
-    /// Reads the record at `path`. One that cannot be read, or that another user than the caller and root can have written, is
-    /// none.
+    /// Reads the record at `path`. A record that cannot be read, or that another user than the caller and root can have written,
+    /// counts as missing.
     pub fn read(path: &Path) -> Option<Self> {
         let own = [0, geteuid().as_raw()];
         let is_believed = |stat: &FileStat| own.contains(&stat.st_uid) && !sys::can_others_write(stat);

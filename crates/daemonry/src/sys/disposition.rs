@@ -5,7 +5,7 @@ use std::ptr;
 
 use nix::sys::signal::Signal;
 
-/// Whether whoever started this process, nohup(1) for instance, wants it left alone by `signal`.
+/// Whether this process ignores `signal`, as it does if nohup(1) has started it.
 pub(crate) fn is_ignored(signal: Signal) -> bool {
     let mut current = MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: nothing is installed, and there is room for what is.

@@ -10,7 +10,7 @@ pub enum Exit {
     Code(i32),
     /// It was ended by the signal of this number.
     Signal(i32),
-    /// It is gone; nobody was left to whom the kernel would tell more.
+    /// The process has ended, and how is not known: the kernel reports that only to the parent.
     Unknown,
 }
 

@@ -124,7 +124,7 @@ pub(crate) fn duplicate_number_above(number: RawFd, floor: RawFd) -> nix::Result
     if number < 0 {
         return Err(Errno::EBADF);
     }
-    // SAFETY: a number that is not open is told by the kernel; nothing else is done with it.
+    // SAFETY: the kernel refuses a number that is not open; nothing else is done with it.
     duplicate_above(unsafe { BorrowedFd::borrow_raw(number) }, floor)
 }
 
@@ -239,7 +239,7 @@ pub(crate) fn is_private_to(stat: &FileStat, owner: u32) -> bool {
 
 /// Lets no program that this process executes have what an open number means. Async-signal-safe.
 pub(crate) fn close_on_exec(number: RawFd) -> nix::Result<()> {
-    // SAFETY: setting a flag on a number that is not open is told by the kernel.
+    // SAFETY: the kernel refuses to set a flag on a number that is not open.
     let fd = unsafe { BorrowedFd::borrow_raw(number) };
     nix::fcntl::fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map(drop)
 }

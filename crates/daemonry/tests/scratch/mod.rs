@@ -55,7 +55,7 @@ pub(crate) fn stop(pid_file: &Path) -> Stopped {
     daemonry::stop(pid_file, StopOptions::default()).unwrap()
 }
 
-/// Waits until it is so; whoever forked is done only a moment after the daemon is up.
+/// Waits until it is so: the process that forked is done only a moment after the daemon is up.
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !is_so() {

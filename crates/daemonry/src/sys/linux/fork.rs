@@ -1,7 +1,7 @@
 //! Forking: into the launcher's own memory where that is possible, by copying it elsewhere.
 //!
 //! The first costs the same from a process of any size. It follows `posix_spawn(3)` of the C libraries and Go's runtime: the
-//! child runs on a stack of its own, with every signal blocked, and whoever cloned it sleeps until it has left the memory.
+//! child runs on a stack of its own, with every signal blocked, and the thread that cloned it sleeps until it has left the memory.
 
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
@@ -22,7 +22,7 @@ const STACK_LENGTH: usize = 128 * 1024;
 ///
 /// # Safety
 ///
-/// In the child only async-signal-safe calls are allowed. The C library is not told, so its record of the thread id is the
+/// In the child only async-signal-safe calls are allowed. The C library does not learn of it, so its record of the thread id is the
 /// parent's.
 pub(crate) unsafe fn fork() -> Result<libc::pid_t, Errno> {
     // SAFETY: by the caller's word.
@@ -46,7 +46,7 @@ unsafe fn copy(flags: libc::c_int) -> Result<libc::pid_t, Errno> {
     Errno::result(pid as libc::pid_t)
 }
 
-/// A stack with a page below it that nobody may touch.
+/// A stack with a guard page below it.
 struct Stack {
     lowest: *mut libc::c_void,
     length: usize,
@@ -69,7 +69,7 @@ impl Stack {
             return Err(Errno::last());
         }
         let stack = Self { lowest, length };
-        // SAFETY: the lowest page of a mapping that nobody uses yet.
+        // SAFETY: the lowest page of a mapping that is not used yet.
         Errno::result(unsafe { libc::mprotect(lowest, page, libc::PROT_NONE) })?;
         Ok(stack)
     }
@@ -83,7 +83,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // SAFETY: this is the whole mapping, on which nobody runs any more.
+        // SAFETY: this is the whole mapping, on which no child runs any more.
         let unmapped = unsafe { libc::munmap(self.lowest, self.length) };
         debug_assert_eq!(unmapped, 0);
     }
@@ -175,7 +175,7 @@ impl SharedVm {
         pid
     }
 
-    /// Looks how the daemon has left. As long as its parent lives, one that has ended stays a zombie. Async-signal-safe.
+    /// Checks how the daemon has left. As long as its parent lives, a daemon that has ended stays a zombie. Async-signal-safe.
     fn see(&self, pid: libc::pid_t) {
         for _ in 0..LOOKS {
             match super::process::has_executed(pid) {
@@ -203,7 +203,7 @@ impl SharedVm {
         self.refusal.store(errno as i32, Ordering::SeqCst);
     }
 
-    /// What [`SharedVm::refuse`] was told.
+    /// The reason that [`SharedVm::refuse`] has stored.
     pub(crate) fn refusal(&self) -> Option<Errno> {
         Some(self.refusal.load(Ordering::SeqCst)).filter(|&errno| errno != 0).map(Errno::from_raw)
     }
@@ -230,7 +230,7 @@ impl SharedVm {
         }
     }
 
-    /// Makes sure that nobody runs in this memory any more: a leader that was killed leaves its daemon there, which then is
+    /// Makes sure that no child runs in this memory any more: a leader that was killed leaves its daemon there, which then is
     /// killed, too. For the thread that ran the leader, when that is gone.
     pub(crate) fn clear(&self) {
         let _alone = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
@@ -268,7 +268,7 @@ impl Dumpable {
         Self(unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) })
     }
 
-    /// Puts it back, once nobody with other ids runs in this memory.
+    /// Puts it back, once no child with other ids runs in this memory.
     #[expect(clippy::needless_pass_by_value, reason = "it is put back once")]
     pub(crate) fn restore(before: Self) {
         if before.0 == 1 && Self::now().0 != 1 {

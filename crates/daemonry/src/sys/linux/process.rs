@@ -228,7 +228,7 @@ impl Process {
         Errno::result(sent).map(drop)
     }
 
-    /// Readable once the process has ended; `None` where only asking again tells.
+    /// Readable once the process has ended; `None` if there is no such event, and [`Process::has_ended`] must be polled.
     pub(crate) fn exit_event(&self) -> Option<BorrowedFd<'_>> {
         self.pidfd.as_ref().map(OwnedFd::as_fd)
     }

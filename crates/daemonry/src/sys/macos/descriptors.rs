@@ -50,7 +50,7 @@ pub(crate) fn memory_file() -> nix::Result<OwnedFd> {
         .union(OFlag::O_CLOEXEC);
     let directory = std::env::temp_dir();
     loop {
-        // Somebody else's file of this name only makes us try the next one: O_EXCL decides.
+        // If another process has a file of this name, the next name is tried: O_EXCL decides.
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = directory.join(format!(".daemonry-stderr-{}-{count}", std::process::id()));
         match nix::fcntl::open(&path, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
@@ -159,7 +159,7 @@ struct OpenVnode {
     vnode: libc::vnode_info,
 }
 
-/// What `proc_pidfdinfo` tells of a file.
+/// The flavor of `proc_pidfdinfo` for files.
 const PROC_PIDFDVNODEINFO: libc::c_int = 1;
 
 // What the kernel copies out; a wrong size is refused or, worse, read askew.

@@ -26,7 +26,7 @@ pub(crate) unsafe fn fork_sibling() -> Result<libc::pid_t, Errno> {
 /// What a child in shared memory would start with.
 pub(crate) type ChildEntry = extern "C" fn(*mut libc::c_void) -> libc::c_int;
 
-/// Nobody can fork into the launcher's own memory here: vfork(2) shares the stack, too.
+/// There is no fork into the launcher's own memory here: vfork(2) shares the stack, too.
 pub(crate) enum SharedVm {}
 
 impl SharedVm {

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 /// As above.
 pub(crate) const HAS_NO_NEW_PRIVILEGES: bool = false;
 
-/// Real and effective user ids (the saved ones are not told), then the same of the group.
+/// Real and effective user ids (the saved ones cannot be asked for), then the same of the group.
 #[expect(clippy::unnecessary_wraps, reason = "it fails on other platforms")]
 pub(crate) fn own_ids() -> nix::Result<([u32; 2], [u32; 2])> {
     use nix::unistd::{getegid, geteuid, getgid, getuid};

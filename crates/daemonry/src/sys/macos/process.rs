@@ -105,7 +105,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Nobody has a descriptor of a process here.
+    /// There are no descriptors of processes here.
     pub(crate) fn of(pid: i32, _pidfd: OwnedFd) -> Self {
         Self { pid, queue: None }
     }
@@ -146,7 +146,7 @@ impl Process {
         Errno::result(unsafe { libc::kill(self.pid, signal) }).map(drop)
     }
 
-    /// Readable once the process has ended; `None` where only asking again tells.
+    /// Readable once the process has ended; `None` if there is no such event, and [`Process::has_ended`] must be polled.
     pub(crate) fn exit_event(&self) -> Option<BorrowedFd<'_>> {
         self.queue.as_ref().map(Kqueue::as_fd)
     }
@@ -232,7 +232,7 @@ struct KernelProcess {
     _rest: [u8; 408],
 }
 
-/// What is told of every process, whoever owns it, zombies included. `None` when there is no such process.
+/// What the kernel reports about every process of any user, zombies included. `None` when there is no such process.
 fn short_info(pid: i32) -> Option<libc::proc_bsdshortinfo> {
     const ALSO_ZOMBIES: u64 = 1;
     let mut info = MaybeUninit::<libc::proc_bsdshortinfo>::uninit();
@@ -244,13 +244,13 @@ fn short_info(pid: i32) -> Option<libc::proc_bsdshortinfo> {
     (filled == size).then(|| unsafe { info.assume_init() })
 }
 
-/// Microseconds, fine enough to tell two processes of one pid apart.
+/// Microseconds, fine enough to distinguish two processes with one pid.
 fn start_of(process: &KernelProcess) -> u64 {
     let part = |number: i64| u64::try_from(number).unwrap_or(0);
     part(process.started.tv_sec).saturating_mul(1_000_000).saturating_add(part(process.started.tv_usec.into()))
 }
 
-/// What ps(1) reads: unlike libproc's full record it is told of other users' processes, too.
+/// What ps(1) reads: unlike libproc's full record it covers other users' processes, too.
 fn kernel_process(pid: i32) -> Option<KernelProcess> {
     let mut name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, pid];
     let depth = libc::c_uint::try_from(name.len()).ok()?;
@@ -259,7 +259,7 @@ fn kernel_process(pid: i32) -> Option<KernelProcess> {
     let (to, from) = (process.as_mut_ptr().cast(), std::ptr::null_mut());
     // SAFETY: the kernel writes at most `size` bytes into the structure, and nothing is set.
     let asked = unsafe { libc::sysctl(name.as_mut_ptr(), depth, to, &raw mut size, from, 0) };
-    // Of a process that does not exist the kernel tells nothing, successfully.
+    // For a process that does not exist the call succeeds and writes nothing.
     // SAFETY: the kernel has filled all of it, and any bytes are valid integers.
     (asked == 0 && size == size_of::<KernelProcess>()).then(|| unsafe { process.assume_init() })
 }
