@@ -19,11 +19,11 @@ export function takeStart(): DaemonStart | undefined {
 }
 
 /**
- * Whether this process does the work of the daemon `pid`: that one was started with a marker, has left it in the environment,
- * and so cannot say itself that it is up.
+ * The process whose marker this process has found in its environment: it was started as a daemon, has left the work to this
+ * process, and cannot report itself that it is up.
  */
-export function worksFor(pid: number | undefined): boolean {
-  return pid !== undefined && pid === another;
+export function startedInstead(): number | undefined {
+  return another;
 }
 
 /** What a launcher tells its daemon, by way of the marker. */

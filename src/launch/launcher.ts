@@ -8,7 +8,7 @@ import type { Restart } from '../options/env.js';
 import type { ResolvedOptions } from '../options/resolve.js';
 import { boundListeners } from './endpoints.js';
 import { failureMessage } from './failure-message.js';
-import { worksFor } from './handover.js';
+import { startedInstead } from './handover.js';
 import { launchRequest } from './request.js';
 import { runningProgram } from './restart-command.js';
 import { printsAsSentence, reportUnrecorded, sentence, writeStderr } from './stderr.js';
@@ -68,10 +68,10 @@ function fail(failure: Failure, options: ResolvedOptions, hasMain: boolean): nev
 
 /** A wrapper that was started as the daemon holds the pidfile, and waits for this process, which waits for the pidfile. */
 export function refuseToWorkForAnother({ label, pidFile }: ResolvedOptions): void {
-  if (pidFile === undefined) return;
+  const pid = startedInstead();
+  if (pidFile === undefined || pid === undefined) return;
   const holder = native().pidFileStatus(pidFile);
-  if (isFailure(holder) || holder.pid === undefined || !worksFor(holder.pid)) return;
-  const { pid } = holder;
+  if (isFailure(holder) || holder.pid !== pid) return;
   const message = `${label} did not start: process ${pid}, which was started as the daemon, has left the work to another process, as npx does: start the program itself`;
   throw daemonError('ERR_ALREADY_RUNNING', message, { pid, path: pidFile });
 }
