@@ -217,8 +217,8 @@ export function list(): DaemonStatus[] {
   return [...known.map(inspected), ...failed].toSorted((one, other) => (one.name! < other.name! ? -1 : 1));
 }
 
-/** One that cannot be looked at hides none of the others. */
-function inspected(found: Located): DaemonStatus {
+/** The status of a daemon of a list. One that cannot be inspected is `unknown`, and hides none of the others. */
+export function inspected(found: Located): DaemonStatus {
   try {
     return statusOf(found);
   } catch (error) {
@@ -228,7 +228,7 @@ function inspected(found: Located): DaemonStatus {
 }
 
 /** The same for a daemon that was found already. */
-export function statusOf({ pidFile, name, record: onRecord, journal }: Located): DaemonStatus {
+function statusOf({ pidFile, name, record: onRecord, journal }: Located): DaemonStatus {
   const { since, ended, failedReload, ...found } = unwrap(native().pidFileStatus(pidFile, journal));
   const fields = {
     ...found,

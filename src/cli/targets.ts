@@ -1,5 +1,5 @@
 /** The daemons that a command is about: one or several, each tried, whatever becomes of the others. */
-import { status, statusOf, type DaemonStatus } from '../control.js';
+import { inspected, status, type DaemonStatus } from '../control.js';
 import { isDaemonError } from '../errors.js';
 import { absolute } from '../files/working-directory.js';
 import * as check from '../options/check.js';
@@ -55,8 +55,9 @@ export function chosen<T extends Target>(
   }
   if (positionals.length > 0) throw new UsageError('give names or --all, not both');
   if (values['pid-file'] !== undefined) throw new UsageError('give --pid-file or --all, not both');
+  // What cannot be inspected is meant, and fails with the reason.
   return locateAll()
-    .filter((daemon) => isOwn(daemon) && isMeant(stateOf(daemon)))
+    .filter((daemon) => isOwn(daemon) && isMeant(inspected(daemon)))
     .map(({ name }) => name!);
 }
 
@@ -67,16 +68,6 @@ function isKnown(name: string): boolean {
 /** Every user sees the system's daemons, which only root manages; and root sees those of the user whose home directory it has. */
 function isOwn({ name, owner }: Located): boolean {
   return owner === pathsByOwner(name).own;
-}
-
-/** What cannot be inspected is meant, and fails with the reason. */
-function stateOf(daemon: Located): DaemonStatus {
-  try {
-    return statusOf(daemon);
-  } catch (error) {
-    if (!isDaemonError(error)) throw error;
-    return { pidFile: daemon.pidFile, state: 'unknown', error };
-  }
 }
 
 export function isUp({ state }: DaemonStatus): boolean {
