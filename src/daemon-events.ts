@@ -109,7 +109,7 @@ export function daemonEvents(
   check.only(options, 'follow', 'signal');
   const { signal } = options;
   const follow = check.boolean('follow', options.follow, false);
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw check.invalid('signal', 'an AbortSignal', signal);
+  check.abortSignal('signal', signal);
   return read(names === undefined ? undefined : checked(names), follow, signal);
 }
 
