@@ -7,14 +7,13 @@ import * as check from '../../options/check.js';
 import type { SpawnDaemonOptions } from '../../options/types.js';
 import { locate } from '../../store/locate.js';
 import { checkName } from '../../store/paths.js';
-import type { FullRecord } from '../../store/record.js';
 import type { Command, Parsed } from '../command.js';
 import { exitCodes, NotConfiguredError } from '../exit-codes.js';
 import { pairs, text, UsageError } from '../parse.js';
 import { isOnPath, isScript, locateCommand, programOf } from '../program.js';
 import { nameOnly } from '../targets.js';
-import { units, type Service } from '../units/index.js';
-import { labelOf } from '../units/service.js';
+import { units } from '../units/index.js';
+import { labelOf, type Service } from '../units/service.js';
 import { lastingPath } from '../version-managers.js';
 
 const kinds = Object.keys(units);
@@ -117,11 +116,13 @@ function onRecord(name: string): Known {
     );
   }
   const { program, cwd, arguments: words } = record;
-  const { env = {}, user, waitFor, killMode = 'session' } = (record.options ?? {}) as SpawnDaemonOptions;
+  const options = (record.options ?? {}) as SpawnDaemonOptions;
+  const { env = {}, user, waitFor, killMode = 'session' } = options;
   return {
     program: locateCommand(program.includes('/') ? resolve(cwd, program) : program),
     args: words.slice(1),
-    cwd: cwdOf(record, cwd),
+    // What `spawnDaemon` has started runs in the directory of its option; everything else where it was started.
+    cwd: resolve(cwd, options.cwd ?? '.'),
     env: Object.fromEntries(
       Object.entries(env).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
     ),
@@ -130,12 +131,6 @@ function onRecord(name: string): Known {
     stopTimeout: record.stopTimeout,
     killMode,
   };
-}
-
-/** What `spawnDaemon` has started runs in the directory of its option; everything else where it was started. */
-function cwdOf({ options }: FullRecord, cwd: string): string {
-  const { cwd: option } = (options ?? {}) as SpawnDaemonOptions;
-  return resolve(cwd, option ?? '.');
 }
 
 /** Root's services may run as any user; a user's run as that user, by number if the database has no name. */

@@ -30,8 +30,8 @@ export function probeInImage({ name }: Service): readonly string[] {
 
 /** The files on its command line that are not of the project, by their absolute paths. */
 export function filesOutside(service: Service): readonly string[] {
-  const { args } = service;
-  return args.filter((word) => isAbsolute(word) && !isWithin(projectOf(service), word) && existsSync(word));
+  const project = projectOf(service);
+  return service.args.filter((word) => isAbsolute(word) && !isWithin(project, word) && existsSync(word));
 }
 
 /** Whether Node.js runs it. */

@@ -10,7 +10,6 @@ import type { Service } from './service.js';
 import { supervisordProgram } from './supervisord.js';
 import { systemdUnit } from './systemd.js';
 import { sysvScript } from './sysv.js';
-export type { Service } from './service.js';
 
 export const units: Readonly<Record<string, (service: Service) => string>> = {
   systemd: systemdUnit,
