@@ -1,5 +1,5 @@
 /** A unit for systemd: systemd.service(5), systemd.exec(5). */
-import { lstatSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { commandOf, stopSeconds, text, type Service } from './service.js';
 
@@ -98,9 +98,10 @@ function userOf({ user, program, args, cwd }: Service): readonly string[] {
 function ownerOfPrivate(path: string): number | undefined {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return undefined;
-  if ((stat.mode & (stat.isDirectory() ? 0o005 : 0o004)) !== (stat.isDirectory() ? 0o005 : 0o004)) return stat.uid;
+  const needed = stat.isDirectory() ? 0o005 : 0o004;
+  if ((stat.mode & needed) !== needed) return stat.uid;
   for (let directory = dirname(path); ; directory = dirname(directory)) {
-    const { mode, uid } = lstatSync(directory).isSymbolicLink() ? statSync(directory) : lstatSync(directory);
+    const { mode, uid } = statSync(directory);
     if ((mode & 0o001) === 0) return uid;
     if (directory === dirname(directory)) return undefined;
   }
