@@ -3,7 +3,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { NativeJournal, PidFileStatus } from '../index.js';
 import type { DaemonEnd } from './control.js';
 import { invalidOption } from './errors.js';
-import { reportUnrecorded } from './launch/stderr.js';
 import { isFailure, native, unwrap } from './native/index.js';
 import * as check from './options/check.js';
 import { locate, locateJournals, type Located } from './store/locate.js';
@@ -183,10 +182,4 @@ function inPlace(events: readonly DaemonEvent[]) {
 function eventOf(name: string, json: string): DaemonEvent {
   const { at, ...event } = JSON.parse(json) as { at: string };
   return { name, at: new Date(at), ...event } as DaemonEvent;
-}
-
-/** Writes down in the journal of a named daemon that its restart has failed, unless the start itself has done so. */
-export function noteFailedStart(name: string, reason: string): void {
-  const { journal } = locate(name);
-  if (journal !== undefined) reportUnrecorded(native().noteFailedStart(journal, reason)?.message);
 }

@@ -1,7 +1,6 @@
 /** `daemonry restart`: stop, then start again as the record says. */
 import { spawnSync } from 'node:child_process';
 import { status, stopFor } from '../../control.js';
-import { noteFailedStart } from '../../daemon-events.js';
 import {
   amended,
   daemonError,
@@ -11,13 +10,13 @@ import {
   systemCallError,
   type DaemonError,
 } from '../../errors.js';
-import { writeStderr } from '../../launch/stderr.js';
+import { reportUnrecorded, writeStderr } from '../../launch/stderr.js';
 import { native, unwrap } from '../../native/index.js';
 import { restarting, type Restart } from '../../options/env.js';
 import { resolveSpawn } from '../../options/resolve.js';
 import type { SpawnDaemonOptions } from '../../options/types.js';
 import { rehearse, spawnResolved } from '../../spawn-daemon.js';
-import { locate } from '../../store/locate.js';
+import { locate, type Located } from '../../store/locate.js';
 import type { FullRecord } from '../../store/record.js';
 import type { Command, Parsed } from '../command.js';
 import { missingNow, variablesOf } from '../environment.js';
@@ -47,7 +46,7 @@ export const restart: Command = {
 };
 
 async function again(name: string, parsed: Parsed): Promise<Done> {
-  const { record, pidFile } = recordOf(name);
+  const { record, pidFile, journal } = recordOf(name);
   // One more stop than these cancels this restart.
   const stopsBefore = unwrap(native().stopsRequested(pidFile));
   const start = checked(name, () => startAgain(name, record, { stopsBefore, pidFile }, parsed));
@@ -67,7 +66,7 @@ async function again(name: string, parsed: Parsed): Promise<Done> {
   const code = await start.run().catch((error: unknown) => {
     const told = explained(error, hasStopped);
     if (isDaemonError(error) && error.code !== 'ERR_START_CANCELLED' && told !== error)
-      noteFailedStart(name, error.message);
+      noteFailedStart(journal, error.message);
     throw told;
   });
   const found = status(name);
@@ -77,7 +76,7 @@ async function again(name: string, parsed: Parsed): Promise<Done> {
   if (code !== exitCodes.success) {
     const isDown = hasStopped && !isUp(found);
     if (isDown) {
-      noteFailedStart(name, `the program exited with code ${code} before it was up`);
+      noteFailedStart(journal, `the program exited with code ${code} before it was up`);
       // The program has said why.
       writeStderr(`daemonry: ${name} did not start; ${downNow(name)}${missing}\n`);
     }
@@ -95,8 +94,14 @@ function cancelled(name: string): DaemonError {
   return daemonError('ERR_START_CANCELLED', message, { stderr: '' });
 }
 
-function recordOf(name: string): { readonly record: FullRecord; readonly pidFile: string } {
-  const { record, pidFile } = locate(name);
+/** Writes into the journal that a restart has failed, unless the start itself has done so. */
+function noteFailedStart(journal: string | undefined, reason: string): void {
+  if (journal !== undefined) reportUnrecorded(native().noteFailedStart(journal, reason)?.message);
+}
+
+function recordOf(name: string): Located & { readonly record: FullRecord } {
+  const found = locate(name);
+  const { record } = found;
   if (record === undefined) {
     throw new NotConfiguredError(
       `there is no record of how ${name} is started: no daemon of that name has been started`,
@@ -107,7 +112,7 @@ function recordOf(name: string): { readonly record: FullRecord; readonly pidFile
       `${name} was started in the foreground: restart it by the supervisor or shell that started it`,
     );
   }
-  return { record, pidFile };
+  return { ...found, record };
 }
 
 /** What is known to fail is told before the daemon is stopped. */
