@@ -67,7 +67,7 @@ test('a stop handler that hangs is cut off after stopTimeout, in an idle daemon,
     forever();
   `);
   t.true(await gone());
-  t.regex(read(at('log')), /^the daemon did not stop within 100 ms after it was told to and ends now$/m);
+  t.regex(read(at('log')), /^the daemon did not stop within 100 ms after it was asked to and ends now$/m);
 });
 
 test('in the foreground an idle program exits, too', async (t) => {

@@ -44,7 +44,7 @@ export class Shutdown {
     this.#pidFile = pidFile;
     this.#timeout = timeout;
     this.#manager = manager;
-    // Where that cannot be written, who stops this daemon goes by what the launcher has said, or by the default.
+    // If that cannot be written, a stop uses the launcher's value, or the default.
     pidFile?.markStopTimeout(timeout);
     if (mode === 'daemon' || pidFile !== undefined || process.pid === 1) this.#armDefaults();
   }
@@ -78,7 +78,7 @@ export class Shutdown {
   }
 
   stop(): Promise<void> {
-    this.#limit('SIGTERM', 'it was told to');
+    this.#limit('SIGTERM', 'it was asked to');
     return this.#stop(() => true);
   }
 
