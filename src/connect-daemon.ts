@@ -16,7 +16,7 @@ import { isOfAnotherVersion } from './store/record.js';
 /** Between two tries to connect to a daemon that is there, in ms. */
 const retryPause = 25;
 
-/** One may be stopped by somebody, or be idle, before it is reached; more often than this it fails. */
+/** A daemon may be stopped, or be idle, before it is reached; after this number of starts the call fails. */
 const mostStarts = 5;
 
 /**
@@ -78,14 +78,14 @@ async function reach(
   let starts = 0;
   if (!mustReplace) refuseOtherProgram(command, args, start, resolved);
   for (;;) {
-    const answer = mustReplace ? 'nobody' : await tryToConnect(path);
+    const answer = mustReplace ? 'absent' : await tryToConnect(path);
     if (typeof answer === 'object') return answer;
     if (signal?.aborted) throw aborted(label, signal);
-    if (performance.now() > deadline) throw nobodyListens(path, resolved);
-    if (answer === 'nobody' && starts === mostStarts) {
-      // Not started once more: the last one may end between a look and a start.
+    if (performance.now() > deadline) throw unreachable(path, resolved);
+    if (answer === 'absent' && starts === mostStarts) {
+      // Not started once more: the last one may end between a check and a start.
       if (!isRunning(pidFile)) throw endedEarly(path, label);
-    } else if (answer === 'nobody') {
+    } else if (answer === 'absent') {
       const again: ResolvedStart = { ...resolved, ifRunning: mustReplace ? resolved.ifRunning : 'reuse' };
       const { outcome } = await spawnResolved(command, args, start, again, false);
       mustReplace = false;
@@ -98,8 +98,8 @@ async function reach(
   }
 }
 
-/** A connection; `'nobody'` where nothing listens, `'busy'` where somebody does who has more callers than room. */
-async function tryToConnect(path: string): Promise<Socket | 'nobody' | 'busy'> {
+/** A connection; `'absent'` if no process listens, `'busy'` if its queue is full. */
+async function tryToConnect(path: string): Promise<Socket | 'absent' | 'busy'> {
   // Loaded only here: it takes longer than all of daemonry.
   const { connect } = process.getBuiltinModule('node:net');
   const { once } = process.getBuiltinModule('node:events');
@@ -109,7 +109,7 @@ async function tryToConnect(path: string): Promise<Socket | 'nobody' | 'busy'> {
     return socket;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ECONNREFUSED') return 'nobody';
+    if (code === 'ENOENT' || code === 'ECONNREFUSED') return 'absent';
     if (code === 'EAGAIN') return 'busy';
     throw error;
   }
@@ -124,7 +124,7 @@ function endedEarly(socket: string, label: string) {
   return daemonError('ERR_START_FAILED', message, { stderr: '' });
 }
 
-function nobodyListens(socket: string, { label, startTimeout, pidFile }: ResolvedStart) {
+function unreachable(socket: string, { label, startTimeout, pidFile }: ResolvedStart) {
   const time = `${2 * startTimeout} ms`;
   const why = existsSync(socket)
     ? `no process listened on its socket ${socket} within ${time}`

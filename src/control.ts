@@ -1,4 +1,4 @@
-/** Looking at daemons, signalling, stopping and forgetting them, by name or pidfile. */
+/** Inspects, signals, stops and forgets daemons, by name or pidfile. */
 import { constants } from 'node:os';
 import type { NativeEnd } from '../index.js';
 import { currentDaemon } from './current-daemon.js';
@@ -14,13 +14,13 @@ import { publicRecord, type DaemonCaller, type DaemonRecord } from './store/reco
 interface StatusBase {
   /** The name that was asked for. */
   readonly name?: string;
-  /** The pidfile that was looked at. */
+  /** Its pidfile. */
   readonly pidFile: string;
-  /** Of a named daemon: what is on record about it, as far as the caller may read that. */
+  /** Of a named daemon: what is on record about it, if the caller may read that. */
   readonly record?: DaemonRecord;
 }
 
-/** What a look at a daemon's pidfile tells. A pid in it counts only when the kernel names that process as the holder. */
+/** The state of a daemon, from its pidfile. A pid in it counts only when the kernel names that process as the holder. */
 export type DaemonStatus = StatusBase &
   (
     | {
@@ -36,7 +36,7 @@ export type DaemonStatus = StatusBase &
     | {
         /** A start is under way. */
         readonly state: 'starting';
-        /** Who is being started, where that can be told already. */
+        /** The process that is being started, if it is known already. */
         readonly pid?: number;
       }
     | {
@@ -44,7 +44,7 @@ export type DaemonStatus = StatusBase &
         readonly state: 'dead';
         /** The pid that it had, which may by now be another process's. */
         readonly lastPid?: number;
-        /** How it has ended, as far as that is known. */
+        /** How it has ended, if known. */
         readonly ended?: DaemonEnd;
         /** The last start, if it failed; of a named daemon. */
         readonly failedStart?: FailedStart;
@@ -54,13 +54,13 @@ export type DaemonStatus = StatusBase &
         readonly state: 'unknown';
         /** Why it cannot be inspected. */
         readonly error?: DaemonError;
-        /** Who holds it, where that can be found. */
+        /** The process that holds it, if it can be found. */
         readonly heldBy?: number;
       }
     | {
         /** No pidfile, and nothing has crashed. */
         readonly state: 'stopped';
-        /** How the last one has ended, as far as that is known. */
+        /** How the last one has ended, if known. */
         readonly ended?: DaemonEnd;
         /** The last start, if it failed; of a named daemon. */
         readonly failedStart?: FailedStart;
@@ -126,7 +126,7 @@ export interface StopOptions {
   readonly killSignal?: NodeJS.Signals;
   /**
    * Milliseconds that it may take.
-   * @default the daemon's own `stopTimeout` and 2_000; 10_000 where that is not known
+   * @default the daemon's own `stopTimeout` and 2_000; 10_000 if that is not known
    */
   readonly timeout?: number;
   /**
@@ -197,7 +197,7 @@ export type ForgetResult =
     };
 
 /**
- * Tells the state of a daemon without disturbing it.
+ * Returns the state of a daemon without disturbing it.
  * @throws `ERR_NOT_A_PIDFILE`, `ERR_INVALID_OPTION`, a {@link SystemCallError}
  */
 export function status(target: Target): DaemonStatus {
@@ -339,7 +339,7 @@ export async function reloadDaemon(target: Target, options: ReloadOptions = {}):
   return unwrapOf(located, outcome) as ReloadResult;
 }
 
-/** The value of a native call about a daemon; a name that was not found anywhere says where that was looked for. */
+/** The value of a native call about a daemon; for a name that was not found, the error lists the places that were searched. */
 function unwrapOf<T>({ name, pidFile, searched }: Located, outcome: T) {
   if (name !== undefined && isFailure(outcome) && outcome.errorCode === 'ERR_NOT_RUNNING') {
     const message = `no daemon named ${name} is running (looked at ${searched.join(' and ')})`;
@@ -350,7 +350,7 @@ function unwrapOf<T>({ name, pidFile, searched }: Located, outcome: T) {
 
 /**
  * Removes the record of a daemon that has ended, what it said about itself, how it ended, and a pidfile that it has left behind:
- * `list` does not show it any more. Its log stays, and so does whatever the program has made.
+ * `list` does not show it any more. Its log stays, and so do the files that the program has made.
  *
  * @example
  * const { outcome } = await forgetDaemon('api'); // 'forgotten' or 'not-known'

@@ -148,7 +148,7 @@ async function* read(
   }
 }
 
-/** What has been added to journals since the last look, in the order of time. */
+/** What has been added to journals since the last call, in the order of time. */
 function newEvents(found: readonly Located[], journals: Map<string, NativeJournal>, isAsked: boolean): DaemonEvent[] {
   const placed = found.flatMap((daemon) => {
     const { name, journal: path } = daemon;
@@ -156,7 +156,7 @@ function newEvents(found: readonly Located[], journals: Map<string, NativeJourna
     let journal = journals.get(path);
     if (journal === undefined) journals.set(path, (journal = native().openJournal(path)));
     const lines = journal.read();
-    // Of those that nobody has asked for, the ones that cannot be read are left out.
+    // If all daemons were asked for, journals that cannot be read are left out.
     if (isFailure(lines) && !isAsked) return [];
     return inPlace(unwrap(lines).map((json) => eventOf(name, json)));
   });

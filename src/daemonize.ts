@@ -19,7 +19,7 @@ import type { DaemonizeOptions } from './options/types.js';
  * Makes this program a daemon and runs `main` in it.
  *
  * In the launcher the call blocks until the daemon is up, that is, until `main` has settled there or called `ready()`; then
- * the launcher exits with 0, without running its `exit` handlers. If the daemon does not come up, it is undone, and the
+ * the launcher exits with 0, without running its `exit` handlers. If the daemon does not come up, the start is rolled back, and the
  * launcher prints one sentence on stderr and exits with 1. Code above the call, static imports included, runs in both
  * processes: import the service inside `main`.
  *

@@ -11,7 +11,7 @@ export type DaemonStep = (typeof steps)[number];
 
 /** What every {@link DaemonError} has. Its `message` is one sentence that says what to do about it. */
 interface CommonError extends Error {
-  /** The same for every kind; `code` tells them apart. */
+  /** The same for every kind; `code` distinguishes them. */
   readonly name: 'DaemonError';
   /** A daemon was stopped to make room for the one that then did not start: none runs now. Missing otherwise. */
   readonly isDown?: boolean;
@@ -65,7 +65,7 @@ export interface NotRunningError extends CommonError {
   readonly path: string;
 }
 
-/** The daemon was not up when it ended, when the time was over, or when the launcher was interrupted. It was undone. */
+/** The daemon was not up when it ended, when the time was over, or when the launcher was interrupted. It was rolled back. */
 export interface StartError extends CommonError {
   /** `ERR_START_CANCELLED`: a stop was requested while the start waited for the daemon that it was to replace, or started the next. */
   readonly code: 'ERR_START_FAILED' | 'ERR_START_TIMEOUT' | 'ERR_START_INTERRUPTED' | 'ERR_START_CANCELLED';
@@ -128,7 +128,7 @@ export interface NotAPidFileError extends CommonError {
   readonly path: string;
 }
 
-/** The signal would have ended the daemon instead of telling it something, so it was not sent. */
+/** The signal could have ended the daemon, so it was not sent. */
 export interface SignalRefusedError extends CommonError {
   readonly code: 'ERR_SIGNAL_REFUSED';
   /** The daemon. */
@@ -142,7 +142,7 @@ export interface UsageError extends CommonError {
   readonly code: 'ERR_INVALID_OPTION' | 'ERR_NOT_RESTARTABLE' | 'ERR_WORKER_THREAD' | 'ERR_UNSUPPORTED_PLATFORM';
 }
 
-/** Every error that daemonry throws, told apart by its `code`. */
+/** Every error that daemonry throws, distinguished by its `code`. */
 export type DaemonError =
   | SystemCallError
   | AlreadyRunningError
@@ -215,7 +215,7 @@ export function amended(error: DaemonError, message: string, fields: { readonly 
   return Object.assign(error, { message: printableLine(message), ...fields });
 }
 
-/** What is to be said about a daemon that was stopped in vain. */
+/** What a message adds about a daemon that was stopped for a start that failed. */
 export function downNow(label: string): string {
   return `the daemon that ran was stopped for this start, so ${label} is down now`;
 }

@@ -37,7 +37,7 @@ export interface SpawnedDaemon {
  * const { pid, outcome } = await spawnDaemon('redis-server', ['--port', '7000'], { name: 'cache', ifRunning: 'reuse' });
  *
  * @throws a {@link DaemonError}: `ENOENT` or `EACCES` with `step: 'exec'` for a program that is missing or not executable, and
- * whatever `daemonize` tells; `step: 'read-script'` for the script of an interpreter; `ERR_OTHER_PROGRAM` for `ifRunning: 'reuse'` of
+ * what `daemonize` throws; `step: 'read-script'` for the script of an interpreter; `ERR_OTHER_PROGRAM` for `ifRunning: 'reuse'` of
  * another program. The message is one sentence
  */
 export async function spawnDaemon(

@@ -45,7 +45,7 @@ function inOurWords(command: Command, code: string, message: string): string {
   return `${sentence.charAt(0).toLowerCase()}${sentence.slice(1)}: ${help}`;
 }
 
-/** Whether the output is to be JSON, also where the rest of the command line is wrong. */
+/** Whether to print JSON, also if the rest of the command line is wrong. */
 export function wantsJson(command: Command, args: readonly string[]): boolean {
   const [own] = splitAtProgram(command, command.options, args);
   return 'json' in command.options && own.includes('--json');

@@ -76,7 +76,7 @@ function searchPath(): string[] {
   return (process.env['PATH'] ?? '').split(delimiter).filter(isAbsolute);
 }
 
-/** What a daemon is called whose program nobody has given another name. */
+/** The name of a daemon by default: that of its program. */
 export function nameOf(program: string): string {
   const name = isScript(program) ? basename(program, extname(program)) : basename(program);
   try {

@@ -9,7 +9,7 @@ import { exitCodes } from './exit-codes.js';
 export function surviveWriteErrors(): void {
   process.stderr.on('error', () => {});
   process.stdout.on('error', ({ code, message }: NodeJS.ErrnoException) => {
-    // The terminal that is gone is a reader, too.
+    // A terminal that was closed is a reader, too.
     if (code === 'EPIPE' || code === 'EIO') return;
     writeStderr(`daemonry: cannot write to standard output: ${message}\n`);
     process.once('exit', () => (process.exitCode ||= exitCodes.failure));

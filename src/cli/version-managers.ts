@@ -6,7 +6,7 @@ import { basename, isAbsolute } from 'node:path';
 /** Links that a shell makes for itself, or that follow the last choice. */
 const links = /\/(fnm_multishells\/[^/]+|\.?nvm\/current|\.nodebrew\/current)\//;
 
-/** Programs that choose another one by the directory that they are called in, below a manager that tells which. */
+/** Programs that choose another one by the directory that they are called in, below a manager that can print which. */
 const shims = /\/\.?(asdf|mise|nodenv|pyenv|rbenv|volta)\/(shims|bin)\//;
 
 /** A path to what a program is in `directory`, for callers in every directory; the given one where none other is known. */

@@ -35,7 +35,7 @@ export function adopt(start: DaemonStart, options: DaemonizeOptions, resolved: R
   return daemon;
 }
 
-/** What the daemon was handed, and what it asks for besides. The launcher is told what it cannot have. */
+/** What the daemon was handed, and what it asks for besides. If it cannot have that, its launcher gets the reason. */
 function takeOver(start: DaemonStart, handover: Handover, options: DaemonizeOptions, resolved: ResolvedOptions) {
   try {
     const held = holdPidFile(start.pidFile() ?? undefined, handover, options, resolved);
@@ -62,7 +62,7 @@ function holdPidFile(
     return { ...claimPidFile(resolved, resolved.pidFile, 'daemonize', resolved.recordFile), logs };
   }
   const own = options.name ?? options.pidFile;
-  // Whoever gave up root's rights looks for its places only now where root has them.
+  // A program that has given up root's rights finds root's places only now.
   const ownFile =
     options.pidFile === undefined && options.name !== undefined ? paths(options.name).pidFile : resolved.pidFile;
   // Two pidfiles for one daemon would let a second one start.

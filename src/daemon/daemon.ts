@@ -6,7 +6,7 @@ import type { Hold } from './idle.js';
 export interface Daemon<Sockets extends string = string> extends AsyncDisposable {
   /** This process's id. */
   readonly pid: number;
-  /** `'daemon'`, or `'foreground'` where a supervisor runs the program, or it was told to stay what it is. */
+  /** `'daemon'`, or `'foreground'` if a supervisor runs the program, or an option or a variable says so. */
   readonly mode: 'daemon' | 'foreground';
   /** The pidfile that it holds. */
   readonly pidFile: string | undefined;
@@ -55,9 +55,10 @@ export interface Daemon<Sockets extends string = string> extends AsyncDisposable
   hold(): Hold;
   /**
    * Ties a server to the daemon's life. Every open connection is a {@link Daemon.hold}; when the daemon stops, the server takes
-   * no new connections (a Unix socket loses its name first, so that nobody is cut off who has connected already), and the open
-   * ones have `stopTimeout` to end: an HTTP server answers further requests with `Connection: close`. That is a handler of {@link Daemon.onStop}, in the order of the calls: what the open
-   * connections still need is to be closed by one that is added later. `status` of a named daemon tells its Unix socket.
+   * no new connections (a Unix socket loses its name first, so that no client that has connected already is cut off), and the
+   * open ones have `stopTimeout` to end: an HTTP server answers further requests with `Connection: close`. That is a handler of
+   * {@link Daemon.onStop}, in the order of the calls: close what the open connections still need in a handler that is added
+   * later. `status` of a named daemon reports its Unix socket.
    * @param server listening or not yet
    */
   serve(server: Server): void;

@@ -8,7 +8,7 @@ import { DaemonHandle, handleOptions, type DaemonParts } from './handle.js';
 import { SdNotify } from './sd-notify.js';
 import { openListeners, socketsOfPrimary } from './sockets.js';
 
-/** What a supervisor runs, or somebody who wants to see it. */
+/** For a supervisor, or a person who wants to see it in a terminal. */
 export function stayInForeground(options: DaemonizeOptions, resolved: ResolvedOptions): DaemonHandle {
   const manager = SdNotify.find();
   manager?.starting(resolved.startTimeout);
@@ -46,9 +46,9 @@ function foreground(
 }
 
 /**
- * The pidfile in the foreground. Where the conventional place for it cannot be had, as on a read-only file system or for a user
- * without a home, the program runs without one: its supervisor sees to it that there is only one, and a service that does not
- * start is worse. A `pidFile` that was asked for by its path is a must.
+ * The pidfile in the foreground. If its conventional place is not available, as on a read-only file system or for a user without
+ * a home, the program runs without one: its supervisor makes sure that there is only one, and a service that does not start is
+ * worse. A `pidFile` that was given by its path is required.
  */
 function claimOwnPidFile(options: DaemonizeOptions, resolved: ResolvedOptions): ClaimedPidFile {
   const { label, pidFile, recordFile } = resolved;
@@ -59,7 +59,7 @@ function claimOwnPidFile(options: DaemonizeOptions, resolved: ResolvedOptions): 
   return claimPidFile(resolved, pidFile, 'foreground', hasRecord ? recordFile : undefined);
 }
 
-/** Whether something could be done; where there is no place for it, says what is to be done without. */
+/** Whether the attempt succeeded; if there is no place for it, prints what the program does without. */
 function orWithout(what: string, attempt: () => void): boolean {
   try {
     attempt();

@@ -41,13 +41,13 @@ export interface DaemonParts {
   readonly name: string | undefined;
   /** The start that was taken over, in a daemon. */
   readonly start: DaemonStart | undefined;
-  /** Who waits to hear of it, in the foreground. */
+  /** The service manager that waits for it, in the foreground. */
   readonly manager: SdNotify | undefined;
   readonly pidFile: NativePidFile | undefined;
-  /** Whether this process has locked it by itself, so that nobody else says in it that the daemon is up. */
+  /** Whether this process has locked it by itself, so that no launcher marks the daemon as up. */
   readonly marksPidFile: boolean;
   readonly listeners: ReadonlyMap<string, OwnSocket>;
-  /** Where a named daemon says something about itself. */
+  /** Where a named daemon reports about itself. */
   readonly selfReport: SelfReport | undefined;
   readonly logs: readonly ReopenableLog[];
   readonly stopTimeout: number;
@@ -105,7 +105,7 @@ export class DaemonHandle implements Daemon {
     pidFile?.guard();
     process.on('exit', (code) => {
       pidFile?.markEnd(code);
-      // How a start has failed is for its launcher to say.
+      // The launcher reports how a start has failed.
       if (start?.isWatched !== true) pidFile?.noteEnd();
       for (const { file } of this.#sockets) file?.remove();
       if (!this.#isUp && !this.isStopping) manager?.failed(`exited with code ${code} before it was up`);
@@ -252,7 +252,7 @@ export class DaemonHandle implements Daemon {
     this.#report((start) => start.failed(reasonOf(error)));
   }
 
-  /** Before the launcher is told: whoever it tells may look at the pidfile at once. */
+  /** Before the launcher gets the report: its caller may read the pidfile at once. */
   #up(): void {
     if (this.#isUp) return;
     const { start, manager, pidFile, marksPidFile } = this.#parts;
@@ -295,14 +295,14 @@ export class DaemonHandle implements Daemon {
     }
   }
 
-  #report(tell: (start: DaemonStart) => ReturnType<DaemonStart['ready']>): void {
+  #report(send: (start: DaemonStart) => ReturnType<DaemonStart['ready']>): void {
     const { start } = this.#parts;
-    const failure = start === undefined ? null : tell(start);
+    const failure = start === undefined ? null : send(start);
     if (failure !== null) throw failureError(failure);
   }
 }
 
-/** What keeps the event loop alive, as far as Node lists it; other runtimes may have no list. */
+/** How many resources keep the event loop alive, if the runtime lists them, as Node does. */
 function listedResources(): number | undefined {
   return (process as { getActiveResourcesInfo?(): string[] }).getActiveResourcesInfo?.().length;
 }

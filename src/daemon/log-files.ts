@@ -11,11 +11,11 @@ export class LogFiles {
   readonly #logs: readonly ReopenableLog[];
   readonly #onProblem: (problem: string | undefined) => void;
 
-  /** @param onProblem told what is wrong with the logs now; `undefined` when it is over */
+  /** @param onProblem called with what is wrong with the logs now; with `undefined` when it is over */
   constructor(logs: readonly ReopenableLog[], onProblem: (problem: string | undefined) => void) {
     this.#logs = logs;
     this.#onProblem = onProblem;
-    // A stream whose error nobody hears ends the process; a full disk is no reason to.
+    // A stream error without a listener ends the process; a full disk is no reason to.
     if (logs.some(({ descriptors }) => descriptors.includes(1))) this.#surviveErrors(process.stdout, 1);
     if (logs.some(({ descriptors }) => descriptors.includes(2))) this.#surviveErrors(process.stderr, 2);
   }

@@ -23,7 +23,7 @@ export class Reload {
   #reloading = false;
   #again = false;
 
-  /** @param onProblem told why callers do not hear of a reload; `undefined` when they do */
+  /** @param onProblem called with why a reload cannot be reported to callers; with `undefined` when it can */
   constructor(
     mode: 'daemon' | 'foreground',
     logs: LogFiles,
@@ -49,7 +49,7 @@ export class Reload {
     // In a foreground with a terminal SIGHUP means that the terminal went away.
     if (this.#listens || (this.#mode === 'foreground' && hasTerminal())) return;
     this.#listens = true;
-    // First: whoever sees that the signal is caught waits for the outcome where one is reported.
+    // First: a caller that sees that the signal is caught waits for the outcome, if one is reported.
     this.#report('possible');
     process.on('SIGHUP', () => void this.#reload());
   }
@@ -65,8 +65,8 @@ export class Reload {
     this.#reloading = true;
     while (this.#again) {
       this.#again = false;
-      // Before anything else: whoever asked for it earlier than this takes the outcome for an answer. If this cannot be written,
-      // the outcome says it as well.
+      // Before anything else: a caller that asked for it earlier than this takes the outcome for an answer. If this cannot be
+      // written, the outcome says it as well.
       this.#pidFile?.markReload('begins');
       this.#manager?.reloading();
       const reasons = [...this.#reopenLogs(), ...(await this.#runHandlers())];
@@ -77,7 +77,7 @@ export class Reload {
     this.#reloading = false;
   }
 
-  /** Whoever waits for it gets no other answer, so it is tried until it can be written, or the next reload has an outcome. */
+  /** A waiting caller gets no other answer, so it is tried until it can be written, or the next reload has an outcome. */
   #report(...outcome: Outcome): void {
     clearInterval(this.#retry);
     const why = this.#whyUnreported(outcome);

@@ -1,5 +1,5 @@
 /**
- * The service manager of a program in the foreground, and what it is told: sd_notify(3) on the socket of `NOTIFY_SOCKET`, and
+ * Notifications for the service manager of a program in the foreground: sd_notify(3) on the socket of `NOTIFY_SOCKET`, and
  * a newline on the descriptor of `DAEMONRY_NOTIFY_FD` (s6 and others: "notification-fd").
  */
 import { closeSync, fstatSync, writeSync } from 'node:fs';
@@ -17,10 +17,10 @@ export class SdNotify {
   #isStopping = false;
   #isDeaf = false;
 
-  /** The manager that waits to hear of this process; `undefined` where none does. */
+  /** The manager that waits for this process; `undefined` if there is none. */
   static find(): SdNotify | undefined {
     const { env } = process;
-    // Inherited, and somebody else's, where systemd says that it has started another process.
+    // Inherited, and meant for another process, if systemd names another one as the process that it has started.
     const isForeign = env['SYSTEMD_EXEC_PID'] !== undefined && !isSystemdsService();
     const socket = isForeign ? undefined : env['NOTIFY_SOCKET'];
     const readiness = descriptorOf(env[readinessVariable]);
@@ -33,19 +33,19 @@ export class SdNotify {
     this.#readiness = readiness;
     const period = watchdogPeriod();
     // Driven by the event loop, so that a blocked one is noticed; not what keeps the process alive.
-    if (period !== undefined) setInterval(() => this.#tell(['WATCHDOG=1']), period).unref();
+    if (period !== undefined) setInterval(() => this.#send(['WATCHDOG=1']), period).unref();
   }
 
   /** Starting takes up to `timeout` ms, whatever limit the manager has by itself. */
   starting(timeout: number): void {
-    this.#tell([extension(timeout)]);
+    this.#send([extension(timeout)]);
   }
 
   /** Up; once a reload is done, up again. */
   ready(): void {
     if (this.#isStopping) return;
     this.#isReady = true;
-    this.#tell(['READY=1', `MAINPID=${process.pid}`]);
+    this.#send(['READY=1', `MAINPID=${process.pid}`]);
     if (this.#readiness === undefined) return;
     const descriptor = this.#readiness;
     this.#readiness = undefined;
@@ -57,14 +57,14 @@ export class SdNotify {
 
   /** One line about what it does. A message has lines: a text with lines of its own could say anything else, too. */
   status(text: string): void {
-    this.#tell([`STATUS=${printableLine(text)}`]);
+    this.#send([`STATUS=${printableLine(text)}`]);
   }
 
-  /** A reload has begun; the end is told by {@link ready}. */
+  /** A reload has begun; {@link ready} reports its end. */
   reloading(): void {
     if (!this.#isReady || this.#isStopping) return;
     this.#attempt(() => {
-      this.#tell(['RELOADING=1', `MONOTONIC_USEC=${unwrap(native().monotonicMicroseconds())}`]);
+      this.#send(['RELOADING=1', `MONOTONIC_USEC=${unwrap(native().monotonicMicroseconds())}`]);
     });
   }
 
@@ -76,28 +76,28 @@ export class SdNotify {
   /** Stopping takes up to `timeout` ms. */
   stopping(timeout: number): void {
     this.#isStopping = true;
-    this.#tell(['STOPPING=1', extension(timeout)]);
+    this.#send(['STOPPING=1', extension(timeout)]);
   }
 
   /** The service fails for this reason, which may be an errno. */
   failed(reason: string, error?: unknown): void {
     const errno: unknown = (error as NodeJS.ErrnoException | undefined)?.errno;
-    this.#tell([`STATUS=${printableLine(reason)}`, ...(typeof errno === 'number' ? [`ERRNO=${Math.abs(errno)}`] : [])]);
+    this.#send([`STATUS=${printableLine(reason)}`, ...(typeof errno === 'number' ? [`ERRNO=${Math.abs(errno)}`] : [])]);
   }
 
   /** Gives a descriptor into safekeeping: the service finds it by this name when it is started again. False without a socket. */
   store(name: string, descriptor: number): boolean {
     if (this.#socket === undefined) return false;
-    this.#tell(['FDSTORE=1', `FDNAME=${name}`], [descriptor]);
+    this.#send(['FDSTORE=1', `FDNAME=${name}`], [descriptor]);
     return true;
   }
 
   /** Takes what is kept by this name out of safekeeping. */
   forget(name: string): void {
-    this.#tell(['FDSTOREREMOVE=1', `FDNAME=${name}`]);
+    this.#send(['FDSTOREREMOVE=1', `FDNAME=${name}`]);
   }
 
-  #tell(state: readonly string[], descriptors: number[] = []): void {
+  #send(state: readonly string[], descriptors: number[] = []): void {
     const socket = this.#socket;
     if (socket === undefined) return;
     this.#attempt(() => {
@@ -106,10 +106,10 @@ export class SdNotify {
     });
   }
 
-  /** A manager that does not listen is no reason to die, but whoever reads the log learns why the service is ended. */
-  #attempt(tell: () => unknown): void {
+  /** A manager that does not listen is no reason to exit, but the log explains why the manager stops the service. */
+  #attempt(send: () => unknown): void {
     try {
-      tell();
+      send();
       this.#isDeaf = false;
     } catch (error) {
       if (!this.#isDeaf) process.stderr.write(`${(error as Error).message}\n`);

@@ -27,7 +27,7 @@ export class ServedSocket implements KeptFile {
       const hasFile = !address.startsWith('\0') && !isClusterWorker();
       return new ServedSocket(server, address, hasFile ? SocketFile.at(resolve(address)) : undefined, false);
     }
-    // eslint-disable-next-line no-underscore-dangle -- nothing public tells the descriptor
+    // eslint-disable-next-line no-underscore-dangle -- no public API has the descriptor
     const descriptor = (server as { _handle?: { fd?: number } | null })._handle?.fd;
     const own = sockets.find((socket) => socket.descriptor === descriptor);
     // Node itself does not know the path of a descriptor.
@@ -61,9 +61,9 @@ export class ServedSocket implements KeptFile {
   }
 
   /**
-   * Binds another socket if the name is gone; the server gets its connections. Whoever waits in the queue of the old one is
+   * Binds another socket if the name was removed; the server gets its connections. Clients in the queue of the old one are
    * served, too. Nothing that Node has bound is made again, because it would unlink the name when it closes its own.
-   * @returns whether the name was gone
+   * @returns whether the name was removed
    * @throws a {@link SystemCallError}; an error for what is not made again
    */
   keep(): boolean {
@@ -103,7 +103,7 @@ function unreachable(): Error {
   return new Error('its name was removed, or leads to the socket of another process: no new connection reaches it');
 }
 
-/** Once the event loop has accepted who had connected already. */
+/** Once the event loop has accepted the clients that had connected already. */
 function afterTurns(callback: () => void): void {
   setImmediate(() => setImmediate(callback));
 }

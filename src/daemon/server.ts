@@ -81,7 +81,7 @@ export async function drain(
   stopTimeout: number,
 ): Promise<void> {
   if (!server.listening) return;
-  // Without a name nobody new can connect; who has connected, but was not accepted yet, would be cut off by the close.
+  // Without a name no client can connect any more; a connection that is not accepted yet would be cut off by the close.
   socket?.removeFile();
   await turn();
   await turn();

@@ -33,7 +33,7 @@ export class SocketFile {
     this.#identity = identityOf(stat);
   }
 
-  /** Whether the name is gone, or leads to another file. */
+  /** Whether the name was removed, or leads to another file. */
   isLost(): boolean {
     const stat = socketAt(this.path);
     return stat === undefined || identityOf(stat) !== this.#identity;

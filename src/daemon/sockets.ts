@@ -53,7 +53,7 @@ function storeSocket(manager: SdNotify | undefined, listener: NativeListener, de
   return manager.store(name, descriptor);
 }
 
-/** What was kept for an earlier version of the options would take connections that nobody accepts. */
+/** Sockets that were kept for an earlier version of the options would take connections that no process accepts. */
 function forgetStored(
   inherited: ReadonlyMap<string, number>,
   taken: readonly NativeListener[],
@@ -72,9 +72,9 @@ function shareWithWorkers(sockets: ReadonlyMap<string, OwnSocket>): void {
   process.env[socketsVariable] = JSON.stringify(Object.fromEntries(descriptors));
 }
 
-/** What the primary has told; nothing in a process that is no worker of a cluster, for descriptors are its own there. */
+/** The sockets of the primary; none in a process that is no worker of a cluster, because its descriptors are its own. */
 export function socketsOfPrimary(): Map<string, OwnSocket> {
-  const told = isClusterWorker() ? process.env[socketsVariable] : undefined;
-  const descriptors = Object.entries(JSON.parse(told ?? '{}') as Record<string, number>);
+  const shared = isClusterWorker() ? process.env[socketsVariable] : undefined;
+  const descriptors = Object.entries(JSON.parse(shared ?? '{}') as Record<string, number>);
   return new Map(descriptors.map(([name, descriptor]) => [name, { descriptor, path: undefined, file: undefined }]));
 }

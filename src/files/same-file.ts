@@ -7,7 +7,7 @@ export function isSameFile(one: string, other: string): boolean {
   return one === other || real(one) === real(other);
 }
 
-/** A path without symbolic links in its directory, as far as that exists: `/var/run` is one. */
+/** A path without symbolic links in those of its directories that exist: `/var/run` is one. */
 function real(path: string): string {
   const directory = dirname(path);
   if (directory === path) return path;

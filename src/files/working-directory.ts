@@ -5,19 +5,19 @@ import { native } from '../native/index.js';
 import { isSameFile } from './same-file.js';
 
 /**
- * The working directory: `PWD` if that leads there, else its real path. Throws a {@link SystemCallError} if it is gone and `PWD` does
- * not say what it was.
+ * The working directory: `PWD` if that leads there, else its real path. Throws a {@link SystemCallError} if it was removed and
+ * `PWD` does not name it.
  */
 export function callersDirectory(): string {
   return native().logicalDirectory() ?? absolute('.');
 }
 
-/** The same for what works in another directory: `/` if it is gone. */
+/** The same for a program that works in another directory: `/` if it was removed. */
 export function callersDirectoryOrRoot(): string {
   return native().logicalDirectory() ?? '/';
 }
 
-/** A path of the caller's as an absolute one. Throws a {@link SystemCallError} for a relative one if the working directory is gone. */
+/** Makes a path absolute. Throws a {@link SystemCallError} for a relative one if the working directory was removed. */
 export function absolute(path: string): string {
   try {
     return resolve(path);
@@ -48,7 +48,7 @@ function asCalled(path: string): string {
   return isSameFile(called, path) ? called : path;
 }
 
-/** `undefined` if it is gone: then nothing is in it. */
+/** `undefined` if it was removed: then nothing is in it. */
 function realDirectory(): string | undefined {
   try {
     return process.cwd();

@@ -2,7 +2,7 @@
 import type { NativeEndpoint, Started } from '../../index.js';
 import type { Endpoint } from '../options/listen.js';
 
-/** What a start tells of its sockets: nothing where there are none. */
+/** The sockets that a start reports; nothing if there are none. */
 export function boundListeners({ listeners }: Started): { readonly listeners?: Readonly<Record<string, Endpoint>> } {
   if (listeners.length === 0) return {};
   return { listeners: Object.fromEntries(listeners.map((endpoint) => [endpoint.name, endpointOf(endpoint)])) };

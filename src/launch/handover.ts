@@ -3,10 +3,10 @@ import type { DaemonStart } from '../../index.js';
 import { native, unwrap } from '../native/index.js';
 import type { ResolvedStart } from '../options/resolve.js';
 
-/** The process that the marker in the environment was about, where that is not this one. */
+/** The process that the marker in the environment was about, if it is not this one. */
 let another: number | undefined;
 
-/** The start that the marker is about, if it is about this process. Whatever it is about, it goes. */
+/** The start that the marker is about, if it is about this process. The marker is removed in any case. */
 export function takeStart(): DaemonStart | undefined {
   const variable = native().startVariable();
   const marker = process.env[variable];
@@ -26,13 +26,13 @@ export function startedInstead(): number | undefined {
   return another;
 }
 
-/** What a launcher tells its daemon, by way of the marker. */
+/** What a launcher passes to its daemon by the marker. */
 export interface Handover {
   readonly method: 'daemonize' | 'spawnDaemon';
   /** The directory to change to at adoption; missing where that was done before exec. */
   readonly cwd?: string;
   readonly logs: ResolvedStart['logs'];
-  /** Where a named daemon says something about itself. */
+  /** Where a named daemon reports about itself. */
   readonly selfReport?: string;
   /** The name by which it was started. */
   readonly name?: string;
@@ -42,5 +42,5 @@ export interface Handover {
   readonly sockets?: readonly string[];
 }
 
-/** What tells how the daemon is started, before the start itself is looked at. */
+/** How the daemon is started; known before its options are. */
 export type StartMethod = Pick<Handover, 'method' | 'cwd'>;

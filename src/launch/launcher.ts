@@ -1,4 +1,4 @@
-/** The launcher: starts the daemon, tells the truth about it, and leaves. */
+/** The launcher: starts the daemon, reports whether that succeeded, and exits. */
 import { constants } from 'node:os';
 import { inspect } from 'node:util';
 import type { Failure, Started } from '../../index.js';
@@ -14,8 +14,8 @@ import { runningProgram } from './restart-command.js';
 import { printsAsSentence, reportUnrecorded, sentence, writeStderr } from './stderr.js';
 
 /**
- * Starts the daemon and exits when it is up. A failed start is thrown or, with `main`, printed before the launcher exits: there
- * is nobody then to whom it could be thrown.
+ * Starts the daemon and exits when it is up. A failed start is thrown or, with `main`, printed before the launcher exits: no
+ * caller can catch it then.
  */
 export function launch(resolved: ResolvedOptions, restart: Restart | undefined, hasMain: boolean): never {
   const options = { ...resolved, ...secondHalf(resolved, restart) };
@@ -37,7 +37,7 @@ function secondHalf({ pidFile }: ResolvedOptions, restart: Restart | undefined):
   return { stopsBefore: restart.stopsBefore, ifRunning: 'reuse' };
 }
 
-/** The daemon is up, so whatever `onStarted` throws must not bring back to life what is written below the call. */
+/** The daemon is up, so whatever `onStarted` throws must not run the code below the call. */
 function tellStarted({ onStarted }: ResolvedOptions, started: Started): boolean {
   try {
     const { outcome, pid } = started;
@@ -51,7 +51,7 @@ function tellStarted({ onStarted }: ResolvedOptions, started: Started): boolean 
 
 function fail(failure: Failure, options: ResolvedOptions, hasMain: boolean): never {
   const error = failureError(failure, failureMessage(failure, options, hasMain));
-  // What went to a log is there to be read; what the daemon said to nobody else is passed on.
+  // Output that went to a log can be read there; all other output is passed on.
   if (options.stderr.kind === 'capture' && 'stderr' in error) writeStderr(error.stderr);
   if (error.code === 'ERR_START_INTERRUPTED' && error.signal !== undefined) {
     const hasListener = process.listenerCount(error.signal) > 0;

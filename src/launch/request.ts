@@ -12,7 +12,7 @@ import type { Handover, StartMethod } from './handover.js';
 import { socketFiles, withInherited } from './inherited-sockets.js';
 import type { Program } from './restart-command.js';
 
-/** What both ways to launch tell the core. Does, and looks up, what can only be done in the launcher. */
+/** The request of both ways to launch. Does, and looks up, what can only be done in the launcher. */
 export function launchRequest(
   start: ResolvedStart,
   { program, arguments: args }: Program,

@@ -23,7 +23,7 @@ export function runningProgram(): Program {
   return 'deno' in process.versions ? denoProgram() : nodeProgram();
 }
 
-/** Node.js, and Bun, which tells its flags as Node does. */
+/** Node.js, and Bun, which lists its flags as Node does. */
 function nodeProgram(): Program {
   const flags = withoutInspector(process.execArgv);
   if (hasFlag(flags, '--watch', '--watch-path', '--hot')) throw watched();
@@ -49,7 +49,7 @@ export function ownArguments(): string[] {
   return [isEvaluated() ? script : calledScript(script), ...args];
 }
 
-/** Deno does not tell its flags; the kernel knows the whole command line. */
+/** Deno does not list its flags; the kernel knows the whole command line. */
 function denoProgram(): Program {
   const [, script, ...args] = process.argv;
   const [argv0, ...line] = native().commandLine();

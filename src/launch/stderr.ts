@@ -12,7 +12,7 @@ export function writeStderr(text: string): void {
   try {
     process.stderr.write(printable(text));
   } catch {
-    // It is closed, or no file that Node can write to; the exit code tells the same.
+    // It is closed, or no file that Node can write to; the exit code says the same.
   }
 }
 
@@ -26,7 +26,7 @@ export function reportUnrecorded(reason: string | null | undefined): void {
   if (reason) note(`an event was not recorded: ${reason}`);
 }
 
-/** What a program prints about an error that nobody caught. */
+/** What a program prints about an uncaught error. */
 export function sentence(error: DaemonError): string {
   const program = printableLine(scriptName() ?? 'daemonry');
   return error.message.startsWith(`${program} `) ? `${error.message}\n` : `${program}: ${error.message}\n`;

@@ -1,5 +1,5 @@
 /**
- * Who has started this program: a supervisor that does already what a daemon would have to do itself, or somebody who wants his
+ * Who has started this program: a supervisor that already does what a daemon would have to do itself, or a person who wants the
  * prompt back.
  *
  * Nothing that is merely inherited decides. A supervisor counts only where it has started exactly this process, or its parent,
@@ -46,7 +46,7 @@ export function isSystemdsService(): boolean {
   return [1, 2].some((descriptor) => streamOf(descriptor) === journal);
 }
 
-/** Whether a shell with job control has started this process: whoever sits there wants the prompt back. */
+/** Whether a shell with job control has started this process: the person there wants the prompt back. */
 function isJob(): boolean {
   return native().sharesGroupOfParent() === false && hasTerminal();
 }

@@ -6,7 +6,7 @@ import * as check from './check.js';
 
 /** A TCP port to listen on. */
 export interface TcpAddress {
-  /** From 0 to 65535; 0 lets the kernel choose, which `onStarted`, `spawnDaemon` and `server.address()` tell. */
+  /** From 0 to 65535; 0 lets the kernel choose, and `onStarted`, `spawnDaemon` and `server.address()` report its choice. */
   readonly port: number;
   /**
    * An IP address, or a host name whose first address counts.
@@ -25,7 +25,7 @@ export interface TcpAddress {
   readonly ipv6Only?: boolean;
 }
 
-/** A Unix socket to listen on. One that is left there, and on which nobody listens, is replaced. */
+/** A Unix socket to listen on. A socket that is left there, and on which no process listens, is replaced. */
 export interface UnixAddress {
   /** Relative to the launcher's working directory. */
   readonly path: string;

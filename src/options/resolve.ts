@@ -32,7 +32,7 @@ export interface ResolvedStart {
   readonly logs: readonly ReopenableLog[];
   readonly cwd: string;
   readonly umask: number;
-  /** Who the daemon is to be; `undefined` where it is who the launcher is. */
+  /** The user to run as; `undefined` if it is the launcher's. */
   readonly identity: UserOptions | undefined;
   readonly limits: NativeLimit[];
   readonly nice: number | undefined;
@@ -55,8 +55,8 @@ export interface ResolvedStart {
   /** What the option `log` names, or `name` means. */
   readonly logPath: string | undefined;
   /**
-   * Does what can only be done, and only fail, in the launcher: makes directories, for whoever the daemon is to be, and looks
-   * at the working directory.
+   * Does what can only be done, and only fail, in the launcher: makes directories, for the user to run as, and checks the
+   * working directory.
    */
   prepare(owner?: NativeIds): void;
   /** The same for a program in the foreground, which has neither log nor working directory of ours: makes one directory. */

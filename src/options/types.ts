@@ -74,9 +74,9 @@ export interface StartOptions<Sockets extends string = string> {
   readonly umask?: number;
   /**
    * The user that the daemon runs as, by name or number: supplementary groups, group and user are changed in this order before
-   * the program is executed, and verified; nothing of the launcher's rights is left. Takes root, unless it is the launcher's
-   * own. `HOME`, `USER`, `LOGNAME` and `SHELL` follow, and `XDG_*_HOME`, `XDG_RUNTIME_DIR` and `MAIL` go. In the foreground it
-   * is left to whoever started the program.
+   * the program is executed, and verified; nothing of the launcher's rights is left. Requires root, unless it is the
+   * launcher's own. `HOME`, `USER`, `LOGNAME` and `SHELL` are set accordingly, and `XDG_*_HOME`, `XDG_RUNTIME_DIR` and `MAIL` are
+   * removed. In the foreground the option has no effect: the process that started the program has chosen the user.
    * @default the launcher's
    */
   readonly user?: string | number;
@@ -91,7 +91,7 @@ export interface StartOptions<Sockets extends string = string> {
    */
   readonly groups?: readonly (string | number)[];
   /**
-   * Resource limits, as setrlimit(2) has them: `{ nofile: 65536, core: 0, as: { soft: 2 ** 30 } }`.
+   * Resource limits, as in setrlimit(2): `{ nofile: 65536, core: 0, as: { soft: 2 ** 30 } }`.
    * @default the launcher's
    */
   readonly limits?: Readonly<Partial<Record<Resource, Limit>>>;
@@ -112,9 +112,9 @@ export interface StartOptions<Sockets extends string = string> {
   readonly noNewPrivileges?: boolean;
   /**
    * Sockets to bind before the fork, with the launcher's rights: a port below 1024 as root, served as `user`. A program that
-   * calls `daemonize` finds their descriptors in {@link Daemon.listeners}, for `server.listen({ fd })`; any other gets them as
-   * from systemd, from descriptor 3 on with `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES` (sd_listen_fds(3)). Where systemd
-   * has handed over a socket of that name, that one is taken. In the foreground the program binds them itself.
+   * calls `daemonize` finds their descriptors in {@link Daemon.listeners}, for `server.listen({ fd })`; any other gets them
+   * using systemd's protocol, from descriptor 3 on with `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES` (sd_listen_fds(3)). If
+   * systemd has handed over a socket of that name, that one is taken. In the foreground the program binds them itself.
    * @default none
    */
   readonly listen?: { readonly [Name in Sockets]: ListenAddress };
@@ -136,8 +136,8 @@ export interface StartOptions<Sockets extends string = string> {
    */
   readonly aliveFor?: number;
   /**
-   * Milliseconds after which a start has failed and is undone, `aliveFor` included. Waiting for somebody else's start, and a
-   * start of one's own after that, have twice as long together; ending another daemon takes up to 15 s more.
+   * Milliseconds after which a start has failed and is rolled back, `aliveFor` included. Waiting for another caller's start, and
+   * a start of its own after that, have twice as long together; stopping another daemon takes up to 15 s more.
    * @default 30_000
    */
   readonly startTimeout?: number;
@@ -154,8 +154,8 @@ export interface StartOptions<Sockets extends string = string> {
   readonly killMode?: 'session' | 'process';
   /**
    * What to do when the daemon is running already: `'error'` fails with `ERR_ALREADY_RUNNING`; `'reuse'` takes it for the one
-   * that was to be started, once it is up, and waits for one that is about to end; `'replace'` ends it as `stop` does and
-   * starts another, but reuses one that somebody else has started meanwhile. Needs a pidfile. A daemon that is to stay in the
+   * that was to be started, once it is up, and waits for one that is about to exit; `'replace'` stops it as `stop` does and
+   * starts another, but reuses one that another caller has started meanwhile. Needs a pidfile. A daemon that is to stay in the
    * foreground cannot reuse another, and fails. `'reuse'` of another program, or of one in another directory, fails
    * with `ERR_OTHER_PROGRAM`, unless there is a `version`. `'replace'` fails without stopping anything if the new start is known to
    * fail, and with `ERR_START_CANCELLED` if a stop is requested meanwhile.
@@ -179,11 +179,11 @@ export interface DaemonizeOptions<Sockets extends string = string> extends Start
    */
   readonly waitFor?: 'start' | 'ready';
   /**
-   * `'daemon'` or `'foreground'`; `'auto'` stays in the foreground where a supervisor does already what a daemon does by
+   * `'daemon'` or `'foreground'`; `'auto'` stays in the foreground if a supervisor already does what a daemon does by
    * itself: systemd (unless the unit has `PIDFile=`), launchd, the init of a container or its first program, runit, s6,
    * supervisord and supervise-daemon. Only the one that has started exactly this process, or its parent, counts. In the
-   * foreground stdio, working directory, umask, user and limits are left as they are, and the manager is told as
-   * sd_notify(3) has it. The variable `DAEMONRY_MODE` wins over this option.
+   * foreground stdio, working directory, umask, user and limits are left as they are, and the manager is notified
+   * as in sd_notify(3). The variable `DAEMONRY_MODE` wins over this option.
    * @default 'auto'
    */
   readonly mode?: 'auto' | 'daemon' | 'foreground';
@@ -209,7 +209,7 @@ export interface SpawnDaemonOptions extends StartOptions {
    */
   readonly waitFor?: 'exec' | 'start' | 'ready';
   /**
-   * Undoes a start that is under way, which then rejects with `ERR_START_INTERRUPTED`.
+   * Rolls back a start that is under way, which then rejects with `ERR_START_INTERRUPTED`.
    * @default none
    */
   readonly signal?: AbortSignal;

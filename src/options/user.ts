@@ -1,4 +1,4 @@
-/** Who a daemon is to be: the options `user`, `group` and `groups`, and what the user database makes of them. */
+/** The user to run as: the options `user`, `group` and `groups`, looked up in the user database. */
 import type { NativeAccount } from '../../index.js';
 import { native, unwrap } from '../native/index.js';
 import * as check from './check.js';

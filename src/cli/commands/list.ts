@@ -61,8 +61,8 @@ function withMessage(daemon: DaemonStatus): object {
 /** Why the last start failed; for a daemon that is dead or has failed, how it ended. */
 function endOf(daemon: DaemonStatus): string {
   if ('failedStart' in daemon) return `start ${startSentence(daemon.failedStart)}`;
-  const isTold = daemon.state === 'dead' || (daemon.state === 'stopped' && hasFailed(daemon));
-  return isTold && daemon.ended !== undefined ? endSentence(daemon.ended) : '';
+  const isShown = daemon.state === 'dead' || (daemon.state === 'stopped' && hasFailed(daemon));
+  return isShown && daemon.ended !== undefined ? endSentence(daemon.ended) : '';
 }
 
 function table(found: readonly DaemonStatus[]): string {

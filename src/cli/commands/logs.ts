@@ -14,7 +14,7 @@ import { forEach, namesOf, type Done } from '../targets.js';
 
 const linesDefault = 10;
 
-/** How often a log is looked at that is followed, in ms. */
+/** How often a log that is followed is checked, in ms. */
 const followPause = 200;
 const chunkSize = 65_536;
 

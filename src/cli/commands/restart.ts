@@ -64,10 +64,10 @@ async function again(name: string, parsed: Parsed): Promise<Done> {
   });
   const hasStopped = outcome !== 'not-running';
   const code = await start.run().catch((error: unknown) => {
-    const told = explained(error, hasStopped);
-    if (isDaemonError(error) && error.code !== 'ERR_START_CANCELLED' && told !== error)
+    const shown = explained(error, hasStopped);
+    if (isDaemonError(error) && error.code !== 'ERR_START_CANCELLED' && shown !== error)
       noteFailedStart(journal, error.message);
-    throw told;
+    throw shown;
   });
   const found = status(name);
   if (code !== exitCodes.success || !isUp(found)) {
@@ -115,7 +115,7 @@ function recordOf(name: string): Located & { readonly record: FullRecord } {
   return { ...found, record };
 }
 
-/** What is known to fail is told before the daemon is stopped. */
+/** Reports what is known to fail before the daemon is stopped. */
 function checked<T>(name: string, prepare: () => T): T {
   try {
     return prepare();

@@ -34,7 +34,7 @@ async function stopOne(target: Target, options: StopOptions, isAll: boolean): Pr
   return { text: `${labelOf(target)} ${endOf(result)}\n`, result };
 }
 
-/** How it ended, and what else is to be known of that. */
+/** How it ended, with what else happened then. */
 function endOf(result: StopResult): string {
   if (result.outcome === 'not-running') {
     const { lastPid } = result;

@@ -15,7 +15,7 @@ export interface Service {
   readonly cwd: string;
   /** Variables to set. */
   readonly env: Readonly<Record<string, string>>;
-  /** Who it is to be; where nobody has said that, the supervisor's user. */
+  /** The user to run as; `undefined` for the supervisor's. */
   readonly user: string | undefined;
   /** Whether it calls `daemonize()`, and so says itself that it is up. */
   readonly daemonizes: boolean;

@@ -85,7 +85,7 @@ function killModeOf(killMode: Service['killMode'], daemonizes: boolean): readonl
     : ['KillMode=control-group'];
 }
 
-/** A user of its own, made by systemd, unless somebody is named or the program is not for others to read. */
+/** A user of its own, made by systemd, unless a user is given or other users cannot read the program. */
 function userOf({ user, program, args, cwd }: Service): readonly string[] {
   if (user !== undefined) return [`User=${escape(user)}`];
   const owner = [program, cwd, ...args.filter((word) => word.startsWith('/'))]
