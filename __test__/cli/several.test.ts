@@ -3,9 +3,10 @@ import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, writeFileSync } fr
 import test, { type ExecutionContext } from 'ava';
 import { paths, status } from '../../dist/index.js';
 import { daemonry, fails, main, ok } from '../helpers/command.js';
+import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { nobody, noOtherUser, noOwnMounts, ownMounts, testUnless } from '../helpers/privileges.js';
-import { bench, read } from '../helpers/program.js';
+import { bench } from '../helpers/program.js';
 import { run, start, type RunOptions } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 import { workspace } from '../helpers/workspace.js';

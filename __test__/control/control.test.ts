@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import anyTest from 'ava';
 import { isDaemonError, paths, sendSignal, status, stop, type StopOptions, type Target } from '../../dist/index.js';
-import { locksOn } from '../helpers/files.js';
+import { locksOn, read } from '../helpers/files.js';
 import { nobody, noLinux, noOtherUser, noOwnPids, ownPids, testUnless } from '../helpers/privileges.js';
 import { hasEnded, statusField } from '../helpers/processes.js';
 import { fixture, start } from '../helpers/run.js';
@@ -133,7 +133,7 @@ testUnless(noOwnPids)('a daemon in another PID namespace is unknown from outside
     namespace.child.kill('SIGKILL');
     await until('the namespace has ended', () => status({ pidFile }).state === 'dead');
   });
-  await until('it is up', () => existsSync(pidFile) && readFileSync(pidFile, 'utf8').endsWith('\n'));
+  await until('it is up', () => read(pidFile).endsWith('\n'));
 
   const seen = status({ pidFile });
   if (seen.state !== 'unknown') return t.fail(seen.state);
@@ -237,8 +237,7 @@ test('sendSignal delivers the signal and returns the pid', async (t) => {
     forever();
   });`;
   const pid = await startDaemon(t, folder, body, [pidFile, folder.at('heard')]);
-  const heardSo = (text: string) =>
-    until(text, () => existsSync(folder.at('heard')) && readFileSync(folder.at('heard'), 'utf8') === text);
+  const heardSo = (text: string) => until(text, () => read(folder.at('heard')) === text);
   t.is(await sendSignal({ pidFile }, 'SIGUSR2'), pid);
   await heardSo('SIGUSR2 ');
   t.is(await sendSignal({ pidFile }, 'SIGHUP'), pid);

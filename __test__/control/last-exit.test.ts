@@ -2,7 +2,8 @@
 import test from 'ava';
 import { spawnDaemon, status, stop, type DaemonEnd } from '../../dist/index.js';
 import { main } from '../helpers/command.js';
-import { bench, read } from '../helpers/program.js';
+import { read } from '../helpers/files.js';
+import { bench } from '../helpers/program.js';
 import { run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 

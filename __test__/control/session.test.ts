@@ -2,10 +2,11 @@
 import { chmodSync, existsSync } from 'node:fs';
 import { daemonEvents, paths, spawnDaemon, status, stop, type SpawnDaemonOptions } from '../../dist/index.js';
 import { main } from '../helpers/command.js';
+import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { nobody, noLinux, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { descriptors, hasEnded } from '../helpers/processes.js';
-import { bench, read, type Bench } from '../helpers/program.js';
+import { bench, type Bench } from '../helpers/program.js';
 import { run, start } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 

@@ -2,7 +2,8 @@ import { cpSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { currentDaemon, paths, status, supported } from '../../dist/index.js';
-import { bench, read } from '../helpers/program.js';
+import { read } from '../helpers/files.js';
+import { bench } from '../helpers/program.js';
 import { run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 

@@ -4,9 +4,10 @@ import { join } from 'node:path';
 import test from 'ava';
 import { status } from '../../dist/index.js';
 import { main } from '../helpers/command.js';
+import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { noOwnMounts, ownMounts, testUnless } from '../helpers/privileges.js';
-import { bench, read } from '../helpers/program.js';
+import { bench } from '../helpers/program.js';
 import { run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 

@@ -7,6 +7,7 @@ import test, { type ExecutionContext } from 'ava';
 import { paths, status, stop } from '../../dist/index.js';
 import { BadInput } from '../../examples/command-line.js';
 import { nextRing, readAlarms, Schedule, type Alarm } from '../../examples/schedule.js';
+import { read } from '../helpers/files.js';
 import { hasEnded } from '../helpers/processes.js';
 import { run, start } from '../helpers/run.js';
 import { removePlaces } from '../helpers/named.js';
@@ -32,7 +33,7 @@ function example(t: ExecutionContext, program: 'alarm' | 'heartbeat' | 'web') {
     await stop({ pidFile });
     removePlaces(name);
   });
-  const log = () => (existsSync(logFile) ? readFileSync(logFile, 'utf8') : '');
+  const log = () => read(logFile);
   return {
     name,
     pidFile,
@@ -179,9 +180,7 @@ test('a command that still runs is ended with the daemon', async (t) => {
   const command = `sleep 600 & echo $! >${at('pid')}; wait`;
   writeFileSync(at('alarms.json'), JSON.stringify(soon('long', command)));
   t.is((await alarm.run(at('alarms.json'))).code, 0);
-  const pid = await until('the command runs', () =>
-    existsSync(at('pid')) ? Number(readFileSync(at('pid'), 'utf8')) : 0,
-  );
+  const pid = await until('the command runs', () => Number(read(at('pid'))));
   t.false(hasEnded(pid));
   t.is((await alarm.run('--kill')).code, 0);
   await until('the command has ended', () => hasEnded(pid));

@@ -2,6 +2,17 @@
 import { closeSync, lstatSync, openSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 
+/** What is in a file; nothing if it is not there at this moment. */
+export function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    // The second of a file of a process that has just ended.
+    if (['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code!)) return '';
+    throw error;
+  }
+}
+
 /** Everything in a folder that a program which must leave it alone could change. */
 export function snapshot(folder: string) {
   return readdirSync(folder).map((name) => {

@@ -13,6 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { read } from './files.js';
 import { hasEnded } from './processes.js';
 import { run, start, type Outcome, type RunOptions } from './run.js';
 import { until } from './until.js';
@@ -92,7 +93,7 @@ export async function boot(command: readonly string[]): Promise<Machine> {
       mkdirSync(dirname(at(path)), { recursive: true });
       writeFileSync(at(path), text, { mode });
     },
-    read: (path) => (existsSync(at(path)) ? readFileSync(at(path), 'utf8') : ''),
+    read: (path) => read(at(path)),
     done,
     pid,
     async end() {
@@ -116,14 +117,6 @@ function firstProcess(parent: number): number | undefined {
   // By what the script leaves it. A command line tells nothing: it is empty for an instant whenever a process executes something.
   const isFirst = read(`/proc/${child}/environ`).split('\0').includes('container=daemonry-test');
   return isFirst ? child : undefined;
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return '';
-  }
 }
 
 /** Control groups go from the leaves up; false while something still runs in one. */

@@ -1,7 +1,8 @@
 /** Programs of a few lines, written where a test can read them. */
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import type { ExecutionContext } from 'ava';
 import { status, stop } from '../../dist/index.js';
+import { read } from './files.js';
 import { run, start, type RunOptions } from './run.js';
 import { until } from './until.js';
 import { workspace, type Workspace } from './workspace.js';
@@ -84,9 +85,4 @@ export function bench(t: ExecutionContext): Bench {
       return !existsSync(pidFile);
     },
   };
-}
-
-/** What is in a file; nothing if there is none. */
-export function read(path: string): string {
-  return existsSync(path) ? readFileSync(path, 'utf8') : '';
 }

@@ -1,7 +1,8 @@
 /** The private files of daemons, which daemonry itself never removes. */
-import { readdirSync, readFileSync, rmdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmdirSync, rmSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
+import { read } from './files.js';
 
 /** Removes those of all pidfiles that `isOurs` agrees to, of whatever user. */
 export function removeState(isOurs: (pidFile: string) => boolean): void {
@@ -40,15 +41,6 @@ function entries(directory: string): string[] {
   } catch {
     // Not there, or not for this user.
     return [];
-  }
-}
-
-function read(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch {
-    // Removed by another test.
-    return '';
   }
 }
 

@@ -1,9 +1,10 @@
 /** What a daemon that runs as another user has left of root: nothing that this user could not have had. */
-import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { getPriority } from 'node:os';
 import type { ExecutionContext } from 'ava';
 import { stop } from '../../dist/index.js';
+import { read } from '../helpers/files.js';
 import { asWww, neighbourhood, perl } from '../helpers/neighbour.js';
 import { noLinux, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { statusField } from '../helpers/processes.js';
@@ -85,7 +86,7 @@ asRoot('the secure bits that a program with the set-user-ID bit would inherit ar
   // PR_SET_SECUREBITS, to what leaves capabilities and to what forbids ambient ones.
   const via = perl('syscall($NUMBER{prctl}, 28, 1 << 2 | 1 << 6, 0, 0, 0) == 0 or die "prctl: $!"; exec @ARGV');
   await started(t, via, asWww, perl(report));
-  await until('it has told', () => existsSync(at('app/bits')) && readFileSync(at('app/bits'), 'utf8').endsWith('\n'));
+  await until('it has told', () => read(at('app/bits')).endsWith('\n'));
   // Those that take rights away stay.
   t.is(readFileSync(at('app/bits'), 'utf8'), `${1 << 6}\n`);
 });
@@ -105,7 +106,7 @@ withKeyring("root's session keyring stays with root", async (t) => {
     my $length = $key > 0 ? syscall($NUMBER{keyctl}, 11, $key, $secret, 20) : 0;
     open(my $out, '>', '${file}'); print $out substr($secret, 0, $length), "\\n"; close $out; sleep 60`);
   const told = async (file: string) => {
-    await until('it has looked', () => existsSync(file) && readFileSync(file, 'utf8').endsWith('\n'));
+    await until('it has looked', () => read(file).endsWith('\n'));
     return readFileSync(file, 'utf8');
   };
   await started(t, launch, asWww, look(at('app/user')));

@@ -13,6 +13,7 @@ import { dirname } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { paths, spawnDaemon, status, stop, sendSignal } from '../../dist/index.js';
 import { main } from '../helpers/command.js';
+import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { nobody, noOtherUser, testUnless } from '../helpers/privileges.js';
 import { statusField } from '../helpers/processes.js';
@@ -257,7 +258,7 @@ asRoot('a named daemon of another user has places that it can use, and root keep
   const moved = `${logFile}.1`;
   renameSync(logFile, moved);
   await sendSignal(name, 'SIGHUP');
-  await until('it has reopened its log', () => existsSync(logFile) && readFileSync(logFile, 'utf8') === 'reloaded\n');
+  await until('it has reopened its log', () => read(logFile) === 'reloaded\n');
   t.is(statSync(logFile).uid, nobody.uid);
 
   const found = status(name);

@@ -5,9 +5,10 @@ import { createServer } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import { spawnDaemon, status, stop, type DaemonError, type SpawnDaemonOptions } from '../../dist/index.js';
 import { daemonry } from '../helpers/command.js';
+import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { noOtherUser, nobody, testOnLinux, testUnless } from '../helpers/privileges.js';
-import { bench, read, type Bench } from '../helpers/program.js';
+import { bench, type Bench } from '../helpers/program.js';
 import { until } from '../helpers/until.js';
 
 /** Replacing the daemon by such a start fails so, and the daemon runs on. */

@@ -11,9 +11,9 @@ import {
 } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { status, stop } from '../../dist/index.js';
+import { read } from '../helpers/files.js';
 import { nobody, noOtherUser, noOwnMounts, ownMounts, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { processes } from '../helpers/processes.js';
-import { read } from '../helpers/program.js';
 import { run, start, type RunOptions } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 import { workspace, type Workspace } from '../helpers/workspace.js';

@@ -3,9 +3,9 @@ import { chmodSync, mkdirSync, readlinkSync, renameSync, rmSync, symlinkSync, wr
 import test, { type ExecutionContext } from 'ava';
 import { status, stop } from '../../dist/index.js';
 import { daemonry, main } from '../helpers/command.js';
+import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
-import { read } from '../helpers/program.js';
 import { run } from '../helpers/run.js';
 import { runScript } from '../helpers/script.js';
 import { until } from '../helpers/until.js';

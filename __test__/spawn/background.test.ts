@@ -10,9 +10,10 @@ import {
   type StartError,
 } from '../../dist/index.js';
 import { main } from '../helpers/command.js';
+import { read } from '../helpers/files.js';
 import { noLinux, noOtherUser, nobody, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { hasEnded, processes } from '../helpers/processes.js';
-import { bench, read, type Bench } from '../helpers/program.js';
+import { bench, type Bench } from '../helpers/program.js';
 import { run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 

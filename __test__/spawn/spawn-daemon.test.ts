@@ -20,10 +20,11 @@ import {
   type SpawnDaemonOptions,
   type StartError,
 } from '../../dist/index.js';
+import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { noLinux, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { stat } from '../helpers/processes.js';
-import { bench, read } from '../helpers/program.js';
+import { bench } from '../helpers/program.js';
 import { runScript } from '../helpers/script.js';
 import { until } from '../helpers/until.js';
 import { workspace, type Workspace } from '../helpers/workspace.js';

@@ -12,10 +12,11 @@ import {
   type DaemonEvent,
 } from '../../dist/index.js';
 import { main } from '../helpers/command.js';
+import { read } from '../helpers/files.js';
 import { journalOf, named } from '../helpers/named.js';
 import { nobody, noOtherUser, noOwnMounts, ownMounts, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { hasEnded } from '../helpers/processes.js';
-import { bench, read } from '../helpers/program.js';
+import { bench } from '../helpers/program.js';
 import { run, start, type RunOptions } from '../helpers/run.js';
 import { removeState } from '../helpers/state.js';
 import { until } from '../helpers/until.js';

@@ -20,6 +20,7 @@ import { connect, createServer } from 'node:net';
 import { once } from 'node:events';
 import type { ExecutionContext } from 'ava';
 import { spawnDaemon, stop, type DaemonError, type SpawnDaemonOptions } from '../../dist/index.js';
+import { read } from '../helpers/files.js';
 import { asWww, bob, exchanging, neighbourhood, perl, www, type Neighbourhood } from '../helpers/neighbour.js';
 import { noLinux, noOtherUser, testUnless } from '../helpers/privileges.js';
 import { fixture, run } from '../helpers/run.js';
@@ -46,7 +47,7 @@ async function failure(t: ExecutionContext, place: Neighbourhood, options: Spawn
 
 /** Waits until the daemon has written its line. */
 async function written(path: string) {
-  await until('the daemon has written', () => existsSync(path) && readFileSync(path, 'utf8').includes('written\n'));
+  await until('the daemon has written', () => read(path).includes('written\n'));
 }
 
 for (const [level, link, target] of [
@@ -545,7 +546,7 @@ asRootOnLinux(
     t.is(statSync(at('secret/input')).uid, 0);
     for (const directory of ['app/files', 'app/other']) {
       // The neighbour still exchanges them.
-      t.false(contentOf(at(directory, 'out')).includes('secret'));
+      t.false(read(at(directory, 'out')).includes('secret'));
     }
     t.true((told['started'] ?? 0) > 0, 'the starts that found the directory came through');
   },
@@ -571,13 +572,3 @@ asRootOnLinux('a user who exchanges them while root starts daemons of its own ge
   t.deepEqual(readdirSync(at('secret')), []);
   t.true((told['started'] ?? 0) > 0);
 });
-
-/** What is in a file; nothing if it is not there at this moment. */
-function contentOf(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
-    throw error;
-  }
-}
