@@ -13,7 +13,7 @@ import {
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { paths, status, stop } from '../../dist/index.js';
-import { daemonry, fails, main, ok } from '../helpers/command.js';
+import { daemonry, fails, main, ok, startDaemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { nobody, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
@@ -395,7 +395,7 @@ test('a script that calls daemonize() runs its top level once, and --wait ready 
 testOnLinux('a start that is interrupted is undone, and dies of the signal', async (t) => {
   const { write, noted, pidFile } = bench(t);
   const script = write(`daemonize({}, () => { note('begins'); return never(); });`);
-  const { child, done } = start(process.execPath, [main, 'start', '-w', 'ready', '-p', pidFile, script]);
+  const { child, done } = startDaemonry(['start', '-w', 'ready', '-p', pidFile, script]);
   await noted('begins');
   t.regex(statusField(child.pid!, 'SigCgt')!, /[37bf]$/);
   child.kill('SIGINT');
@@ -430,7 +430,7 @@ test('logs prints the last lines, and follows through rotation and truncation', 
   t.is(await ok(t, 'logs', '-n', '0', name), '');
   t.is(await ok(t, 'logs', '-n', '100', name), numbers(1, 20));
 
-  const follower = start(process.execPath, [main, 'logs', '-f', '-n', '1', name]);
+  const follower = startDaemonry(['logs', '-f', '-n', '1', name]);
   let seen = '';
   follower.child.stdout!.on('data', (text: string) => (seen += text));
   const say = async (text: string) => {

@@ -2,12 +2,12 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { paths, status } from '../../dist/index.js';
-import { daemonry, fails, main, ok } from '../helpers/command.js';
+import { daemonry, fails, main, ok, startDaemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { nobody, noOtherUser, noOwnMounts, ownMounts, testUnless } from '../helpers/privileges.js';
 import { bench } from '../helpers/program.js';
-import { run, start, type RunOptions } from '../helpers/run.js';
+import { run, type RunOptions } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 import { workspace } from '../helpers/workspace.js';
 
@@ -35,7 +35,7 @@ test('several daemons are stopped at once, and reported in the order in which th
     await ok(t, 'start', '-C', path, '-n', name, 'sh', '-c', `${ends}; echo >up-${name}; while :; do sleep 0.05; done`);
     await until('it listens', () => existsSync(at(`up-${name}`)));
   }
-  const { child, done } = start(process.execPath, [main, 'stop', '-t', '60000', ...names]);
+  const { child, done } = startDaemonry(['stop', '-t', '60000', ...names]);
   let seen = '';
   child.stdout!.on('data', (text: string) => (seen += text));
   // The first one ends only after the last.
@@ -322,7 +322,7 @@ test('the logs of several daemons have titles, also while they are followed, and
   const json = JSON.parse(await ok(t, 'logs', '--json', one)) as unknown;
   t.deepEqual(json, { name: one, logFile: paths(one).logFile, lines: ['first', 'last'] });
 
-  const { child, done } = start(process.execPath, [main, 'logs', '-f', '-n', '1', one, other]);
+  const { child, done } = startDaemonry(['logs', '-f', '-n', '1', one, other]);
   let seen = '';
   child.stdout!.on('data', (text: string) => (seen += text));
   const shows = (text: string) => until(`it shows ${text}`, () => seen.endsWith(text));

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import anyTest, { type ExecutionContext } from 'ava';
 import { paths, status } from '../../dist/index.js';
 import { seen } from '../helpers/cells.js';
-import { main } from '../helpers/command.js';
+import { daemonry, main } from '../helpers/command.js';
 import { named } from '../helpers/named.js';
 import { boot, noMachine } from '../helpers/machine.js';
 import { testUnless } from '../helpers/privileges.js';
@@ -23,7 +23,7 @@ const kinds = 'systemd openrc sysv launchd runit s6 supervisord docker kubernete
 const hard = `how "do" you 'do' \\ $USER $(id) \${x} %n %% %{y} <&> # ;`;
 
 function unit(...args: readonly string[]) {
-  return run(process.execPath, [main, 'unit', ...args], { cwd: '/' });
+  return daemonry(['unit', ...args], { cwd: '/' });
 }
 
 async function printed(t: ExecutionContext, ...args: readonly string[]): Promise<string> {
@@ -88,7 +88,7 @@ anyTest('a daemon on record is started by its unit as it was started', async (t)
   const name = named(t);
   mkdirSync(at('a b'));
   const flags = ['--env', `HARD=${hard}`, '--cwd', at('a b'), '--name', name];
-  const started = await run(process.execPath, [main, 'start', ...flags, 'sleep', '1000'], { cwd: path });
+  const started = await daemonry(['start', ...flags, 'sleep', '1000'], { cwd: path });
   t.is(started.code, 0, started.stderr);
   const text = await printed(t, name, '--for', 'runit');
   t.true(text.includes(`cd '${at('a b')}' || exit 1\n`), text);
@@ -110,7 +110,7 @@ anyTest(
     const outside = fileURLToPath(import.meta.url);
     for (const flags of [[], ['--cwd', '/'], ['--cwd', path]]) {
       const command = ['start', '--name', name, ...flags, '--', 'lib/app.mjs', at('conf'), outside];
-      const started = await run(process.execPath, [main, ...command], { cwd: path });
+      const started = await daemonry(command, { cwd: path });
       t.is(started.code, 0, started.stderr);
       const words = ['/app/lib/app.mjs', '/app/conf', outside];
       const docker = await printed(t, name, '--for', 'docker');
@@ -130,7 +130,7 @@ anyTest(
         `node ${words.join(' ')}`,
       );
       t.is(readers.nomad(await printed(t, name, '--for', 'nomad')).command.join(' '), `node ${words.join(' ')}`);
-      await run(process.execPath, [main, 'stop', name]);
+      await daemonry(['stop', name]);
     }
   },
 );
@@ -139,7 +139,7 @@ anyTest('for another interpreter than Node.js, no image is made up', async (t) =
   const { path, at } = workspace(t);
   const name = named(t);
   writeFileSync(at('run.sh'), 'exec sleep 1000\n');
-  const started = await run(process.execPath, [main, 'start', '--name', name, 'sh', at('run.sh')], { cwd: path });
+  const started = await daemonry(['start', '--name', name, 'sh', at('run.sh')], { cwd: path });
   t.is(started.code, 0, started.stderr);
   const text = await printed(t, name, '--for', 'docker');
   t.regex(text, /^# docker build --build-arg BASE=IMAGE -t /m);
@@ -159,7 +159,7 @@ anyTest('for another interpreter than Node.js, no image is made up', async (t) =
 anyTest("how long a stop may take, and what it ends, are the record's", async (t) => {
   const name = named(t);
   const flags = ['--stop-timeout', '60000', '--kill-mode', 'process', '--cwd', '/', '--alive-for', '0'];
-  const started = await run(process.execPath, [main, 'start', '--name', name, ...flags, 'sleep', '1000']);
+  const started = await daemonry(['start', '--name', name, ...flags, 'sleep', '1000']);
   t.is(started.code, 0, started.stderr);
   const systemd = await printed(t, name);
   t.regex(systemd, /^TimeoutStopSec=62$/m);

@@ -1,10 +1,9 @@
 /** How a daemon has ended, as `status` reports it until the next start. */
 import test from 'ava';
 import { spawnDaemon, status, stop, type DaemonEnd } from '../../dist/index.js';
-import { main } from '../helpers/command.js';
+import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { bench } from '../helpers/program.js';
-import { run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 
 const ended = (pidFile: string): DaemonEnd | undefined => {
@@ -143,7 +142,7 @@ test('status prints when and why, and its exit code is 1 after a crash', async (
   await launch(`daemonize(options, () => { exists('go').then(() => { throw new Error('no luck'); }); });`);
   write('', 'go');
   await until('it has ended', () => ended(pidFile) !== undefined);
-  const { code, stdout } = await run(process.execPath, [main, 'status', '-p', pidFile]);
+  const { code, stdout } = await daemonry(['status', '-p', pidFile]);
   t.is(code, 1);
   t.regex(
     stdout,

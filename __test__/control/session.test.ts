@@ -1,7 +1,7 @@
 /** What a stop ends besides the main process: what is left of the session that the start made. */
 import { chmodSync, existsSync } from 'node:fs';
 import { daemonEvents, paths, spawnDaemon, status, stop, type SpawnDaemonOptions } from '../../dist/index.js';
-import { main } from '../helpers/command.js';
+import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { nobody, noLinux, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
@@ -197,7 +197,7 @@ testOnLinux(
     t.deepEqual(await kinds(), ['start', 'up', 'stop', 'exit']);
     t.is((await eventsOf(name)).at(-1)!.unseen, undefined);
 
-    const { code, stdout } = await run(process.execPath, [main, 'stop', '--timeout', '100', name]);
+    const { code, stdout } = await daemonry(['stop', '--timeout', '100', name]);
     t.is(code, 0);
     // Each sleep of the loop is one, too.
     const others = '1 other process|\\d+ other processes';
@@ -229,7 +229,7 @@ testOnLinux('a start writes down that it has ended what its predecessor had left
     ['start', 'up', 'exit', 'cleanup', 'start', 'up'],
   );
   t.like(events[3], { pid, othersEnded: 1 });
-  const { stdout } = await run(process.execPath, [main, 'events', name]);
+  const { stdout } = await daemonry(['events', name]);
   t.regex(stdout, new RegExp(`  ${name}  cleanup  1 process left by pid ${pid} ended by \\w+.*: `));
 });
 
@@ -254,7 +254,7 @@ testOnLinux('a stop removes the pidfile that a killed daemon has left, unless an
     holder.child.kill('SIGKILL');
     await holder.done;
   }
-  const { code, stdout } = await run(process.execPath, [main, 'stop', '-p', pidFile]);
+  const { code, stdout } = await daemonry(['stop', '-p', pidFile]);
   t.deepEqual([code, stdout], [0, `${pidFile} is not running\n`]);
   t.false(existsSync(pidFile));
   t.like(status({ pidFile }), { state: 'dead', lastPid: pid, ended: { reason: 'vanished' } });

@@ -24,7 +24,6 @@ import { journalOf, named, recordOf, removePlaces } from '../helpers/named.js';
 import { nobody, noLinux, noOtherUser, testUnless } from '../helpers/privileges.js';
 import { environmentOf, hasEnded } from '../helpers/processes.js';
 import { bench, type Bench } from '../helpers/program.js';
-import { run } from '../helpers/run.js';
 import { removeState } from '../helpers/state.js';
 import { until } from '../helpers/until.js';
 
@@ -323,7 +322,7 @@ test('a daemon whose user has removed all of its state makes it again', async (t
     cwd: '/',
     env: { ...process.env, XDG_STATE_HOME: state },
   };
-  const command = (...args: string[]) => run(process.execPath, [main, ...args], as);
+  const command = (...args: string[]) => daemonry(args, as);
   t.teardown(() => command('stop', 'mine'));
   const { code, stderr } = await tools.launch(
     `import { createServer } from 'node:net';

@@ -1,13 +1,18 @@
 /** The `daemonry` command, as tests run it. */
 import { fileURLToPath } from 'node:url';
 import type { ExecutionContext } from 'ava';
-import { run, type RunOptions } from './run.js';
+import { start, type RunOptions } from './run.js';
 
 export const main = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 
-/** Runs `daemonry` with these arguments. */
+/** Starts `daemonry` with these arguments. */
+export function startDaemonry(args: readonly string[], options?: RunOptions) {
+  return start(process.execPath, [main, ...args], options);
+}
+
+/** Runs it to its end. */
 export function daemonry(args: readonly string[], options?: RunOptions) {
-  return run(process.execPath, [main, ...args], options);
+  return startDaemonry(args, options).done;
 }
 
 /** The same for a command that must succeed; returns what it printed. */

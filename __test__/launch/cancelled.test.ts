@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import anyTest, { type ExecutionContext } from 'ava';
 import { daemonEvents, status, stop } from '../../dist/index.js';
-import { daemonry, main } from '../helpers/command.js';
+import { daemonry, startDaemonry } from '../helpers/command.js';
 import { named } from '../helpers/named.js';
 import { noLinux, testUnless } from '../helpers/privileges.js';
 import { bench, type Bench } from '../helpers/program.js';
@@ -148,7 +148,7 @@ for (const [what, launch] of Object.entries(ways)) {
       daemon.onStop(() => exists('go'));
     });`);
       await launch(t, name, tools);
-      const restarts = [1, 2, 3].map(() => start(process.execPath, [main, 'restart', '--json', name]));
+      const restarts = [1, 2, 3].map(() => startDaemonry(['restart', '--json', name]));
       await until('all wait', () => restarts.every(({ child }) => waitsForEnd(child.pid!)));
       t.false(existsSync(tools.at('go')));
       writeFileSync(tools.at('go'), '');

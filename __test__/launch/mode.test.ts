@@ -2,7 +2,7 @@
 import { copyFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { status } from '../../dist/index.js';
-import { main } from '../helpers/command.js';
+import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { testOnLinux } from '../helpers/privileges.js';
 import { bench, type Bench } from '../helpers/program.js';
@@ -19,7 +19,7 @@ const program = (more = '') => `daemonize({ ...options, ${more} }, ({ mode }) =>
 /** Runs a shell, away from any terminal; `$NODE` and `$PROGRAM` are at hand. */
 async function shell(t: ExecutionContext, space: Bench, script: string, more = '', options: RunOptions = {}) {
   const variables = { NODE: process.execPath, PROGRAM: space.write(program(more)) };
-  t.teardown(() => run(process.execPath, [main, 'stop', '--pid-file', space.pidFile]));
+  t.teardown(() => daemonry(['stop', '--pid-file', space.pidFile]));
   return run('setsid', ['--wait', 'sh', '-c', script], {
     ...options,
     env: { ...process.env, ...options.env, ...variables },

@@ -4,7 +4,7 @@ import * as fc from 'fast-check';
 import test, { type ExecutionContext } from 'ava';
 import { isDaemonError, paths, spawnDaemon, status, type StartError } from '../../dist/index.js';
 import { printable, printableJson, printableLine } from '../../src/printable.js';
-import { main } from '../helpers/command.js';
+import { daemonry, main } from '../helpers/command.js';
 import { named } from '../helpers/named.js';
 import { testOnLinux } from '../helpers/privileges.js';
 import { project } from '../helpers/project.js';
@@ -19,10 +19,6 @@ const hostile = '\x1b[2J\x1b]0;owned\x07\x1b[31mred\x1b[0m\x9b1A\x07\u202edlrow\
 const commands = /(?![\n\t])\p{Cc}|[\u202A-\u202E\u2066-\u2069]/u;
 /** As source of a program. */
 const literal = JSON.stringify(hostile).replaceAll('\u202e', '\\u202e').replaceAll('\x9b', '\\x9b');
-
-function daemonry(...args: readonly string[]) {
-  return run(process.execPath, [main, ...args]);
-}
 
 test('escape sequences are left out, other control characters are shown, everything else stays', async (t) => {
   t.is(printableLine(hostile), 'red\\x07\\u202edlrow\\rhi');
@@ -115,9 +111,9 @@ test('a path in a sentence is clean and stays on its line; the field has the pat
   if (!isDaemonError(other) || other.code !== 'ERR_NOT_A_PIDFILE') return t.fail(String(other));
   t.notRegex(other.message, /\p{Cc}/u);
   t.is(other.path, pidFile);
-  const { stderr } = await daemonry('status', '-p', pidFile);
+  const { stderr } = await daemonry(['status', '-p', pidFile]);
   isClean(t, stderr, 'is not a pidfile');
-  const stopped = await daemonry('stop', '-p', `${directory}/b.pid`);
+  const stopped = await daemonry(['stop', '-p', `${directory}/b.pid`]);
   t.is(stopped.code, 0);
   isClean(t, stopped.stdout, 'is not running');
   t.is(stopped.stdout.split('\n').length, 2);
@@ -129,12 +125,12 @@ test('status, list and logs: text is clean on a terminal, JSON and pipes are exa
   t.is((await node(['up.mjs', JSON.stringify({ name })])).code, 0);
   await until('it says that it serves', () => status(name).record?.status !== undefined);
   const { status: said } = status(name).record!;
-  isClean(t, (await daemonry('status', name)).stdout, 'dlrow');
-  isClean(t, (await daemonry('list')).stdout, name);
-  const json = (await daemonry('status', '--json', name)).stdout;
+  isClean(t, (await daemonry(['status', name])).stdout, 'dlrow');
+  isClean(t, (await daemonry(['list'])).stdout, name);
+  const json = (await daemonry(['status', '--json', name])).stdout;
   t.notRegex(json, commands);
   t.is((JSON.parse(json) as { record: { status: string } }).record.status, said!);
-  t.is((await daemonry('logs', name)).stdout, `${hostile}\n`);
+  t.is((await daemonry(['logs', name])).stdout, `${hostile}\n`);
 });
 
 testOnLinux('on a terminal, logs are clean, also where a character lies across two reads', async (t) => {
@@ -150,7 +146,7 @@ testOnLinux('on a terminal, logs are clean, also where a character lies across t
 
 test('a unit is refused where a word has a control character, and a line of its own where it must not', async (t) => {
   const refused = async (...args: readonly string[]) => {
-    const { code, stdout, stderr } = await daemonry('unit', 'api', ...args);
+    const { code, stdout, stderr } = await daemonry(['unit', 'api', ...args]);
     t.is(code, 2, stdout);
     t.is(stdout, '');
     isClean(t, stderr, 'control character');
@@ -161,6 +157,6 @@ test('a unit is refused where a word has a control character, and a line of its 
     await refused('--for', kind, '-C', '/srv\nExecStartPre=/bin/evil', '--', 'true');
     await refused('--for', kind, '-u', 'root\nroot', '--', 'true');
   }
-  const lines = await daemonry('unit', 'api', '--for', 'supervisord', '--', 'true', 'a\nuser=root');
+  const lines = await daemonry(['unit', 'api', '--for', 'supervisord', '--', 'true', 'a\nuser=root']);
   t.is(lines.code, 2, lines.stdout);
 });

@@ -12,7 +12,7 @@ import {
 import { dirname } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { paths, spawnDaemon, status, stop, sendSignal } from '../../dist/index.js';
-import { main } from '../helpers/command.js';
+import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { nobody, noOtherUser, testUnless } from '../helpers/privileges.js';
@@ -308,8 +308,7 @@ asRoot('a self-report that the daemon has not written, or not about itself, is n
 
 asRoot('restart and the command line start it as the same user again', async (t) => {
   const name = named(t);
-  const daemonry = (...args: string[]) => run(process.execPath, [main, ...args]);
-  const started = await daemonry(
+  const started = await daemonry([
     'start',
     '--name',
     name,
@@ -321,16 +320,16 @@ asRoot('restart and the command line start it as the same user again', async (t)
     '3',
     'sleep',
     '60',
-  );
+  ]);
   t.is(started.code, 0, started.stderr);
   const first = status(name);
   t.deepEqual(idsOf('pid' in first ? first.pid! : 0), { uid: four(nobody.uid), gid: four(1), groups: [1] });
-  const again = await daemonry('restart', name);
+  const again = await daemonry(['restart', name]);
   t.is(again.code, 0, again.stderr);
   const second = status(name);
   t.not('pid' in second && second.pid, 'pid' in first && first.pid);
   t.deepEqual(idsOf('pid' in second ? second.pid! : 0), { uid: four(nobody.uid), gid: four(1), groups: [1] });
-  const unknown = await daemonry('start', '--name', name, '--replace', '--user', 'no-such-user', 'sleep', '60');
+  const unknown = await daemonry(['start', '--name', name, '--replace', '--user', 'no-such-user', 'sleep', '60']);
   t.is(unknown.code, 1);
   t.is(unknown.stderr, 'daemonry: there is no user "no-such-user"\n');
 });

@@ -9,12 +9,11 @@ import {
   type SpawnDaemonOptions,
   type StartError,
 } from '../../dist/index.js';
-import { main } from '../helpers/command.js';
+import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { noLinux, noOtherUser, nobody, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { hasEnded, processes } from '../helpers/processes.js';
 import { bench, type Bench } from '../helpers/program.js';
-import { run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 
 const inBackground = 'it puts itself into the background; start it in its foreground mode';
@@ -82,7 +81,7 @@ for (const [how, program] of [
 testOnLinux('daemonry start prints what to do about it', async (t) => {
   const { at, path, pidFile } = bench(t);
   const program = ['sh', '-c', `${leave(`setsid sleep 1000`)}; exit 0`];
-  const { code, stderr } = await run(process.execPath, [main, 'start', '-p', pidFile, ...program], {
+  const { code, stderr } = await daemonry(['start', '-p', pidFile, ...program], {
     cwd: at('.'),
     env: { ...process.env, PLACE: path },
   });
@@ -97,7 +96,7 @@ testOnLinux(
     const { at, path, pidFile } = place;
     const program = ['sh', '-c', `${leave('setsid sleep 1000')}; echo no license >&2; exit 3`];
     const log = ['--log', at('log')];
-    const { code, stderr } = await run(process.execPath, [main, 'start', '-p', pidFile, ...log, ...program], {
+    const { code, stderr } = await daemonry(['start', '-p', pidFile, ...log, ...program], {
       cwd: at('.'),
       env: { ...process.env, PLACE: path },
     });

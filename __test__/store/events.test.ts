@@ -11,7 +11,7 @@ import {
   type DaemonEnd,
   type DaemonEvent,
 } from '../../dist/index.js';
-import { main } from '../helpers/command.js';
+import { daemonry, main, startDaemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { journalOf, named } from '../helpers/named.js';
 import { nobody, noOtherUser, noOwnMounts, ownMounts, testOnLinux, testUnless } from '../helpers/privileges.js';
@@ -22,8 +22,6 @@ import { removeState } from '../helpers/state.js';
 import { until } from '../helpers/until.js';
 
 const isRoot = process.geteuid?.() === 0;
-
-const daemonry = (...args: string[]) => run(process.execPath, [main, ...args]);
 
 async function eventsOf(...asked: Parameters<typeof daemonEvents>): Promise<DaemonEvent[]> {
   const events = [];
@@ -60,7 +58,7 @@ function alone(t: ExecutionContext) {
   mkdirSync(at('state'));
   if (isRoot) chownSync(at('state'), nobody.uid, nobody.gid);
   const options = { ...(isRoot ? nobody : {}), cwd: '/', env: { ...process.env, XDG_STATE_HOME: at('state') } };
-  const command = (...args: string[]) => run(process.execPath, [main, ...args], options);
+  const command = (...args: string[]) => daemonry(args, options);
   t.teardown(() => command('stop', name));
   return {
     ...place,
@@ -125,7 +123,7 @@ test('an end that no process has seen is written down once, however many look at
   const name = named(t);
   const pid = await sleeper(name);
   await kill(pid);
-  const looks = await Promise.all(Array.from({ length: 8 }, () => daemonry('status', name)));
+  const looks = await Promise.all(Array.from({ length: 8 }, () => daemonry(['status', name])));
   for (const { code, stdout } of looks) {
     t.is(code, 1);
     t.regex(stdout, /is dead: it ended, and no process saw how/);
@@ -166,7 +164,7 @@ testAlone('a daemon that crashes writes down its end itself, and no terminal obe
 test('a daemon that is started again has been replaced', async (t) => {
   const name = named(t);
   const first = await sleeper(name);
-  const restarted = await daemonry('restart', name);
+  const restarted = await daemonry(['restart', name]);
   t.is(restarted.code, 0, restarted.stderr);
   const second = status(name) as { pid: number };
   await sleeper(name, { ifRunning: 'replace' });
@@ -204,7 +202,7 @@ test('a failed start is in the journal with its reason, and the end before it st
   t.regex(failed?.event === 'failed' ? failed.reason : '', /before it was up: Error: no luck$/);
   t.is(endOf(name), undefined);
   t.is(status(name).state, 'stopped');
-  t.regex((await daemonry('events')).stdout, new RegExp(`  ${name}  failed   .*: Error: no luck\n`));
+  t.regex((await daemonry(['events'])).stdout, new RegExp(`  ${name}  failed   .*: Error: no luck\n`));
 
   await kill(await sleeper(name));
   t.is((await fails()).code, 1);
@@ -216,7 +214,7 @@ test('a failed start is in the journal with its reason, and the end before it st
 test('a failed start of any program has one text, last words included, wherever it is reported', async (t) => {
   const name = named(t);
   const program = ['sh', '-c', 'echo no config >&2; exit 3'];
-  const { code, stderr } = await daemonry('start', '--name', name, ...program);
+  const { code, stderr } = await daemonry(['start', '--name', name, ...program]);
   t.is(code, 1);
   const reason = 'the daemon exited with code 3 before it was up: its last words were "no config"';
   t.is(stderr, `daemonry: ${name} did not start: ${reason} (see ${paths(name).logFile})\n`);
@@ -249,13 +247,13 @@ test('a restart that fails before the program calls daemonize() is in the journa
     });`);
   const { at } = space;
   write('', 'worse');
-  t.is((await daemonry('restart', name)).code, 1);
+  t.is((await daemonry(['restart', name])).code, 1);
   t.deepEqual((await kinds(name)).slice(-3), ['exit', 'start', 'failed']);
   rmSync(at('worse'));
-  t.is((await daemonry('restart', name)).code, 0);
+  t.is((await daemonry(['restart', name])).code, 0);
   t.is(endOf(name), undefined);
   write('', 'bad');
-  t.is((await daemonry('restart', name)).code, 3);
+  t.is((await daemonry(['restart', name])).code, 3);
   t.deepEqual((await kinds(name)).slice(-2), ['exit', 'failed']);
   t.like((await eventsOf(name)).at(-1), { reason: 'the program exited with code 3 before it was up' });
   t.like(endOf(name), { reason: 'replaced', replacementFailed: true });
@@ -270,7 +268,7 @@ test('how a daemon has ended outlives a reboot', async (t) => {
   reboot(name);
   t.deepEqual(endOf(name), before);
   t.is(status(name).state, 'stopped');
-  t.is((await daemonry('status', name)).code, 3);
+  t.is((await daemonry(['status', name])).code, 3);
   t.like((await eventsOf(name)).at(-1), { pid, reason: 'stopped' });
 });
 
@@ -282,7 +280,7 @@ test('a daemon that ran when the machine ended is lost, which is written down on
   await kill(pid);
   t.deepEqual(endOf(name), { reason: 'lost' });
   t.like(status(name), { state: 'dead', lastPid: pid });
-  const { code, stdout } = await daemonry('status', name);
+  const { code, stdout } = await daemonry(['status', name]);
   t.is(code, 1);
   t.regex(stdout, /is dead: it ended with the machine or the container/);
   t.deepEqual(await kinds(name), ['start', 'up', 'exit']);
@@ -353,7 +351,7 @@ test('a journal that cannot be written makes no start and no stop fail, and stde
     ['start', '--name', name, '--alive-for', '1', 'sleep', '1000'],
     ['stop', name],
   ]) {
-    const { code, stderr } = await daemonry(...command);
+    const { code, stderr } = await daemonry(command);
     t.is(code, 0, stderr);
     t.regex(stderr, /^daemonry: note: an event was not recorded: cannot write the journal \S+\.jsonl: .* \(\w+\)\n$/);
   }
@@ -446,7 +444,7 @@ test('the command prints an event a line, of one daemon, of several or of all, a
   const pid = await sleeper(one);
   await sleeper(other);
   await stop(one);
-  const { stdout, stderr, code } = await daemonry('events', one);
+  const { stdout, stderr, code } = await daemonry(['events', one]);
   t.is(code, 0, stderr);
   const time = String.raw`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`;
   const expected = [
@@ -457,7 +455,7 @@ test('the command prints an event a line, of one daemon, of several or of all, a
   ];
   t.regex(stdout, new RegExp(`^${expected.map((line) => `${time}  ${one}  ${line}\n`).join('')}$`));
 
-  const both = (await daemonry('events', '--json', one, other)).stdout.trimEnd().split('\n');
+  const both = (await daemonry(['events', '--json', one, other])).stdout.trimEnd().split('\n');
   const parsed = both.map((line) => JSON.parse(line) as { at: string; name: string; event: string });
   t.deepEqual(
     parsed.map(({ name, event }) => `${name === one ? 'one' : 'other'} ${event}`),
@@ -468,13 +466,13 @@ test('the command prints an event a line, of one daemon, of several or of all, a
       Object.keys(line).filter((key) => ['start', 'machine'].includes(key)),
       [],
     );
-  const all = (await daemonry('events', '--json')).stdout;
+  const all = (await daemonry(['events', '--json'])).stdout;
   for (const name of [one, other]) t.true(all.includes(`"name":"${name}"`));
 });
 
 test('a daemon that was never started has no journal, nor has one with only a pidfile', async (t) => {
   const name = named(t);
-  const { code, stdout, stderr } = await daemonry('events', name);
+  const { code, stdout, stderr } = await daemonry(['events', name]);
   t.deepEqual([code, stdout], [6, '']);
   t.is(stderr, `daemonry: there is no journal of ${name}: no daemon of that name has been started\n`);
   t.deepEqual(await eventsOf(name), []);
@@ -499,7 +497,7 @@ test('a daemon that was never started has no journal, nor has one with only a pi
 
 /** `daemonry events -f`, and waiting for what it prints. */
 function follow(t: ExecutionContext, args: readonly string[], options?: RunOptions) {
-  const { child, done } = start(process.execPath, [main, 'events', '-f', ...args], options);
+  const { child, done } = startDaemonry(['events', '-f', ...args], options);
   t.teardown(() => child.kill('SIGKILL'));
   let text = '';
   child.stdout!.on('data', (chunk: string) => (text += chunk));
@@ -600,10 +598,10 @@ testUnless(noOtherUser)("another user does not read root's journal", async (t) =
   const { at } = bench(t);
   chmodSync(at('.'), 0o777);
   const options = { uid: nobody.uid, gid: nobody.gid, cwd: '/', env: { ...process.env, HOME: at('.') } };
-  const asked = await run(process.execPath, [main, 'events', name], options);
+  const asked = await daemonry(['events', name], options);
   t.is(asked.code, 4, asked.stderr);
   t.regex(asked.stderr, /^daemonry: cannot read the journal .*\.jsonl: .*\(EACCES\)\n$/);
-  const all = await run(process.execPath, [main, 'events'], options);
+  const all = await daemonry(['events'], options);
   t.deepEqual([all.code, all.stdout, all.stderr], [0, '', '']);
 });
 
