@@ -16,7 +16,7 @@ import { paths, status, stop } from '../../dist/index.js';
 import { daemonry, fails, main, ok, startDaemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
-import { nobody, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
+import { isRoot, nobody, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { statusField } from '../helpers/processes.js';
 import { bench } from '../helpers/program.js';
 import { run, start, type RunOptions } from '../helpers/run.js';
@@ -24,8 +24,6 @@ import { until } from '../helpers/until.js';
 import { workspace } from '../helpers/workspace.js';
 
 const document = readFileSync(new URL('../../docs/command-line.md', import.meta.url), 'utf8');
-const isRoot = process.geteuid?.() === 0;
-
 /** Pids and times become the same, whatever they are; so do widths of columns, and the system's daemons go. */
 const masked = (text: string) =>
   text

@@ -5,13 +5,11 @@ import { paths, status } from '../../dist/index.js';
 import { daemonry, fails, main, ok, startDaemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
-import { nobody, noOtherUser, noOwnMounts, ownMounts, testUnless } from '../helpers/privileges.js';
+import { isRoot, nobody, noOtherUser, noOwnMounts, ownMounts, testUnless } from '../helpers/privileges.js';
 import { bench } from '../helpers/program.js';
 import { run, type RunOptions } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 import { workspace } from '../helpers/workspace.js';
-
-const isRoot = process.geteuid?.() === 0;
 
 /** An ordinary user who has no other daemons than those of the test, which are stopped in the end. */
 function user(t: ExecutionContext) {

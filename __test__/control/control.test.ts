@@ -6,7 +6,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import anyTest from 'ava';
 import { isDaemonError, paths, sendSignal, status, stop, type StopOptions, type Target } from '../../dist/index.js';
 import { locksOn, read } from '../helpers/files.js';
-import { nobody, noLinux, noOtherUser, noOwnPids, ownPids, testUnless } from '../helpers/privileges.js';
+import { isRoot, nobody, noLinux, noOtherUser, noOwnPids, ownPids, testUnless } from '../helpers/privileges.js';
 import { hasEnded, statusField } from '../helpers/processes.js';
 import { fixture, start } from '../helpers/run.js';
 import { heard, killOwn, runScript, startDaemon, startScript } from '../helpers/script.js';
@@ -340,7 +340,7 @@ test('a name means the locked pidfile, else the first that is there, else the pl
   t.deepEqual(await stop(name), { outcome: 'stopped', pid });
 });
 
-testUnless(process.getuid?.() === 0 ? undefined : 'only root can start a daemon in the places of the system')(
+testUnless(isRoot ? undefined : 'only root can start a daemon in the places of the system')(
   "for root the system's running daemon comes before a user's, and either before a dead one",
   async (t) => {
     const folder = workspace(t);

@@ -6,13 +6,11 @@ import { forgetDaemon, isDaemonError, list, paths, spawnDaemon, status, stop } f
 import { daemonry, fails, ok } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { journalOf, named, recordOf } from '../helpers/named.js';
-import { nobody, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
+import { isRoot, nobody, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { bench } from '../helpers/program.js';
 import { start } from '../helpers/run.js';
 import { privateFiles } from '../helpers/state.js';
 import { until } from '../helpers/until.js';
-
-const isRoot = process.geteuid?.() === 0;
 
 async function refuses(t: ExecutionContext, target: Parameters<typeof forgetDaemon>[0], sentence: RegExp) {
   const error = await t.throwsAsync(forgetDaemon(target), { message: sentence });

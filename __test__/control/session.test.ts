@@ -4,13 +4,11 @@ import { daemonEvents, paths, spawnDaemon, status, stop, type SpawnDaemonOptions
 import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
-import { nobody, noLinux, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
+import { isRoot, nobody, noLinux, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { descriptors, hasEnded } from '../helpers/processes.js';
 import { bench, type Bench } from '../helpers/program.js';
 import { run, start } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
-
-const isRoot = process.geteuid?.() === 0;
 
 /** What closes the descriptors of a shell that lead to files with these endings. */
 const closing = (...endings: string[]) =>

@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { currentDaemon, paths, status, supported } from '../../dist/index.js';
 import { read } from '../helpers/files.js';
+import { isRoot } from '../helpers/privileges.js';
 import { bench } from '../helpers/program.js';
 import { run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
@@ -267,7 +268,7 @@ for (const [what, text, reason] of [
 }
 
 test("root's daemons have their places in the system's directories", (t) => {
-  if (process.getuid?.() !== 0) {
+  if (!isRoot) {
     t.log('skipped: only root can see what root gets');
     return t.pass();
   }

@@ -6,7 +6,7 @@ import { status } from '../../dist/index.js';
 import { main } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
-import { noOwnMounts, ownMounts, testUnless } from '../helpers/privileges.js';
+import { isRoot, noOwnMounts, ownMounts, testUnless } from '../helpers/privileges.js';
 import { bench } from '../helpers/program.js';
 import { run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
@@ -15,7 +15,7 @@ const rotations = Number(process.env['DAEMONRY_TEST_ROTATIONS'] ?? 100);
 const { code: logrotate } = await run('logrotate', ['--version']).catch(() => ({ code: 127 }));
 const noLogrotate = logrotate === 0 ? undefined : 'logrotate is not installed';
 
-const noRoot = process.geteuid?.() === 0 ? undefined : 'who is root only in a namespace cannot write in /run';
+const noRoot = isRoot ? undefined : 'who is root only in a namespace cannot write in /run';
 
 /** The configuration that the documentation shows, for another log and another way to reload. */
 function documentedConfiguration(log: string, reload: string): string {

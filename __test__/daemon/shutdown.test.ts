@@ -2,7 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import test from 'ava';
 import { sendSignal, status, stop } from '../../dist/index.js';
 import { read } from '../helpers/files.js';
-import { testOnLinux } from '../helpers/privileges.js';
+import { isRoot, testOnLinux } from '../helpers/privileges.js';
 import { descriptors, hasEnded, processes, stat } from '../helpers/processes.js';
 import { bench } from '../helpers/program.js';
 import { start } from '../helpers/run.js';
@@ -58,7 +58,7 @@ for (const [what, options, body] of [
   ['does not stop in time', '{ ...options, stopTimeout: 100 }', 'daemon.onStop(never);'],
 ] as const) {
   testOnLinux(`as PID 1, a program that ${what} exits with 143 on SIGTERM`, async (t) => {
-    if (process.getuid?.() !== 0) {
+    if (!isRoot) {
       t.log('skipped: only root can make a PID namespace');
       return t.pass();
     }

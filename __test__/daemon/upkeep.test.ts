@@ -21,15 +21,13 @@ import { connectDaemon, daemonEvents, paths, spawnDaemon, status, stop } from '.
 import { daemonry, main } from '../helpers/command.js';
 import { locksOn, read } from '../helpers/files.js';
 import { journalOf, named, recordOf, removePlaces } from '../helpers/named.js';
-import { nobody, noLinux, noOtherUser, testUnless } from '../helpers/privileges.js';
+import { isRoot, nobody, noLinux, noOtherUser, testUnless } from '../helpers/privileges.js';
 import { environmentOf, hasEnded } from '../helpers/processes.js';
 import { bench, type Bench } from '../helpers/program.js';
 import { removeState } from '../helpers/state.js';
 import { until } from '../helpers/until.js';
 
 const asRoot = testUnless(noOtherUser);
-const isRoot = process.geteuid?.() === 0;
-
 /** A server on the socket of its name, which answers each connection with its pid. */
 const serving = (name: string, options = '') => `
   import { createServer } from 'node:net';
@@ -335,7 +333,7 @@ test('a daemon whose user has removed all of its state makes it again', async (t
   // The record is kept in memory by then.
   rmSync(places[0]!);
   await until('the pidfile is there', () => existsSync(places[0]!));
-  if (process.geteuid?.() === 0) removeState((pidFile) => pidFile === places[0]);
+  if (isRoot) removeState((pidFile) => pidFile === places[0]);
   rmSync(state, { recursive: true });
   for (const place of places) await until(`${place} is there`, () => existsSync(place));
   t.regex((await command('events', 'mine')).stdout, /mine +start .*\n.*mine +up +pid \d+\n$/);

@@ -7,9 +7,11 @@ import anyTest, { type Implementation } from 'ava';
 /** An ordinary user without files or processes: nobody. */
 export const nobody = { uid: 65534, gid: 65534 };
 
+export const isRoot = process.geteuid?.() === 0;
+
 /** Why this process cannot run our programs as another user; `undefined` where it can. */
 export const noOtherUser: string | undefined = (() => {
-  if (process.getuid?.() !== 0) return 'only root can run a program as another user';
+  if (!isRoot) return 'only root can run a program as another user';
   const dist = fileURLToPath(new URL('../../dist/index.js', import.meta.url));
   const { status } = spawnSync(process.execPath, ['--check', dist], { ...nobody, cwd: '/' });
   return status === 0 ? undefined : 'other users cannot read this repository or run this node';
@@ -21,7 +23,7 @@ function noNamespace(flags: readonly string[], probe: string): string | undefine
   return status === 0 ? undefined : `this machine does not allow unshare ${flags.join(' ')}`;
 }
 
-const asRoot = process.getuid?.() === 0 ? [] : ['--user', '--map-root-user'];
+const asRoot = isRoot ? [] : ['--user', '--map-root-user'];
 
 /** Runs what follows with mounts of its own, which go when it ends. */
 export const ownMounts = ['unshare', ...asRoot, '--mount'];

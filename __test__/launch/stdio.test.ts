@@ -18,7 +18,7 @@ import {
 } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { status, type DaemonizeOptions } from '../../dist/index.js';
-import { testOnLinux } from '../helpers/privileges.js';
+import { isRoot, testOnLinux } from '../helpers/privileges.js';
 import { descriptors, hasEnded, stat } from '../helpers/processes.js';
 import { project } from '../helpers/project.js';
 import { fixture, run, type RunOptions } from '../helpers/run.js';
@@ -56,8 +56,6 @@ function speaking(t: ExecutionContext) {
     },
   };
 }
-
-const isRoot = process.geteuid?.() === 0;
 
 testOnLinux('the log has both streams in the order in which they were written', async (t) => {
   const { speaks, read, at } = speaking(t);

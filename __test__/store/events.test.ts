@@ -14,14 +14,12 @@ import {
 import { daemonry, main, startDaemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { journalOf, named } from '../helpers/named.js';
-import { nobody, noOtherUser, noOwnMounts, ownMounts, testOnLinux, testUnless } from '../helpers/privileges.js';
+import { isRoot, nobody, noOtherUser, noOwnMounts, ownMounts, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { hasEnded } from '../helpers/processes.js';
 import { bench } from '../helpers/program.js';
 import { run, start, type RunOptions } from '../helpers/run.js';
 import { removeState } from '../helpers/state.js';
 import { until } from '../helpers/until.js';
-
-const isRoot = process.geteuid?.() === 0;
 
 async function eventsOf(...asked: Parameters<typeof daemonEvents>): Promise<DaemonEvent[]> {
   const events = [];

@@ -17,13 +17,12 @@ import { userInfo } from 'node:os';
 import test from 'ava';
 import { daemonize, isDaemonError, list, paths, spawnDaemon, status, stop } from '../../dist/index.js';
 import { named, recordOf } from '../helpers/named.js';
-import { nobody, noOtherUser, testUnless } from '../helpers/privileges.js';
+import { isRoot, nobody, noOtherUser, testUnless } from '../helpers/privileges.js';
 import { bench } from '../helpers/program.js';
 import { runScript } from '../helpers/script.js';
 import { until } from '../helpers/until.js';
 import { workspace } from '../helpers/workspace.js';
 
-const isRoot = process.geteuid?.() === 0;
 const notRoot = isRoot ? undefined : 'only root has the places of the system';
 const modeOf = (path: string) => statSync(path).mode & 0o7777;
 
