@@ -1,9 +1,9 @@
 /** What a stop ends besides the main process: what is left of the session that the start made. */
 import { chmodSync, existsSync } from 'node:fs';
-import { daemonEvents, paths, spawnDaemon, status, stop, type SpawnDaemonOptions } from '../../dist/index.js';
+import { paths, spawnDaemon, status, stop, type SpawnDaemonOptions } from '../../dist/index.js';
 import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
-import { named } from '../helpers/named.js';
+import { eventsOf, named } from '../helpers/named.js';
 import { isRoot, nobody, noLinux, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { descriptors, hasEnded } from '../helpers/processes.js';
 import { bench, type Bench } from '../helpers/program.js';
@@ -15,12 +15,6 @@ const closing = (...endings: string[]) =>
   `for n in /proc/$$/fd/*; do case $(readlink $n) in ${endings.map((ending) => `*.${ending}`).join('|')}) eval "exec \${n##*/}>&-";; esac; done`;
 
 const deaf = 'trap : TERM; while :; do sleep 0.1; done';
-
-async function eventsOf(name: string) {
-  const events = [];
-  for await (const event of daemonEvents(name)) events.push(event);
-  return events;
-}
 
 /** A shell that runs a server and has more to do after it; returns the server's pid. */
 async function shell(place: Bench, options: SpawnDaemonOptions = {}, server = 'sleep 1000') {

@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { ExecutionContext } from 'ava';
-import { paths, stop } from '../../dist/index.js';
+import { daemonEvents, paths, stop, type DaemonEvent } from '../../dist/index.js';
 import { removeState } from './state.js';
 
 let count = 0;
@@ -29,6 +29,13 @@ export function removePlaces(name: string): void {
 export function recordOf(name: string): string {
   if (process.geteuid?.() !== 0) return paths(name).pidFile.replace(/\.pid$/, '.json');
   return `${process.platform === 'darwin' ? '/var/db' : '/var/lib'}/daemonry/${name}.json`;
+}
+
+/** What is in the journals. */
+export async function eventsOf(...asked: Parameters<typeof daemonEvents>): Promise<DaemonEvent[]> {
+  const events = [];
+  for await (const event of daemonEvents(...asked)) events.push(event);
+  return events;
 }
 
 /** Where the journal of the same daemon is. */

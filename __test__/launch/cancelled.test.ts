@@ -1,9 +1,9 @@
 /** A stop cancels a restart that is under way, and of several restarts at once all get the same daemon. */
 import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import anyTest, { type ExecutionContext } from 'ava';
-import { daemonEvents, status, stop } from '../../dist/index.js';
+import { status, stop } from '../../dist/index.js';
 import { daemonry, startDaemonry } from '../helpers/command.js';
-import { named } from '../helpers/named.js';
+import { eventsOf, named } from '../helpers/named.js';
 import { noLinux, testUnless } from '../helpers/privileges.js';
 import { bench, type Bench } from '../helpers/program.js';
 import { start } from '../helpers/run.js';
@@ -59,10 +59,7 @@ for (const [what, launch] of Object.entries(ways)) {
     const restart = daemonry(['restart', '--json', name]);
     await tools.noted('stops');
     const stopping = daemonry(['stop', name]);
-    await until('the stop has taken over', async () => {
-      for await (const { event } of daemonEvents(name)) if (event === 'stop') return true;
-      return false;
-    });
+    await until('the stop has taken over', async () => (await eventsOf(name)).some(({ event }) => event === 'stop'));
     writeFileSync(tools.at('go'), '');
     t.is((await stopping).code, 0);
     isCancelled(t, name, await restart);

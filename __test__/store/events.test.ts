@@ -1,31 +1,16 @@
 /** The journal of a named daemon: what has happened to it, by whom and how it ended, also after a reboot. */
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import {
-  daemonEvents,
-  forgetDaemon,
-  paths,
-  spawnDaemon,
-  status,
-  stop,
-  type DaemonEnd,
-  type DaemonEvent,
-} from '../../dist/index.js';
+import { daemonEvents, forgetDaemon, paths, spawnDaemon, status, stop, type DaemonEnd } from '../../dist/index.js';
 import { daemonry, main, startDaemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
-import { journalOf, named } from '../helpers/named.js';
+import { eventsOf, journalOf, named } from '../helpers/named.js';
 import { isRoot, nobody, noOtherUser, noOwnMounts, ownMounts, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { hasEnded } from '../helpers/processes.js';
 import { bench } from '../helpers/program.js';
 import { run, start, type RunOptions } from '../helpers/run.js';
 import { removeState } from '../helpers/state.js';
 import { until } from '../helpers/until.js';
-
-async function eventsOf(...asked: Parameters<typeof daemonEvents>): Promise<DaemonEvent[]> {
-  const events = [];
-  for await (const event of daemonEvents(...asked)) events.push(event);
-  return events;
-}
 
 const kinds = async (name: string) => (await eventsOf(name)).map(({ event }) => event);
 
