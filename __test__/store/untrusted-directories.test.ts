@@ -20,9 +20,11 @@ import { connect, createServer } from 'node:net';
 import { once } from 'node:events';
 import type { ExecutionContext } from 'ava';
 import { spawnDaemon, stop, type DaemonError, type SpawnDaemonOptions } from '../../dist/index.js';
+import { count, type Counts } from '../helpers/counts.js';
 import { read } from '../helpers/files.js';
 import { asWww, bob, exchanging, neighbourhood, perl, www, type Neighbourhood } from '../helpers/neighbour.js';
 import { noLinux, noOtherUser, testUnless } from '../helpers/privileges.js';
+import { statusField } from '../helpers/processes.js';
 import { fixture, run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 
@@ -362,7 +364,7 @@ asRoot(
       const { uid, gid, mode } = lstatSync(path);
       t.deepEqual([uid, gid, mode & 0o7777], [www.uid, www.gid, 0o604]);
       t.is(await answers(path), true);
-      t.regex(readFileSync(`/proc/${pid}/status`, 'utf8'), /^Umask:\t0027$/m);
+      t.is(statusField(pid, 'Umask'), '0027');
       await stop({ pidFile: at('a.pid') });
       t.is(await answers(path), false);
     }
@@ -516,12 +518,27 @@ asRoot('a socket that a user has left in a sticky directory is removed for that 
   t.true(await answers(path));
 });
 
+/** Starts a program in many rounds while the neighbour works; returns how often it started or failed with which error. */
+async function startAgainAndAgain(t: ExecutionContext, command: string, options: SpawnDaemonOptions): Promise<Counts> {
+  const rounds = Number(process.env['DAEMONRY_TEST_ROUNDS'] ?? 300);
+  const outcomes: Counts = {};
+  for (let round = 0; round < rounds; round += 1) {
+    // eslint-disable-next-line no-await-in-loop -- one after the other, because the neighbour runs at the same time
+    const outcome = await spawnDaemon(command, [], options).then(
+      () => 'started',
+      (error: DaemonError) => error.code,
+    );
+    count(outcomes, outcome);
+  }
+  t.log(outcomes);
+  return outcomes;
+}
+
 asRootOnLinux(
   'a user who exchanges a directory and a link while root starts its daemons gets nothing of root',
   async (t) => {
     const place = neighbourhood(t);
     const { at } = place;
-    const rounds = Number(process.env['DAEMONRY_TEST_ROUNDS'] ?? 300);
     place.directory('app/files');
     place.file('app/files/input', 'of www\n');
     place.file('secret/input', 'a secret\n', { uid: 0, mode: 0o600 });
@@ -532,43 +549,24 @@ asRootOnLinux(
       stdout: at('app/files/out'),
       listen: { ctl: { path: at('app/files/ctl.sock') } },
     };
-    const told: Record<string, number> = {};
-    for (let round = 0; round < rounds; round += 1) {
-      // eslint-disable-next-line no-await-in-loop -- one after the other, for the neighbour runs at the same time
-      const code = await spawnDaemon('/bin/cat', [], { ...files, ...asWww }).then(
-        () => 'started',
-        (error: DaemonError) => error.code,
-      );
-      told[code] = (told[code] ?? 0) + 1;
-    }
-    t.log(told);
+    const outcomes = await startAgainAndAgain(t, '/bin/cat', { ...files, ...asWww });
     t.deepEqual(readdirSync(at('secret')), ['input']);
     t.is(statSync(at('secret/input')).uid, 0);
     for (const directory of ['app/files', 'app/other']) {
       // The neighbour still exchanges them.
       t.false(read(at(directory, 'out')).includes('secret'));
     }
-    t.true((told['started'] ?? 0) > 0, 'the starts that found the directory came through');
+    t.true((outcomes['started'] ?? 0) > 0, 'the starts that found the directory came through');
   },
 );
 
 asRootOnLinux('a user who exchanges them while root starts daemons of its own gets nothing of root', async (t) => {
   const place = neighbourhood(t);
   const { at } = place;
-  const rounds = Number(process.env['DAEMONRY_TEST_ROUNDS'] ?? 300);
   place.directory('app/files');
   symlinkSync(at('secret'), at('app/other'));
   await exchanging(t, at('app/files'), at('app/other'));
-  const told: Record<string, number> = {};
-  for (let round = 0; round < rounds; round += 1) {
-    // eslint-disable-next-line no-await-in-loop -- as above
-    const code = await spawnDaemon('/bin/true', [], { log: at('app/files/out') }).then(
-      () => 'started',
-      (error: DaemonError) => error.code,
-    );
-    told[code] = (told[code] ?? 0) + 1;
-  }
-  t.log(told);
+  const outcomes = await startAgainAndAgain(t, '/bin/true', { log: at('app/files/out') });
   t.deepEqual(readdirSync(at('secret')), []);
-  t.true((told['started'] ?? 0) > 0);
+  t.true((outcomes['started'] ?? 0) > 0);
 });
