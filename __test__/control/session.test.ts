@@ -5,7 +5,7 @@ import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { eventsOf, named } from '../helpers/named.js';
 import { isRoot, nobody, noLinux, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
-import { descriptors, hasEnded } from '../helpers/processes.js';
+import { descriptors, hasEnded, kill } from '../helpers/processes.js';
 import { bench, type Bench } from '../helpers/program.js';
 import { run, start } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
@@ -25,11 +25,6 @@ async function shell(place: Bench, options: SpawnDaemonOptions = {}, server = 's
   const { pid } = await spawnDaemon('sh', ['-c', script], { ...where, cwd: at('.'), ...options });
   await until('the helper runs', () => place.entries().includes('helper'));
   return { pid, helper: Number(read(at('helper'))) };
-}
-
-async function endHelper(pid: number): Promise<void> {
-  process.kill(pid, 'SIGKILL');
-  await until('the helper has ended', () => hasEnded(pid));
 }
 
 testOnLinux('a stop ends what a shell has run, and says how many', async (t) => {
@@ -70,7 +65,7 @@ testOnLinux("with killMode 'process' they run on", async (t) => {
   const { helper } = await shell(place, { killMode: 'process' });
   t.like(await stop({ pidFile: place.pidFile }), { outcome: 'stopped', othersEnded: undefined, othersLeft: undefined });
   t.false(hasEnded(helper));
-  await endHelper(helper);
+  await kill(helper);
 });
 
 testOnLinux(
@@ -88,7 +83,7 @@ testOnLinux('a helper in a session of its own is none of the service', async (t)
   const { helper } = await shell(place, {}, 'setsid sleep 1000');
   t.like(await stop({ pidFile: place.pidFile }), { othersEnded: undefined, othersLeft: undefined });
   t.false(hasEnded(helper));
-  await endHelper(helper);
+  await kill(helper);
 });
 
 for (const how of ['stop', 'start'] as const) {
@@ -211,8 +206,7 @@ testOnLinux('a start writes down that it has ended what its predecessor had left
   const place = bench(t);
   const name = named(t);
   const { pid, helper } = await shell(place, { name });
-  process.kill(pid, 'SIGKILL');
-  await until('it has ended', () => hasEnded(pid));
+  await kill(pid);
   await shell(place, { name });
   t.true(hasEnded(helper));
   const events = await eventsOf(name);
@@ -236,8 +230,7 @@ testOnLinux('who takes the place of another ends also a helper that has cleared 
 testOnLinux('a stop removes the pidfile that a killed daemon has left, unless another process holds it', async (t) => {
   const { pidFile, at, ...place } = bench(t);
   const { pid } = await spawnDaemon('sleep', ['1000'], { pidFile });
-  process.kill(pid, 'SIGKILL');
-  await until('it has ended', () => hasEnded(pid));
+  await kill(pid);
   if (isRoot) {
     const holder = start('flock', ['--no-fork', pidFile, 'sh', '-c', `: >'${at('held')}'; exec sleep 1000`]);
     await until('it is held', () => place.entries().includes('held'));

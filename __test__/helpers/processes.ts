@@ -1,6 +1,7 @@
 /** Looking at real processes through /proc; where there is none, ps(1) tells which live and what they mention. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { until } from './until.js';
 
 const hasProc = existsSync('/proc/self/stat');
 
@@ -32,6 +33,12 @@ export function stat(pid: number) {
   }
 }
 
+/** A field of `/proc/PID/stat` by its number in proc_pid_stat(5), from the third one on. */
+export function statField(pid: number, number: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ');
+  return Number(fields[number - 3]);
+}
+
 /** Whether a process is gone or a zombie: PID 1 here may reap late. */
 export function hasEnded(pid: number): boolean {
   return isOver(hasProc ? stat(pid)?.state : ps('-p', String(pid))[0]?.state);
@@ -39,6 +46,12 @@ export function hasEnded(pid: number): boolean {
 
 function isOver(state: string | undefined): boolean {
   return state === undefined || /^[ZX]/.test(state);
+}
+
+/** Kills a process, and waits for its end. */
+export async function kill(pid: number): Promise<void> {
+  process.kill(pid, 'SIGKILL');
+  await until(`process ${pid} has ended`, () => hasEnded(pid));
 }
 
 /** The variables that a process was executed with; `undefined` when there is no such process. */

@@ -7,7 +7,7 @@ import { stop } from '../../dist/index.js';
 import { read } from '../helpers/files.js';
 import { asWww, neighbourhood, perl } from '../helpers/neighbour.js';
 import { noLinux, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
-import { statusField } from '../helpers/processes.js';
+import { statField, statusField } from '../helpers/processes.js';
 import { project } from '../helpers/project.js';
 import { runScript } from '../helpers/script.js';
 import { until } from '../helpers/until.js';
@@ -37,12 +37,6 @@ async function started(t: ExecutionContext, via: readonly string[], options: obj
   const { returned, error } = await runScript(script, [JSON.stringify({ pidFile, options, program })], { via });
   t.is(error, undefined, error?.message);
   return returned as number;
-}
-
-/** Fields of `/proc/PID/stat` by their numbers in proc_pid_stat(5). */
-function statField(pid: number, number: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ');
-  return Number(fields[number - 3]);
 }
 
 const sets = ['CapInh', 'CapPrm', 'CapEff', 'CapAmb'];

@@ -1,10 +1,10 @@
 /** The environment of a daemon, whatever its variables are called. */
-import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { sendSignal, spawnDaemon } from '../../dist/index.js';
 import { daemonEnvironment } from '../../src/options/env.js';
 import { named } from '../helpers/named.js';
 import { testOnLinux } from '../helpers/privileges.js';
+import { environmentOf } from '../helpers/processes.js';
 import { runScript } from '../helpers/script.js';
 
 /** Names that every object has, whether or not a caller has given them. */
@@ -14,7 +14,7 @@ testOnLinux('variables that are called like members of every object reach the da
   const name = named(t);
   const env = { ...process.env, ...Object.fromEntries(inherited.map((variable) => [variable, 'of the launcher'])) };
   const { returned } = await runScript(`return spawnDaemon('sleep', ['100'], { name: args[0] });`, [name], { env });
-  const found = readFileSync(`/proc/${returned.pid}/environ`, 'utf8').split('\0');
+  const found = environmentOf(returned.pid)!;
   for (const variable of inherited) t.true(found.includes(`${variable}=of the launcher`), variable);
 });
 
@@ -22,7 +22,7 @@ testOnLinux('they can be set and removed, too', async (t) => {
   const name = named(t);
   const env = Object.fromEntries(inherited.map((variable) => [variable, 'given']));
   const { pid } = await spawnDaemon('sleep', ['100'], { name, env });
-  const found = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+  const found = environmentOf(pid)!;
   for (const variable of inherited) t.true(found.includes(`${variable}=given`), variable);
   const removed = Object.fromEntries(inherited.map((variable) => [variable, undefined]));
   t.deepEqual(daemonEnvironment(removed, false, []), []);

@@ -4,7 +4,7 @@ import test, { type ExecutionContext } from 'ava';
 import { spawnDaemon, stop } from '../../dist/index.js';
 import { binding } from '../helpers/binding.js';
 import { noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
-import { descriptors, hasEnded, statusField } from '../helpers/processes.js';
+import { descriptors, environmentOf, hasEnded, statField, statusField } from '../helpers/processes.js';
 import { project } from '../helpers/project.js';
 import { run } from '../helpers/run.js';
 import { startService } from '../helpers/service.js';
@@ -21,7 +21,7 @@ function limitOf(pid: number, row: string): string[] {
   return line?.slice(row.length).trim().split(/\s+/).slice(0, 2) ?? [];
 }
 
-const niceness = (pid: number) => Number(readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ')[16]);
+const niceness = (pid: number) => statField(pid, 19);
 
 /** A plain program as a daemon, stopped in the end. */
 async function sleeper(t: ExecutionContext, options: Parameters<typeof spawnDaemon>[2]) {
@@ -187,7 +187,7 @@ testOnLinux('an inspector stays with the launcher', async (t) => {
   const pid = await startService(t, { pidFile: at('a.pid') }, 'run', {
     env: { ...process.env, NODE_OPTIONS: '--inspect=0 --no-warnings' },
   });
-  const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+  const environment = environmentOf(pid)!;
   t.deepEqual(
     environment.filter((variable) => variable.startsWith('NODE_OPTIONS=')).map((variable) => variable.trim()),
     ['NODE_OPTIONS= --no-warnings'].map((variable) => variable.trim()),

@@ -7,7 +7,7 @@ import test, { type ExecutionContext } from 'ava';
 import { paths, spawnDaemon, status, stop } from '../../dist/index.js';
 import { named } from '../helpers/named.js';
 import { nobody, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
-import { descriptors, statusField } from '../helpers/processes.js';
+import { descriptors, environmentOf, statusField } from '../helpers/processes.js';
 import { project } from '../helpers/project.js';
 import { run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
@@ -182,9 +182,7 @@ testOnLinux('any other program gets them as from systemd', async (t) => {
   t.teardown(() => stop({ pidFile: at('a.pid') }));
   const listen = { http: { port: 0, host: '127.0.0.1' }, 'c.t-l': { path: at('ctl.sock') } };
   const { pid, listeners } = await spawnDaemon('sleep', ['60'], { pidFile: at('a.pid'), listen });
-  const variables = readFileSync(`/proc/${pid}/environ`, 'utf8')
-    .split('\0')
-    .filter((variable) => variable.startsWith('LISTEN_'));
+  const variables = environmentOf(pid)!.filter((variable) => variable.startsWith('LISTEN_'));
   t.deepEqual(variables.toSorted(), ['LISTEN_FDNAMES=http:c.t-l', 'LISTEN_FDS=2', `LISTEN_PID=${pid}`]);
   t.regex(descriptors(pid).get(3)!, /^socket:/);
   t.regex(descriptors(pid).get(4)!, /^socket:/);

@@ -16,7 +16,7 @@ import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { nobody, noOtherUser, testUnless } from '../helpers/privileges.js';
-import { statusField } from '../helpers/processes.js';
+import { environmentOf, statusField } from '../helpers/processes.js';
 import { project } from '../helpers/project.js';
 import { run } from '../helpers/run.js';
 import { runScript } from '../helpers/script.js';
@@ -124,7 +124,7 @@ asRoot('a group alone takes the supplementary groups away, and a number alone ne
   });
   const both = await spawnDaemon('sleep', ['60'], { pidFile: at('a.pid'), user: 3_999_999_999, group: 1 });
   t.deepEqual(idsOf(both.pid), { uid: four(3_999_999_999), gid: four(1), groups: [] });
-  const environment = readFileSync(`/proc/${both.pid}/environ`, 'utf8').split('\0');
+  const environment = environmentOf(both.pid)!;
   t.true(environment.includes('HOME=/'), environment.join());
 });
 

@@ -6,7 +6,7 @@ import anyTest, { type ExecutionContext } from 'ava';
 import { isDaemonError, sendSignal, status, stop } from '../../dist/index.js';
 import { locksOn, snapshot } from '../helpers/files.js';
 import { nobody, noLinux, noOtherUser, noOwnMounts, ownMounts, testUnless } from '../helpers/privileges.js';
-import { hasEnded } from '../helpers/processes.js';
+import { hasEnded, kill } from '../helpers/processes.js';
 import { fixture, run, type RunOptions } from '../helpers/run.js';
 import { heard, runScript, startDaemon } from '../helpers/script.js';
 import { launchService, startService } from '../helpers/service.js';
@@ -260,8 +260,7 @@ testUnless(noLinux)(
     t.false(hasEnded(helper));
     t.false(hasEnded(stranger.pid!));
 
-    process.kill(helper, 'SIGKILL');
-    await until('the helper has ended', () => hasEnded(helper));
+    await kill(helper);
     t.like(status({ pidFile }), { state: 'dead' });
     await startService(t, { pidFile });
   },

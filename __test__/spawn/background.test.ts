@@ -12,7 +12,7 @@ import {
 import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { noLinux, noOtherUser, nobody, testOnLinux, testUnless } from '../helpers/privileges.js';
-import { hasEnded, processes } from '../helpers/processes.js';
+import { hasEnded, kill, processes } from '../helpers/processes.js';
 import { bench, type Bench } from '../helpers/program.js';
 import { until } from '../helpers/until.js';
 
@@ -48,8 +48,7 @@ async function failed(
 }
 
 async function endHelper(pid: number): Promise<void> {
-  process.kill(pid, 'SIGKILL');
-  await until('the helper has ended', () => hasEnded(pid));
+  await kill(pid);
 }
 
 // Overwrites its environment with its title, as nginx does.

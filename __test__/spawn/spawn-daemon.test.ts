@@ -23,7 +23,7 @@ import {
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { noLinux, testOnLinux, testUnless } from '../helpers/privileges.js';
-import { stat } from '../helpers/processes.js';
+import { processes, stat } from '../helpers/processes.js';
 import { bench } from '../helpers/program.js';
 import { runScript } from '../helpers/script.js';
 import { until } from '../helpers/until.js';
@@ -301,21 +301,9 @@ testOnLinux(
     t.deepEqual(returned.aborted, Array(3).fill('ERR_START_INTERRUPTED'));
     t.is(returned.children, '');
     t.true(returned.after.rss - returned.before.rss < 8 * 2 ** 20, 'resident memory stays flat');
-    await until('the last of them have ended', () => !anyMentions(path));
+    await until('the last of them have ended', () => !processes().some(({ mentions }) => mentions(`PLACE=${path}`)));
   },
 );
-
-function anyMentions(path: string): boolean {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .some((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`PLACE=${path}`);
-      } catch {
-        return false;
-      }
-    });
-}
 
 test('a named program has its log and record in the conventional places', async (t) => {
   const name = named(t);

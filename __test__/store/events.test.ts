@@ -6,7 +6,7 @@ import { daemonry, main, startDaemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { eventsOf, journalOf, named } from '../helpers/named.js';
 import { isRoot, nobody, noOtherUser, noOwnMounts, ownMounts, testOnLinux, testUnless } from '../helpers/privileges.js';
-import { hasEnded } from '../helpers/processes.js';
+import { hasEnded, kill } from '../helpers/processes.js';
 import { bench } from '../helpers/program.js';
 import { run, start, type RunOptions } from '../helpers/run.js';
 import { removeState } from '../helpers/state.js';
@@ -25,12 +25,6 @@ function endOf(name: string): DaemonEnd | undefined {
 /** Starts `sleep`, which no process of daemonry sees exiting. */
 async function sleeper(name: string, options: object = {}): Promise<number> {
   return (await spawnDaemon('sleep', ['1000'], { name, ...options })).pid;
-}
-
-/** Kills a daemon behind everyone's back. */
-async function kill(pid: number): Promise<void> {
-  process.kill(pid, 'SIGKILL');
-  await until('it has ended', () => hasEnded(pid));
 }
 
 /** Named daemons in places where no other test looks, because whoever looks writes down what is missing. */
