@@ -80,7 +80,7 @@ export function tablesOf({ date, machine, rounds, rows }) {
     ]),
   );
   const truths = figures(
-    ['live pid in the pidfile', 'program has begun', 'two starts at once', 'crash: exit code', 'crash: reason told'],
+    ['live pid in the pidfile', 'program has begun', 'two starts at once', 'crash: exit code', 'crash: reason printed'],
     measured.map((row) => {
       const of = (count) => `${count} of ${row.rounds}`;
       return [
