@@ -20,6 +20,7 @@ import { isRoot, nobody, noOtherUser, testOnLinux, testUnless } from '../helpers
 import { environmentOf, statusField } from '../helpers/processes.js';
 import { bench } from '../helpers/program.js';
 import { run, start, type RunOptions } from '../helpers/run.js';
+import { pidOf } from '../helpers/status.js';
 import { until } from '../helpers/until.js';
 import { workspace } from '../helpers/workspace.js';
 
@@ -299,8 +300,7 @@ testOnLinux('start hands over sockets and sets limits, and restart does so again
   const limits = ['--limit', 'nofile=123', '--limit', 'core=0', '--nice', '4'];
   await ok(t, 'start', '--name', name, ...listen, ...limits, '--', 'sleep', '60');
   const look = () => {
-    const found = status(name);
-    const pid = 'pid' in found ? found.pid! : 0;
+    const pid = pidOf(name)!;
     const variables = environmentOf(pid)!;
     t.true(variables.includes('LISTEN_FDNAMES=four:six:any:ctl'), variables.join('\n'));
     t.true(variables.includes(`LISTEN_PID=${pid}`), variables.join('\n'));

@@ -1,15 +1,11 @@
 /** How a daemon has ended, as `status` reports it until the next start. */
 import test from 'ava';
-import { spawnDaemon, status, stop, type DaemonEnd } from '../../dist/index.js';
+import { spawnDaemon, status, stop } from '../../dist/index.js';
 import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { bench } from '../helpers/program.js';
+import { endOf } from '../helpers/status.js';
 import { until } from '../helpers/until.js';
-
-const ended = (pidFile: string): DaemonEnd | undefined => {
-  const found = status({ pidFile });
-  return 'ended' in found ? found.ended : undefined;
-};
 
 for (const [what, options, body, state, end] of [
   [
@@ -63,9 +59,9 @@ for (const [what, options, body, state, end] of [
     });`);
     t.is(code, 0, stderr);
     write('', 'go');
-    await until('it has ended', () => ended(pidFile) !== undefined);
+    await until('it has ended', () => endOf({ pidFile }) !== undefined);
     t.is(status({ pidFile }).state, state, read(at('log')));
-    const { at: when, ...others } = ended(pidFile)!;
+    const { at: when, ...others } = endOf({ pidFile })!;
     t.deepEqual(others, end);
     if (end.reason === 'vanished') t.is(when, undefined);
     else t.true(when!.getTime() >= before && when!.getTime() <= Date.now(), String(when));
@@ -78,22 +74,22 @@ test('a program that calls no daemonize() has vanished, unless it was stopped', 
   const waits = 'while ! [ -e go ]; do sleep 0.05; done; exit 3';
   await spawnDaemon('sh', ['-c', waits], { pidFile, cwd: at('.') });
   write('', 'go');
-  await until('it has ended', () => ended(pidFile) !== undefined);
-  t.deepEqual(ended(pidFile), { reason: 'vanished' });
+  await until('it has ended', () => endOf({ pidFile }) !== undefined);
+  t.deepEqual(endOf({ pidFile }), { reason: 'vanished' });
 
   await spawnDaemon('sleep', ['1000'], { pidFile });
-  t.is(ended(pidFile), undefined);
+  t.is(endOf({ pidFile }), undefined);
   const before = Date.now();
   await stop({ pidFile });
   t.is(status({ pidFile }).state, 'stopped');
-  t.is(ended(pidFile)?.reason, 'stopped');
-  t.true(ended(pidFile)!.at!.getTime() >= before);
+  t.is(endOf({ pidFile })?.reason, 'stopped');
+  t.true(endOf({ pidFile })!.at!.getTime() >= before);
 
   await spawnDaemon('sh', ['-c', "trap '' TERM; echo up >up; while :; do sleep 0.05; done"], { pidFile, cwd: at('.') });
   await until('it is deaf', () => read(at('up')) === 'up\n');
   t.is((await stop({ pidFile }, { timeout: 50 })).outcome, 'killed');
   t.is(status({ pidFile }).state, 'dead');
-  t.is(ended(pidFile)?.reason, 'killed');
+  t.is(endOf({ pidFile })?.reason, 'killed');
 });
 
 for (const [what, program] of [
@@ -112,7 +108,7 @@ test('a daemon that has nothing left to do says so', async (t) => {
   const { launch, at, pidFile, write } = bench(t);
   await launch(`daemonize({ ...options, log: at('log') }, () => { void exists('go'); });`);
   write('', 'go');
-  await until('it has ended', () => ended(pidFile)?.reason === 'finished');
+  await until('it has ended', () => endOf({ pidFile })?.reason === 'finished');
   t.is(read(at('log')), 'nothing keeps the daemon alive: it exits\n');
 });
 
@@ -141,7 +137,7 @@ test('status prints when and why, and its exit code is 1 after a crash', async (
   const { launch, pidFile, write } = bench(t);
   await launch(`daemonize(options, () => { exists('go').then(() => { throw new Error('no luck'); }); });`);
   write('', 'go');
-  await until('it has ended', () => ended(pidFile) !== undefined);
+  await until('it has ended', () => endOf({ pidFile }) !== undefined);
   const { code, stdout } = await daemonry(['status', '-p', pidFile]);
   t.is(code, 1);
   t.regex(

@@ -16,6 +16,7 @@ import {
 import { hasEnded, stat } from '../helpers/processes.js';
 import { bench, type Bench } from '../helpers/program.js';
 import { run } from '../helpers/run.js';
+import { endOf } from '../helpers/status.js';
 import { until } from '../helpers/until.js';
 import { workspace } from '../helpers/workspace.js';
 
@@ -201,8 +202,7 @@ test('reloads without number leave everything else that the daemon says about it
   behave(place, 'exit:3');
   process.kill(place.pid, 'SIGHUP');
   await place.gone();
-  const found = status(place.target);
-  t.like('ended' in found && found.ended, { reason: 'crashed', exitCode: 3 });
+  t.like(endOf(place.target), { reason: 'crashed', exitCode: 3 });
 });
 
 test('a reload that takes longer than the timeout is reported, and goes on', async (t) => {

@@ -16,6 +16,7 @@ import { named } from '../helpers/named.js';
 import { noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { bench, type Bench } from '../helpers/program.js';
 import type { RunOptions } from '../helpers/run.js';
+import { pidOf } from '../helpers/status.js';
 import { until } from '../helpers/until.js';
 
 const service = 'setInterval(() => {}, 60_000);\n';
@@ -27,11 +28,6 @@ async function started(t: ExecutionContext, args: readonly string[], tools: Benc
   const { code, stderr } = await daemonry(['start', '-n', name, ...args], run);
   t.is(code, 0, stderr);
   return { name, pid: pidOf(name), run };
-}
-
-function pidOf(name: string): number | undefined {
-  const found = status(name);
-  return 'pid' in found ? found.pid : undefined;
 }
 
 interface Loss {

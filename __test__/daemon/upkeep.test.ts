@@ -25,6 +25,7 @@ import { isRoot, nobody, noLinux, noOtherUser, testUnless } from '../helpers/pri
 import { environmentOf, hasEnded } from '../helpers/processes.js';
 import { bench, type Bench } from '../helpers/program.js';
 import { removeState } from '../helpers/state.js';
+import { pidOf } from '../helpers/status.js';
 import { until } from '../helpers/until.js';
 
 const asRoot = testUnless(noOtherUser);
@@ -49,11 +50,6 @@ async function started(t: ExecutionContext, tools: Bench, program = serving, opt
 
 async function answerAt(socket: string): Promise<string> {
   return text(connect(socket));
-}
-
-function pidOf(name: string): number | undefined {
-  const found = status(name);
-  return 'pid' in found ? found.pid : undefined;
 }
 
 /** How often something stands in the log. */

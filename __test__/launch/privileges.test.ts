@@ -21,6 +21,7 @@ import { project } from '../helpers/project.js';
 import { run } from '../helpers/run.js';
 import { runScript } from '../helpers/script.js';
 import { launchService } from '../helpers/service.js';
+import { pidOf } from '../helpers/status.js';
 import { until } from '../helpers/until.js';
 import { workspace } from '../helpers/workspace.js';
 
@@ -193,12 +194,12 @@ asRoot('the pidfile of a user who may not write beside it stays at the end, and 
   chmodSync(dirname(at('a.pid')), 0o755);
   const { code, stderr } = await launchService({ pidFile: at('a.pid'), user: 'nobody' }, 'run');
   t.is(code, 0, stderr);
-  const found = status({ pidFile: at('a.pid') });
-  t.is(found.state, 'running');
+  t.is(status({ pidFile: at('a.pid') }).state, 'running');
+  const pid = pidOf({ pidFile: at('a.pid') })!;
   // By itself: what root's stop would remove stays here.
-  process.kill('pid' in found ? found.pid! : 0, 'SIGTERM');
+  process.kill(pid, 'SIGTERM');
   await until('it has ended', () => status({ pidFile: at('a.pid') }).state === 'dead');
-  t.is(readFileSync(at('a.pid'), 'utf8'), `${'pid' in found ? found.pid : 0}\n`);
+  t.is(readFileSync(at('a.pid'), 'utf8'), `${pid}\n`);
   t.is(statSync(at('a.pid')).uid, 0);
 });
 
@@ -218,11 +219,11 @@ asRoot('a pidfile and a log where the user may not even look are used all the sa
   chmodSync(path, 0o755);
   const { code, stderr } = await launchService(options, 'run');
   t.is(code, 0, stderr);
-  const found = status({ pidFile: options.pidFile });
-  t.is(found.state, 'running');
-  process.kill('pid' in found ? found.pid! : 0, 'SIGTERM');
+  t.is(status({ pidFile: options.pidFile }).state, 'running');
+  const pid = pidOf({ pidFile: options.pidFile })!;
+  process.kill(pid, 'SIGTERM');
   await until('it has ended', () => status({ pidFile: options.pidFile }).state === 'dead');
-  t.is(readFileSync(options.pidFile, 'utf8'), `${'pid' in found ? found.pid : 0}\n`);
+  t.is(readFileSync(options.pidFile, 'utf8'), `${pid}\n`);
 });
 
 asRoot('a named daemon of another user has places that it can use, and root keeps what it executes', async (t) => {
@@ -261,8 +262,7 @@ asRoot('a named daemon of another user has places that it can use, and root keep
   await until('it has reopened its log', () => read(logFile) === 'reloaded\n');
   t.is(statSync(logFile).uid, nobody.uid);
 
-  const found = status(name);
-  process.kill('pid' in found ? found.pid! : 0, 'SIGTERM');
+  process.kill(pidOf(name)!, 'SIGTERM');
   await until('it has removed its pidfile', () => !existsSync(pidFile));
 });
 
@@ -322,13 +322,13 @@ asRoot('restart and the command line start it as the same user again', async (t)
     '60',
   ]);
   t.is(started.code, 0, started.stderr);
-  const first = status(name);
-  t.deepEqual(idsOf('pid' in first ? first.pid! : 0), { uid: four(nobody.uid), gid: four(1), groups: [1] });
+  const first = pidOf(name)!;
+  t.deepEqual(idsOf(first), { uid: four(nobody.uid), gid: four(1), groups: [1] });
   const again = await daemonry(['restart', name]);
   t.is(again.code, 0, again.stderr);
-  const second = status(name);
-  t.not('pid' in second && second.pid, 'pid' in first && first.pid);
-  t.deepEqual(idsOf('pid' in second ? second.pid! : 0), { uid: four(nobody.uid), gid: four(1), groups: [1] });
+  const second = pidOf(name)!;
+  t.not(second, first);
+  t.deepEqual(idsOf(second), { uid: four(nobody.uid), gid: four(1), groups: [1] });
   const unknown = await daemonry(['start', '--name', name, '--replace', '--user', 'no-such-user', 'sleep', '60']);
   t.is(unknown.code, 1);
   t.is(unknown.stderr, 'daemonry: there is no user "no-such-user"\n');

@@ -7,6 +7,7 @@ import { named } from '../helpers/named.js';
 import { bench } from '../helpers/program.js';
 import { run } from '../helpers/run.js';
 import { privateFiles } from '../helpers/state.js';
+import { pidOf } from '../helpers/status.js';
 import { workspace } from '../helpers/workspace.js';
 
 const service = 'setInterval(() => {}, 60_000);\n';
@@ -22,11 +23,6 @@ function twoServers(t: ExecutionContext) {
   const start = (folder: string, ...args: string[]) =>
     daemonry(['start', '-n', name, ...args], { cwd: space.at(folder) });
   return { ...space, name, start };
-}
-
-function pidOf(name: string): number | undefined {
-  const found = status(name);
-  return 'pid' in found ? found.pid : undefined;
 }
 
 test('start refuses a name under which another script runs, and shows both commands', async (t) => {
@@ -134,10 +130,7 @@ test('start refuses a pidfile under which another program runs, and finds the sa
   const pidFile = at('x.pid');
   const start = (...args: string[]) => daemonry(['start', '-p', pidFile, ...args], { cwd: path });
   t.teardown(() => stop({ pidFile }));
-  const pid = () => {
-    const found = status({ pidFile });
-    return 'pid' in found ? found.pid : undefined;
-  };
+  const pid = () => pidOf({ pidFile });
   t.like(await start('one.mjs', '--port', '80'), { code: 0, stderr: '' });
   const first = pid();
   const one = `${process.execPath} ${at('one.mjs')} --port 80 in ${path}`;

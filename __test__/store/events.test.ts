@@ -1,7 +1,7 @@
 /** The journal of a named daemon: what has happened to it, by whom and how it ended, also after a reboot. */
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { daemonEvents, forgetDaemon, paths, spawnDaemon, status, stop, type DaemonEnd } from '../../dist/index.js';
+import { daemonEvents, forgetDaemon, paths, spawnDaemon, status, stop } from '../../dist/index.js';
 import { daemonry, main, startDaemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { eventsOf, journalOf, named } from '../helpers/named.js';
@@ -10,17 +10,13 @@ import { hasEnded, kill } from '../helpers/processes.js';
 import { bench } from '../helpers/program.js';
 import { run, start, type RunOptions } from '../helpers/run.js';
 import { removeState } from '../helpers/state.js';
+import { endOf } from '../helpers/status.js';
 import { until } from '../helpers/until.js';
 
 const kinds = async (name: string) => (await eventsOf(name)).map(({ event }) => event);
 
 /** The lines as they are, without noticing anything. */
 const lines = (name: string) => read(journalOf(name)).split('\n').slice(0, -1);
-
-function endOf(name: string): DaemonEnd | undefined {
-  const found = status(name);
-  return 'ended' in found ? found.ended : undefined;
-}
 
 /** Starts `sleep`, which no process of daemonry sees exiting. */
 async function sleeper(name: string, options: object = {}): Promise<number> {

@@ -77,7 +77,9 @@ async function must(user, command, ...args) {
 
 /** The declarations among files of the package, wherever it lies. */
 function declarationsIn(files) {
-  return [...files.matchAll(/(?:^|\/)(?:daemonry|package)\/((?:dist\/)?\w+\.d\.ts)$/gm)].map(([, file]) => file).sort();
+  return [...files.matchAll(/(?:^|\/)(?:daemonry|package)\/((?:dist\/(?:[\w-]+\/)*)?[\w-]+\.d\.ts)$/gm)]
+    .map(([, file]) => file)
+    .sort();
 }
 
 async function freePort() {
