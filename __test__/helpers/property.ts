@@ -20,6 +20,6 @@ export async function holds<T>(
     await property(input);
   });
   const limit = { numRuns: 2 ** 31 - 1, interruptAfterTimeLimit: seconds * 1000, markInterruptAsFailure: false };
-  await fc.assert(counted, seconds === 0 ? { numRuns: least } : limit);
+  await fc.assert(counted, { includeErrorInReport: true, ...(seconds === 0 ? { numRuns: least } : limit) });
   return `${name}: ${runs} runs`;
 }

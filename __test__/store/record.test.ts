@@ -99,6 +99,16 @@ for (const member of ['pidFile', 'program', 'cwd', 'logFile', 'selfReport'])
     t.is(locate(name).record, undefined);
   });
 
+test('a record of another name, or of none, is none', (t) => {
+  const name = named(t);
+  makePlaces(name);
+  const whole = { ...known(name), cwd: '/', uid: 1, startedBy: { uid: 1, command: 'a' } };
+  for (const other of ['other', null, undefined, 1, '']) {
+    writeFileSync(recordOf(name), JSON.stringify({ ...whole, name: other }), { mode: 0o600 });
+    t.is(locate(name).record, undefined);
+  }
+});
+
 test('whatever is in the file, a record is what its type says, or none', async (t) => {
   const name = named(t);
   makePlaces(name);

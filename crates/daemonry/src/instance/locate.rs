@@ -163,10 +163,10 @@ impl Located {
 }
 
 fn located(name: &Name, places: &Places) -> Located {
+    let is_its = |record: &Recorded| record.name.as_deref() == Some(name.as_str());
     // A running daemon is known also if its record was removed.
-    let known = || own_running_program(&places.pid_file).ok().flatten();
-    let record = Recorded::read(&places.record)
-        .or_else(|| known().filter(|record| record.name.as_deref() == Some(name.as_str())));
+    let running = || own_running_program(&places.pid_file).ok().flatten().filter(is_its);
+    let record = Recorded::read(&places.record).filter(is_its).or_else(running);
     let pid_file = record.as_ref().map_or_else(|| places.pid_file.clone(), |record| record.pid_file.clone());
     Located {
         name: Some(name.clone()),
