@@ -14,6 +14,7 @@ import { isClusterWorker } from './cluster.js';
 import type { Daemon } from './daemon.js';
 import { Idleness, type Hold } from './idle.js';
 import { LogFiles } from './log-files.js';
+import { reportEnd } from './own-end.js';
 import { Reload } from './reload.js';
 import type { SdNotify } from './sd-notify.js';
 import { ServedSocket, watchedSocket } from './served-socket.js';
@@ -104,9 +105,8 @@ export class DaemonHandle implements Daemon {
     for (const { file } of this.#sockets) if (file !== undefined) this.#upkeep.add(file.path, watchedSocket(file));
     pidFile?.guard();
     process.on('exit', (code) => {
-      pidFile?.markEnd(code);
       // The launcher reports how a start has failed.
-      if (start?.isWatched !== true) pidFile?.noteEnd();
+      reportEnd(pidFile, { exitCode: code }, start?.isWatched !== true);
       for (const { file } of this.#sockets) file?.remove();
       if (!this.#isUp && !this.isStopping) manager?.failed(`exited with code ${code} before it was up`);
       start?.exiting(code);

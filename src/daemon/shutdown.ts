@@ -4,6 +4,7 @@ import { inspect } from 'node:util';
 import type { NativePidFile } from '../../index.js';
 import { native } from '../native/index.js';
 import { clusterWorkers } from './cluster.js';
+import { reportEnd } from './own-end.js';
 import type { SdNotify } from './sd-notify.js';
 
 /** Ask the daemon to stop, for one that opted in. */
@@ -154,8 +155,7 @@ export class Shutdown {
 
   /** By the signal, as its default action would. */
   #end(signal: NodeJS.Signals): void {
-    this.#pidFile?.markEnd(undefined, constants.signals[signal]);
-    this.#pidFile?.noteEnd();
+    reportEnd(this.#pidFile, { signal: constants.signals[signal] });
     this.#pidFile?.release();
     native().dieOfSignal(constants.signals[signal]);
     // The default action of a signal does not reach PID 1.
