@@ -13,12 +13,12 @@ import {
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { paths, status, stop } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { daemonry, fails, main, ok, startDaemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { isRoot, nobody, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { environmentOf, statusField } from '../helpers/processes.js';
-import { bench } from '../helpers/program.js';
 import { run, start, type RunOptions } from '../helpers/run.js';
 import { pidOf } from '../helpers/status.js';
 import { until } from '../helpers/until.js';

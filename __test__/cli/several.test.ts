@@ -2,11 +2,11 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { paths, status } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { daemonry, fails, main, ok, startDaemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { isRoot, nobody, noOtherUser, noOwnMounts, ownMounts, testUnless } from '../helpers/privileges.js';
-import { bench } from '../helpers/program.js';
 import { run, type RunOptions } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 import { workspace } from '../helpers/workspace.js';

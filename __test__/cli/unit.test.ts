@@ -6,12 +6,12 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import anyTest, { type ExecutionContext } from 'ava';
 import { paths, status } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { seen } from '../helpers/cells.js';
 import { daemonry, main } from '../helpers/command.js';
 import { named } from '../helpers/named.js';
 import { boot, noMachine } from '../helpers/machine.js';
 import { testUnless } from '../helpers/privileges.js';
-import { project } from '../helpers/project.js';
 import { ask, freePort } from '../helpers/requests.js';
 import { run, start } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
@@ -216,7 +216,7 @@ anyTest('what a version manager chooses for a shell or a directory is called by 
 });
 
 anyTest('what calls daemonize() tells its supervisor when it is up', async (t) => {
-  const { node, at } = project(t);
+  const { node, at } = bench(t);
   const name = named(t);
   const call = `daemonize({ name: ${JSON.stringify(name)} }, () => void setInterval(() => {}, 1e6))`;
   writeFileSync(at('app.mjs'), `import { daemonize } from 'daemonry';\n${call};\n`);
@@ -246,7 +246,7 @@ for (const kind of ['sysv', 'openrc']) {
     anyTest(
       `${kind}, ${what}: with the pid of another process in the pidfile, start starts and nothing hits it`,
       async (t) => {
-        const { at, path } = project(t);
+        const { at, path } = bench(t);
         const name = named(t);
         const call = `daemonize({ name: ${JSON.stringify(name)} }, (daemon) => {
         daemon.onReload(() => writeFileSync('${path}/reloaded', ''));

@@ -5,12 +5,11 @@ import { dirname, join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import anyTest from 'ava';
 import { isDaemonError, paths, sendSignal, status, stop, type StopOptions, type Target } from '../../dist/index.js';
+import { service } from '../fixtures/service.js';
+import { bench } from '../helpers/bench.js';
 import { locksOn, read } from '../helpers/files.js';
 import { isRoot, nobody, noLinux, noOtherUser, noOwnPids, ownPids, testUnless } from '../helpers/privileges.js';
 import { hasEnded, statusField } from '../helpers/processes.js';
-import { fixture, start } from '../helpers/run.js';
-import { heard, killOwn, runScript, startDaemon, startScript } from '../helpers/script.js';
-import { startService } from '../helpers/service.js';
 import { removePlaces } from '../helpers/named.js';
 import { until } from '../helpers/until.js';
 import { workspace } from '../helpers/workspace.js';
@@ -21,7 +20,6 @@ const test = anyTest.serial;
 // More than any kernel gives: whatever goes wrong, no process is hit.
 const noPid = 2 ** 31 - 1;
 
-const daemon = 'daemonize({ pidFile: args[0], onStarted: started }); forever();';
 const deaf = `daemonize({ pidFile: args[0], onStarted: started }, () => {
   process.on('SIGTERM', () => fs.appendFileSync(args[1], 'TERM '));
   process.on('SIGUSR2', () => process.exit());
@@ -34,9 +32,9 @@ process.env.XDG_STATE_HOME = state;
 anyTest.after.always(() => rmSync(state, { recursive: true }));
 
 test('status tells of a running daemon its pid and when its process was started', async (t) => {
-  const { at } = workspace(t);
+  const { at, daemon } = bench(t);
   const before = Date.now();
-  const pid = await startService(t, { pidFile: at('a.pid') });
+  const pid = await daemon(service({ pidFile: at('a.pid') }));
   const seen = status({ pidFile: at('a.pid') });
   if (seen.state !== 'running') return t.fail(seen.state);
   t.deepEqual(Object.keys(seen).sort(), ['pid', 'pidFile', 'since', 'state']);
@@ -53,9 +51,9 @@ test('status tells of a missing pidfile that the daemon is stopped, also in a mi
 });
 
 test('status tells of a killed daemon that it is dead, and its last pid', async (t) => {
-  const folder = workspace(t);
+  const folder = bench(t);
   const pidFile = folder.at('a.pid');
-  const pid = await startDaemon(t, folder, daemon, [pidFile]);
+  const pid = await folder.daemon(service({ pidFile }));
   process.kill(pid, 'SIGKILL');
   await until('it has ended', () => status({ pidFile }).state === 'dead');
   t.deepEqual(status({ pidFile }), { state: 'dead', pidFile, lastPid: pid, ended: { reason: 'vanished' } });
@@ -63,7 +61,7 @@ test('status tells of a killed daemon that it is dead, and its last pid', async 
 });
 
 testUnless(noLinux)('status sees a lock however many others come and go meanwhile', async (t) => {
-  const { path, at } = workspace(t);
+  const { at, start } = bench(t);
   const pidFile = at('a.pid');
   writeFileSync(pidFile, '');
   // Not by a daemon.
@@ -71,9 +69,7 @@ testUnless(noLinux)('status sees a lock however many others come and go meanwhil
   t.teardown(() => holder.kill('SIGKILL'));
   await until('it is locked', () => locksOn(pidFile).length > 0);
   for (const name of ['b.pid', 'c.pid']) {
-    const { child, done } = startScript('for (;;) PidFile.acquire(args[0]).release();', [at(name)]);
-    done.catch(() => {});
-    t.teardown(() => killOwn(path, child.pid!));
+    start('for (;;) PidFile.acquire(args[0]).release();', { args: [at(name)] });
     await until('others come and go', () => existsSync(at(name)));
   }
   const states = new Set(Array.from({ length: 500 }, () => status({ pidFile }).state));
@@ -82,13 +78,12 @@ testUnless(noLinux)('status sees a lock however many others come and go meanwhil
 });
 
 testUnless(noOtherUser)("an ordinary user sees that root's daemon runs, and may not stop it", async (t) => {
-  const { path, at } = workspace(t);
-  chmodSync(path, 0o755);
-  const pid = await startService(t, { pidFile: at('a.pid') });
+  const { at, daemon, call } = bench(t);
+  const pid = await daemon(service({ pidFile: at('a.pid') }));
   const run = { ...nobody, cwd: '/' };
-  const { returned } = await runScript('return status({ pidFile: args[0] })', [at('a.pid')], run);
+  const { returned } = await call('return status({ pidFile: args[0] })', { args: [at('a.pid')], ...run });
   t.like(returned, { state: 'running', pid });
-  const { error } = await runScript('return stop({ pidFile: args[0] })', [at('a.pid')], run);
+  const { error } = await call('return stop({ pidFile: args[0] })', { args: [at('a.pid')], ...run });
   t.like(error, { name: 'DaemonError', code: 'EPERM', step: 'signal' });
   t.like(status({ pidFile: at('a.pid') }), { state: 'running', pid });
 });
@@ -101,14 +96,13 @@ for (const [where, mode, owner, isRemoved] of [
   testUnless(noOtherUser ?? noLinux)(
     `root stops a user's daemon, and ${isRemoved ? 'removes' : 'leaves'} its pidfile ${where}`,
     async (t) => {
-      const { path, at } = workspace(t);
-      chmodSync(path, 0o755);
+      const { at, call } = bench(t);
       mkdirSync(at('state'));
       chmodSync(at('state'), mode);
       chownSync(at('state'), owner, owner);
       const pidFile = at('state', 'a.pid');
       const start = `return spawnDaemon('sleep', ['1000'], { pidFile: args[0] }).then(({ pid }) => pid)`;
-      const { returned: pid, error } = await runScript(start, [pidFile], { ...nobody, cwd: '/' });
+      const { returned: pid, error } = await call(start, { args: [pidFile], ...nobody, cwd: '/' });
       t.is(error, undefined, error?.message);
       t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
       t.is(existsSync(pidFile), !isRemoved);
@@ -117,18 +111,17 @@ for (const [where, mode, owner, isRemoved] of [
 }
 
 test('a relative path is looked up from the working directory', async (t) => {
-  const { path, at } = workspace(t);
-  const pid = await startService(t, { pidFile: at('a.pid') });
-  const { returned } = await runScript("return status({ pidFile: 'a.pid' })", [], { cwd: path });
+  const { path, at, daemon, call } = bench(t);
+  const pid = await daemon(service({ pidFile: at('a.pid') }));
+  const { returned } = await call("return status({ pidFile: 'a.pid' })", { cwd: path });
   t.like(returned, { state: 'running', pid, pidFile: at('a.pid') });
 });
 
 testUnless(noOwnPids)('a daemon in another PID namespace is unknown from outside and never signalled', async (t) => {
-  const { at } = workspace(t);
+  const { at, start, call } = bench(t);
   const pidFile = at('a.pid');
-  const inside = `"$0" "$1" "$2" classic; exec sleep 1000`;
-  const service = [process.execPath, fixture('service.mjs'), JSON.stringify({ pidFile })];
-  const namespace = start('unshare', [...ownPids.slice(1), 'sh', '-c', inside, ...service], { deadline: 120_000 });
+  const via = [...ownPids, 'sh', '-c', '"$0" "$1"; exec sleep 1000'];
+  const namespace = start(service({ pidFile }), { via, deadline: 120_000 });
   t.teardown(async () => {
     namespace.child.kill('SIGKILL');
     await until('the namespace has ended', () => status({ pidFile }).state === 'dead');
@@ -141,15 +134,15 @@ testUnless(noOwnPids)('a daemon in another PID namespace is unknown from outside
   t.is(statusField(heldBy!, 'NSpid')?.split(/\s+/)[1], readFileSync(pidFile, 'utf8').trim());
   await t.throwsAsync(stop({ pidFile }), { code: 'ERR_PIDFILE_HELD' });
   await t.throwsAsync(sendSignal({ pidFile }, 'SIGKILL'), { code: 'ERR_PIDFILE_HELD' });
-  const { error } = await runScript('daemonize({ pidFile: args[0] })', [pidFile]);
+  const { error } = await call('daemonize({ pidFile: args[0] })', { args: [pidFile] });
   t.like(error, { code: 'ERR_PIDFILE_HELD', pid: heldBy! });
   t.false(hasEnded(heldBy!));
 });
 
 testUnless(noOwnPids)('a daemon outside is unknown from another PID namespace and never signalled', async (t) => {
-  const { at } = workspace(t);
+  const { at, daemon, call } = bench(t);
   const pidFile = at('a.pid');
-  const pid = await startService(t, { pidFile });
+  const pid = await daemon(service({ pidFile }));
   const body = `
     const codes = [];
     for (const call of [() => stop({ pidFile: args[0] }), () => sendSignal({ pidFile: args[0] }, 'SIGKILL'),
@@ -157,7 +150,7 @@ testUnless(noOwnPids)('a daemon outside is unknown from another PID namespace an
       try { codes.push(await call()); } catch (error) { codes.push(error.code, error.pid); }
     }
     return [process.pid, status({ pidFile: args[0] }), ...codes];`;
-  const { returned } = await runScript(body, [pidFile], { via: [...ownPids, '--'] });
+  const { returned } = await call(body, { args: [pidFile], via: [...ownPids, '--'] });
   const [self, seen, ...codes] = returned;
   t.not(self, pid);
   t.deepEqual(seen, { state: 'unknown', pidFile });
@@ -170,8 +163,8 @@ testUnless(noOwnPids)('a daemon outside is unknown from another PID namespace an
 });
 
 test('stop ends a daemon, waits for its end and removes the pidfile', async (t) => {
-  const { at } = workspace(t);
-  const pid = await startService(t, { pidFile: at('a.pid') });
+  const { at, daemon } = bench(t);
+  const pid = await daemon(service({ pidFile: at('a.pid') }));
   t.deepEqual(await stop({ pidFile: at('a.pid') }), { outcome: 'stopped', pid });
   t.true(hasEnded(pid));
   t.false(existsSync(at('a.pid')));
@@ -179,9 +172,9 @@ test('stop ends a daemon, waits for its end and removes the pidfile', async (t) 
 });
 
 test('stop kills a daemon that does not end in time, and removes its pidfile', async (t) => {
-  const folder = workspace(t);
+  const folder = bench(t);
   const pidFile = folder.at('a.pid');
-  const pid = await startDaemon(t, folder, deaf, [pidFile, folder.at('heard')]);
+  const pid = await folder.daemon(deaf, { args: [pidFile, folder.at('heard')] });
   t.deepEqual(await stop({ pidFile }, { timeout: 300 }), { outcome: 'killed', pid });
   t.is(readFileSync(folder.at('heard'), 'utf8'), 'TERM ');
   t.true(hasEnded(pid));
@@ -189,9 +182,9 @@ test('stop kills a daemon that does not end in time, and removes its pidfile', a
 });
 
 test('stop with force: false throws ERR_STOP_TIMEOUT and leaves the daemon alive', async (t) => {
-  const folder = workspace(t);
+  const folder = bench(t);
   const pidFile = folder.at('a.pid');
-  const pid = await startDaemon(t, folder, deaf, [pidFile, folder.at('heard')]);
+  const pid = await folder.daemon(deaf, { args: [pidFile, folder.at('heard')] });
   const error = await t.throwsAsync(stop({ pidFile }, { timeout: 200, force: false }), { code: 'ERR_STOP_TIMEOUT' });
   t.like(error, { pid, message: `the daemon did not stop within 200 ms: process ${pid} is still running` });
   t.like(status({ pidFile }), { state: 'stopping', pid });
@@ -199,16 +192,16 @@ test('stop with force: false throws ERR_STOP_TIMEOUT and leaves the daemon alive
 });
 
 test('stop sends the signal that it is told', async (t) => {
-  const folder = workspace(t);
+  const folder = bench(t);
   const pidFile = folder.at('a.pid');
-  const pid = await startDaemon(t, folder, deaf, [pidFile, folder.at('heard')]);
+  const pid = await folder.daemon(deaf, { args: [pidFile, folder.at('heard')] });
   t.deepEqual(await stop({ pidFile }, { killSignal: 'SIGUSR2' }), { outcome: 'stopped', pid });
   t.false(existsSync(folder.at('heard')));
 });
 
 test('stop waits for the end itself: two of them both succeed', async (t) => {
-  const { at } = workspace(t);
-  const pid = await startService(t, { pidFile: at('a.pid') });
+  const { at, daemon } = bench(t);
+  const pid = await daemon(service({ pidFile: at('a.pid') }));
   const outcomes = await Promise.all([stop({ pidFile: at('a.pid') }), stop({ pidFile: at('a.pid') })]);
   t.true(hasEnded(pid));
   t.true(outcomes.some(({ outcome }) => outcome === 'stopped'));
@@ -216,27 +209,27 @@ test('stop waits for the end itself: two of them both succeed', async (t) => {
 });
 
 test('stop ends a daemon that is still starting, and its launcher fails', async (t) => {
-  const { at } = workspace(t);
+  const { at, start, noted } = bench(t);
   const pidFile = at('a.pid');
   const body =
-    'daemonize({ pidFile: args[0] }, async (daemon) => { tell(args[1], daemon.pid); forever(); await new Promise(() => {}); });';
-  const launcher = start(process.execPath, [fixture('script.mjs'), body, pidFile, at('told')]);
-  const pid: number = await heard(at('told'));
+    'daemonize({ pidFile: args[0] }, async (daemon) => { note(daemon.pid); forever(); await new Promise(() => {}); });';
+  const launcher = start(body, { args: [pidFile] });
+  const pid = Number(await noted(/^\d+$/));
   t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
   const { code, stderr } = await launcher.done;
   t.is(code, 1);
-  t.is(stderr, 'script.mjs did not start: the daemon was terminated by SIGTERM before it was up\n');
+  t.is(stderr, 'program.mjs did not start: the daemon was terminated by SIGTERM before it was up\n');
   t.false(existsSync(pidFile));
 });
 
 test('sendSignal delivers the signal and returns the pid', async (t) => {
-  const folder = workspace(t);
+  const folder = bench(t);
   const pidFile = folder.at('a.pid');
   const body = `daemonize({ pidFile: args[0], onStarted: started }, () => {
     for (const signal of ['SIGUSR2', 'SIGHUP']) process.on(signal, () => fs.appendFileSync(args[1], signal + ' '));
     forever();
   });`;
-  const pid = await startDaemon(t, folder, body, [pidFile, folder.at('heard')]);
+  const pid = await folder.daemon(body, { args: [pidFile, folder.at('heard')] });
   const heardSo = (text: string) => until(text, () => read(folder.at('heard')) === text);
   t.is(await sendSignal({ pidFile }, 'SIGUSR2'), pid);
   await heardSo('SIGUSR2 ');
@@ -245,9 +238,9 @@ test('sendSignal delivers the signal and returns the pid', async (t) => {
 });
 
 test('sendSignal refuses SIGHUP for a daemon that does not catch it, and the daemon lives on', async (t) => {
-  const folder = workspace(t);
+  const folder = bench(t);
   const pidFile = folder.at('a.pid');
-  const pid = await startDaemon(t, folder, daemon, [pidFile]);
+  const pid = await folder.daemon(service({ pidFile }));
   const error = await t.throwsAsync(sendSignal({ pidFile }, 'SIGHUP'), { code: 'ERR_SIGNAL_REFUSED' });
   t.like(error, { pid, signal: 'SIGHUP' });
   t.like(status({ pidFile }), { state: 'running', pid });
@@ -259,34 +252,33 @@ for (const reloads of [
   'process.on("SIGHUP", () => fs.writeFileSync(args[1], ""))',
 ]) {
   test(`sendSignal delivers SIGHUP where the daemon has ${reloads.split('(')[0]}`, async (t) => {
-    const folder = workspace(t);
+    const folder = bench(t);
     const pidFile = folder.at('a.pid');
     const body = `const daemon = daemonize({ pidFile: args[0], onStarted: started }); ${reloads}; forever();`;
-    const pid = await startDaemon(t, folder, body, [pidFile, folder.at('reloaded')]);
+    const pid = await folder.daemon(body, { args: [pidFile, folder.at('reloaded')] });
     t.is(await sendSignal({ pidFile }, 'SIGHUP'), pid);
     await until('it has reloaded', () => existsSync(folder.at('reloaded')));
   });
 }
 
 test('sendSignal refuses what would end a daemon that is still starting, and delivers SIGCONT', async (t) => {
-  const { at } = workspace(t);
+  const { at, start, noted } = bench(t);
   const pidFile = at('a.pid');
   const body = `daemonize({ pidFile: args[0], onStarted: started }, async (daemon) => {
     process.on('SIGUSR2', () => {});
-    tell(args[1], daemon.pid);
-    await until(() => fs.existsSync(args[2]));
+    note(daemon.pid);
+    await exists('go');
     forever();
   });`;
-  const launcher = startScript(body, [pidFile, at('told'), at('go')]);
-  launcher.done.catch(() => {});
+  const launcher = start(body, { args: [pidFile] });
   t.teardown(() => stop({ pidFile }));
-  const pid: number = await heard(at('told'));
+  const pid = Number(await noted(/^\d+$/));
   for (const signal of ['SIGUSR2', 'SIGHUP', 'SIGINT'] as const) {
     t.like(await t.throwsAsync(sendSignal({ pidFile }, signal), { code: 'ERR_SIGNAL_REFUSED' }), { pid, signal });
   }
   t.is(await sendSignal({ pidFile }, 'SIGCONT'), pid);
   writeFileSync(at('go'), '');
-  t.is((await launcher.done).returned, pid);
+  t.is((await launcher.done).stdout, `started ${pid}\n`);
   t.is(await sendSignal({ pidFile }, 'SIGUSR2'), pid);
 });
 
@@ -325,7 +317,7 @@ test('sendSignal to what is not running names the pidfile, or the places that a 
 });
 
 test('a name means the locked pidfile, else the first that is there, else the place of a start', async (t) => {
-  const folder = workspace(t);
+  const folder = bench(t);
   const name = uniqueName();
   const user = userPidFile(name);
   t.deepEqual(status(name), { name, pidFile: paths(name).pidFile, state: 'stopped' });
@@ -334,7 +326,7 @@ test('a name means the locked pidfile, else the first that is there, else the pl
   writeFileSync(user, `${noPid}\n`);
   t.deepEqual(status(name), { name, pidFile: user, state: 'dead', lastPid: noPid });
 
-  const pid = await startDaemon(t, folder, daemon, [user, folder.path]);
+  const pid = await folder.daemon(service({ pidFile: user }));
   t.like(status(name), { name, pidFile: user, state: 'running', pid });
   t.is(await sendSignal(name, 'SIGCONT'), pid);
   t.deepEqual(await stop(name), { outcome: 'stopped', pid });
@@ -343,19 +335,19 @@ test('a name means the locked pidfile, else the first that is there, else the pl
 testUnless(isRoot ? undefined : 'only root can start a daemon in the places of the system')(
   "for root the system's running daemon comes before a user's, and either before a dead one",
   async (t) => {
-    const folder = workspace(t);
+    const folder = bench(t);
     const name = uniqueName();
     const [user, system] = [userPidFile(name), systemPidFile(name)];
     t.teardown(() => removePlaces(name));
     mkdirSync(dirname(user), { recursive: true });
 
     const byName = `daemonize({ name: ${JSON.stringify(name)}, onStarted: started }); forever();`;
-    const ofSystem = await startDaemon(t, folder, byName, [folder.path]);
+    const ofSystem = await folder.daemon(byName, { args: [folder.path] });
     t.like(status(name), { name, pidFile: system, state: 'running', pid: ofSystem });
     writeFileSync(user, `${noPid}\n`);
     t.like(status(name), { pidFile: system, state: 'running', pid: ofSystem });
 
-    const ofUser = await startDaemon(t, folder, daemon, [user, folder.path]);
+    const ofUser = await folder.daemon(service({ pidFile: user }));
     t.like(status(name), { pidFile: system, state: 'running', pid: ofSystem });
     t.deepEqual(await stop(name), { outcome: 'stopped', pid: ofSystem });
     t.deepEqual(await stop(name), { outcome: 'stopped', pid: ofUser });
@@ -364,9 +356,9 @@ testUnless(isRoot ? undefined : 'only root can start a daemon in the places of t
 );
 
 test('a wrong target, signal or option is named', async (t) => {
-  const { at } = workspace(t);
+  const { at, daemon } = bench(t);
   const running = { pidFile: at('a.pid') };
-  const pid = await startService(t, running);
+  const pid = await daemon(service(running));
   const calls: [() => unknown, string][] = [];
   for (const [target, word] of [
     ['', "daemon's name"],
@@ -420,9 +412,9 @@ test('an error of daemonry is told from others, and carries only the fields that
 });
 
 test('a stranger whose pid was written into the pidfile of a daemon is not signalled', async (t) => {
-  const folder = workspace(t);
+  const folder = bench(t);
   const pidFile = folder.at('a.pid');
-  const pid = await startDaemon(t, folder, daemon, [pidFile]);
+  const pid = await folder.daemon(service({ pidFile }));
   const stranger = spawn('sleep', ['1000'], { stdio: 'ignore' });
   t.teardown(() => stranger.kill('SIGKILL'));
   writeFileSync(pidFile, `${stranger.pid}\n`);
@@ -440,12 +432,11 @@ const userPidFile = (name: string) => join(state, 'daemonry', name, `${name}.pid
 const systemPidFile = (name: string) => `${process.platform === 'darwin' ? '/var/run' : '/run'}/${name}/${name}.pid`;
 
 test('a stop above daemonize is a restart: it ends the old daemon, and leaves alone the one that is starting', async (t) => {
-  const { at, path } = workspace(t);
+  const { at, daemon } = bench(t);
   const pidFile = at('a.pid');
-  const body =
-    'return stop({ pidFile: args[0] }).then(() => { daemonize({ pidFile: args[0], onStarted: started }); forever(); });';
-  const first = await startDaemon(t, { at, path }, body, [pidFile]);
-  const second = await startDaemon(t, { at, path }, body, [pidFile]);
+  const body = 'await stop({ pidFile: args[0] }); daemonize({ pidFile: args[0], onStarted: started }); forever();';
+  const first = await daemon(body, { args: [pidFile] });
+  const second = await daemon(body, { args: [pidFile] });
   t.not(second, first);
   t.true(hasEnded(first));
   t.like(status({ pidFile }), { state: 'running', pid: second });
@@ -453,7 +444,7 @@ test('a stop above daemonize is a restart: it ends the old daemon, and leaves al
 });
 
 test('a daemon that stops itself by its pidfile runs its handlers and exits', async (t) => {
-  const { at, path } = workspace(t);
+  const { at, daemon } = bench(t);
   const pidFile = at('a.pid');
   const body = `const daemon = daemonize({ pidFile: args[0], onStarted: started });
     daemon.onStop(() => fs.writeFileSync(args[1], 'handled'));
@@ -462,7 +453,7 @@ test('a daemon that stops itself by its pidfile runs its handlers and exits', as
       clearInterval(timer);
       stop({ pidFile: args[0] });
     }, 10);`;
-  const pid = await startDaemon(t, { at, path }, body, [pidFile, at('note'), at('go')]);
+  const pid = await daemon(body, { args: [pidFile, at('note'), at('go')] });
   writeFileSync(at('go'), '');
   await until('the daemon has ended', () => hasEnded(pid));
   t.is(readFileSync(at('note'), 'utf8'), 'handled');

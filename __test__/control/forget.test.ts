@@ -3,11 +3,11 @@ import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:
 import { dirname } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { forgetDaemon, isDaemonError, list, paths, spawnDaemon, status, stop } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { daemonry, fails, ok } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { journalOf, named, recordOf } from '../helpers/named.js';
 import { nobody, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
-import { bench } from '../helpers/program.js';
 import { start } from '../helpers/run.js';
 import { privateFiles } from '../helpers/state.js';
 import { until } from '../helpers/until.js';

@@ -1,9 +1,9 @@
 /** How a daemon has ended, as `status` reports it until the next start. */
 import test from 'ava';
 import { spawnDaemon, status, stop } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
-import { bench } from '../helpers/program.js';
 import { endOf } from '../helpers/status.js';
 import { until } from '../helpers/until.js';
 

@@ -2,6 +2,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { reloadDaemon, sendSignal, spawnDaemon, status, stop, type FailedReload } from '../../dist/index.js';
+import { bench, type Bench } from '../helpers/bench.js';
 import { daemonry } from '../helpers/command.js';
 import { named } from '../helpers/named.js';
 import {
@@ -14,7 +15,6 @@ import {
   testUnless,
 } from '../helpers/privileges.js';
 import { hasEnded, stat } from '../helpers/processes.js';
-import { bench, type Bench } from '../helpers/program.js';
 import { run } from '../helpers/run.js';
 import { endOf } from '../helpers/status.js';
 import { until } from '../helpers/until.js';

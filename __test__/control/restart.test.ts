@@ -11,10 +11,10 @@ import {
 } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { spawnDaemon, status, stop, type DaemonError, type SpawnDaemonOptions } from '../../dist/index.js';
+import { bench, type Bench } from '../helpers/bench.js';
 import { daemonry } from '../helpers/command.js';
 import { named } from '../helpers/named.js';
 import { noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
-import { bench, type Bench } from '../helpers/program.js';
 import type { RunOptions } from '../helpers/run.js';
 import { pidOf } from '../helpers/status.js';
 import { until } from '../helpers/until.js';
@@ -202,9 +202,8 @@ for (const [what, options, code] of [
 }
 
 testUnless(noOtherUser)('a script that its user can no longer read leaves the daemon running', async (t) => {
-  const { at, path, pidFile, write } = bench(t);
+  const { at, pidFile, write } = bench(t);
   const script = write(service, 'server.mjs');
-  chmodSync(path, 0o755);
   t.teardown(() => stop({ pidFile }));
   const options: SpawnDaemonOptions = { cwd: '/', pidFile, user: 'nobody', ifRunning: 'replace' };
   const { pid } = await spawnDaemon(process.execPath, [script], options);

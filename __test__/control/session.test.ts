@@ -1,12 +1,12 @@
 /** What a stop ends besides the main process: what is left of the session that the start made. */
 import { chmodSync, existsSync } from 'node:fs';
 import { paths, spawnDaemon, status, stop, type SpawnDaemonOptions } from '../../dist/index.js';
+import { bench, type Bench } from '../helpers/bench.js';
 import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { eventsOf, named } from '../helpers/named.js';
 import { isRoot, nobody, noLinux, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { descriptors, hasEnded, kill } from '../helpers/processes.js';
-import { bench, type Bench } from '../helpers/program.js';
 import { run, start } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 

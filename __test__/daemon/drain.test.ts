@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import test from 'ava';
 import { status, stop } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { read } from '../helpers/files.js';
 import { keepAsking } from '../helpers/keep-alive.js';
-import { bench } from '../helpers/program.js';
 import { ask, freePort } from '../helpers/requests.js';
 import { until } from '../helpers/until.js';
 

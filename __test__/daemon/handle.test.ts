@@ -2,9 +2,9 @@ import { cpSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { currentDaemon, paths, status, supported } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { read } from '../helpers/files.js';
 import { isRoot } from '../helpers/privileges.js';
-import { bench } from '../helpers/program.js';
 import { run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 

@@ -6,9 +6,9 @@ import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
 import { status } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
-import { bench } from '../helpers/program.js';
 import { until } from '../helpers/until.js';
 
 test('an idle daemon runs its stop handlers, says why in its log, and exits', async (t) => {

@@ -3,11 +3,11 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, wri
 import { join } from 'node:path';
 import test from 'ava';
 import { status } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { main } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { isRoot, noOwnMounts, ownMounts, testUnless } from '../helpers/privileges.js';
-import { bench } from '../helpers/program.js';
 import { run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 

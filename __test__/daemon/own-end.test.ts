@@ -2,9 +2,9 @@
 import { renameSync, rmdirSync } from 'node:fs';
 import test from 'ava';
 import { status } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { read } from '../helpers/files.js';
 import { eventsOf, journalOf, named } from '../helpers/named.js';
-import { bench } from '../helpers/program.js';
 import { until } from '../helpers/until.js';
 
 for (const [what, ends, exit] of [

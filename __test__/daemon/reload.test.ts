@@ -1,10 +1,10 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import test from 'ava';
 import { status } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { read } from '../helpers/files.js';
 import { testOnLinux } from '../helpers/privileges.js';
 import { descriptors } from '../helpers/processes.js';
-import { bench } from '../helpers/program.js';
 import { run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 

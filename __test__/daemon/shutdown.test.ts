@@ -1,10 +1,10 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import test from 'ava';
 import { sendSignal, status, stop } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { read } from '../helpers/files.js';
 import { isRoot, testOnLinux } from '../helpers/privileges.js';
 import { descriptors, hasEnded, processes, stat } from '../helpers/processes.js';
-import { bench } from '../helpers/program.js';
 import { start } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 

@@ -18,12 +18,12 @@ import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
 import { connectDaemon, paths, spawnDaemon, status, stop } from '../../dist/index.js';
+import { bench, type Bench } from '../helpers/bench.js';
 import { daemonry, main } from '../helpers/command.js';
 import { locksOn, read } from '../helpers/files.js';
 import { eventsOf, journalOf, named, recordOf, removePlaces } from '../helpers/named.js';
 import { isRoot, nobody, noLinux, noOtherUser, testUnless } from '../helpers/privileges.js';
 import { environmentOf, hasEnded } from '../helpers/processes.js';
-import { bench, type Bench } from '../helpers/program.js';
 import { removeState } from '../helpers/state.js';
 import { pidOf } from '../helpers/status.js';
 import { until } from '../helpers/until.js';
@@ -482,7 +482,6 @@ test('a call of daemon.listen() that cannot be meant, or not be done, is a typed
   const refusals = async (options: object, work = 'await daemon.listen(createServer())') => {
     await tools.launch(`
       import { createServer } from 'node:net';
-      import { isDaemonError } from '${new URL('../../dist/index.js', import.meta.url).href}';
       daemonize({ log: at('log'), ...${JSON.stringify(options)} }, async (daemon) => {
         try { ${work} } catch (error) {
           note(isDaemonError(error) + ' ' + error.code + ': ' + error.message);
@@ -558,7 +557,6 @@ test('a call that waits for a socket which does not come back says what it has w
   const tools = bench(t);
   const own = (name: string) => `
     import { createServer } from 'node:net';
-    import { paths } from '${new URL('../../dist/index.js', import.meta.url).href}';
     daemonize({ name: '${name}', log: at('log') }, async () => {
       await once(createServer().listen(paths('${name}').socket), 'listening');
     });

@@ -2,9 +2,9 @@
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { status, stop } from '../../dist/index.js';
+import { bench, type Bench } from '../helpers/bench.js';
 import { testOnLinux } from '../helpers/privileges.js';
 import { hasEnded, statusField } from '../helpers/processes.js';
-import { project, type Project } from '../helpers/project.js';
 import { start, type Outcome } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 
@@ -22,13 +22,13 @@ const classic = `
 `;
 
 /** Nothing was started: no pidfile, nobody told anything; the workspace looks for processes itself. */
-function nothingStarted(t: ExecutionContext, { at, told }: Project) {
+function nothingStarted(t: ExecutionContext, { at, told }: Bench) {
   t.false(existsSync(at('a.pid')));
   t.is(told(), undefined);
 }
 
 /** The outcome is this one sentence, and exit code 1. */
-function refused(t: ExecutionContext, app: Project, { code, stderr }: Outcome, sentence: string) {
+function refused(t: ExecutionContext, app: Bench, { code, stderr }: Outcome, sentence: string) {
   t.is(stderr, `${sentence}\n`);
   t.is(code, 1);
   nothingStarted(t, app);
@@ -48,14 +48,14 @@ for (const [command, sentence] of [
     ['without', classic],
   ] as const) {
     test(`a program on stdin is refused: ${command}, ${form}`, async (t) => {
-      const app = project(t, { 'app.cjs': source });
+      const app = bench(t, { 'app.cjs': source });
       refused(t, app, await app.shell(command), sentence);
     });
   }
 }
 
 test('a call in the REPL is refused', async (t) => {
-  const app = project(t, { 'app.cjs': service });
+  const app = bench(t, { 'app.cjs': service });
   const { stdout } = await app.shell('"$NODE" -i < app.cjs');
   t.true(stdout.includes(onStdin('on stdin or in the REPL')), stdout);
   nothingStarted(t, app);
@@ -63,7 +63,7 @@ test('a call in the REPL is refused', async (t) => {
 
 for (const flags of [['--watch'], ['--watch-path=.']]) {
   test(`a program under node ${flags} is refused`, async (t) => {
-    const app = project(t, { 'app.cjs': service });
+    const app = bench(t, { 'app.cjs': service });
     const { child, done } = start(process.execPath, [...flags, 'app.cjs'], { cwd: app.path });
     let stderr = '';
     child.stderr!.on('data', (text: string) => (stderr += text));
@@ -79,7 +79,7 @@ for (const flags of [['--watch'], ['--watch-path=.']]) {
 }
 
 test('a worker thread is refused with ERR_WORKER_THREAD', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { Worker } from 'node:worker_threads';
       new Worker(new URL('./worker.mjs', import.meta.url)).on('message', (said) => console.log(said));
@@ -100,7 +100,7 @@ test('a worker thread is refused with ERR_WORKER_THREAD', async (t) => {
 });
 
 test('a worker thread that does not catch the refusal tells it to its parent', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { Worker } from 'node:worker_threads';
       new Worker(new URL('./worker.mjs', import.meta.url)).on('error', (error) => console.log(error.code));
@@ -126,7 +126,7 @@ for (const [name, flags, reason] of [
   ['under --no-addons', ['--no-addons'], "Node's --no-addons forbids the native addon of daemonry: start without it"],
 ] as const) {
   test(`${name} daemonry can be imported, is not supported, and says why`, async (t) => {
-    const app = project(t, {
+    const app = bench(t, {
       'app.mjs': `
       import { daemonize, supported } from 'daemonry';
       import { tell } from './tell.cjs';
@@ -142,7 +142,7 @@ for (const [name, flags, reason] of [
 }
 
 test('under the permission model with addons allowed a program becomes a daemon under the same model', async (t) => {
-  const app = project(t, { 'app.cjs': service });
+  const app = bench(t, { 'app.cjs': service });
   const flags = [permission, ...fileSystem, '--allow-addons'];
   const { code, stderr } = await app.node([...flags, 'app.cjs']);
   t.is(code, 0, stderr);
@@ -162,7 +162,7 @@ for (const [what, fork] of [
 ] as const) {
   for (const pidFile of ["'a.pid'", 'undefined']) {
     test(`${what} of a daemon get a foreground handle without a pidfile: pidFile ${pidFile}`, async (t) => {
-      const app = project(t, {
+      const app = bench(t, {
         'app.mjs': `
           import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
           import { daemonize } from 'daemonry';
@@ -206,7 +206,7 @@ for (const [what, fork] of [
 }
 
 test('a cluster worker of a plain program gets a foreground handle without a pidfile', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import cluster from 'node:cluster';
       cluster.setupPrimary({ exec: 'worker.mjs' });
@@ -231,7 +231,7 @@ test('a cluster worker of a plain program gets a foreground handle without a pid
 testOnLinux(
   'DAEMONRY_MODE=foreground locks the pidfile and leaves stdio, working directory and umask alone',
   async (t) => {
-    const app = project(t, {
+    const app = bench(t, {
       'app.mjs': `
       import { daemonize } from 'daemonry';
       import { tell } from './tell.cjs';
@@ -262,7 +262,7 @@ testOnLinux(
 );
 
 test('in the foreground a rejecting main prints the error, exits with 1 and removes the pidfile', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { existsSync } from 'node:fs';
       import { daemonize } from 'daemonry';
@@ -284,7 +284,7 @@ test('in the foreground a rejecting main prints the error, exits with 1 and remo
 
 for (const source of [service, classic]) {
   test(`an unknown DAEMONRY_MODE is refused: ${source === classic ? 'without main' : 'with main'}`, async (t) => {
-    const app = project(t, { 'app.cjs': source });
+    const app = bench(t, { 'app.cjs': source });
     const outcome = await app.node(['app.cjs'], { env: { ...process.env, DAEMONRY_MODE: 'nonsense' } });
     const sentence = 'app.cjs: the variable DAEMONRY_MODE must be auto, daemon or foreground, not "nonsense"';
     refused(t, app, outcome, sentence);
@@ -293,7 +293,7 @@ for (const source of [service, classic]) {
 
 for (const mode of ['auto', 'daemon', '']) {
   test(`DAEMONRY_MODE=${mode} makes a daemon`, async (t) => {
-    const app = project(t, { 'app.cjs': service });
+    const app = bench(t, { 'app.cjs': service });
     const { code, stderr } = await app.node(['app.cjs'], { env: { ...process.env, DAEMONRY_MODE: mode } });
     t.is(code, 0, stderr);
     t.is(status({ pidFile: app.at('a.pid') }).state, 'running');
@@ -326,7 +326,7 @@ for (const [where, source] of [
   ],
 ] as const) {
   test(`a module that only the daemon misses fails the start with the reason: ${where}`, async (t) => {
-    const app = project(t, { 'app.mjs': source });
+    const app = bench(t, { 'app.mjs': source });
     const { code, stderr } = await app.node(['app.mjs']);
     t.is(code, 1);
     const sentence = stderr.trimEnd().split('\n').at(-1)!;

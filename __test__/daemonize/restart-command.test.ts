@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { status, stop } from '../../dist/index.js';
+import { bench, type Bench, type Told } from '../helpers/bench.js';
 import { testOnLinux } from '../helpers/privileges.js';
 import { descriptors, processes } from '../helpers/processes.js';
-import { project, type Project, type Told } from '../helpers/project.js';
 import type { Outcome, RunOptions } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 
@@ -26,7 +26,7 @@ const typeScript = `${esm}
 const setUp = 'globalThis.setUp = process.pid;';
 
 /** What the daemon told, once it is certain that it runs under its pidfile. */
-function daemonOf(t: ExecutionContext, { at, told }: Project, { code, stderr }: Outcome): Told {
+function daemonOf(t: ExecutionContext, { at, told }: Bench, { code, stderr }: Outcome): Told {
   t.is(code, 0, stderr);
   const daemon = told();
   if (daemon === undefined) throw new Error(`no daemon told anything; ${stderr}`);
@@ -107,7 +107,7 @@ for (const [
   { files, flags, script = Object.keys(files)[0]!, args = [], run, kept = flags, check },
 ] of Object.entries(starts)) {
   test(`the daemon is the same program: ${name}`, async (t) => {
-    const app = project(t, files);
+    const app = bench(t, files);
     const daemon = daemonOf(t, app, await app.node([...flags, script, ...args], run));
     t.deepEqual(daemon.execArgv, kept);
     t.is(basename(daemon.argv[0]!), script);
@@ -121,7 +121,7 @@ for (const [
 }
 
 test('an inspector asked for in NODE_OPTIONS stays with the launcher; the other options there are kept', async (t) => {
-  const app = project(t, { 'app.mjs': esm });
+  const app = bench(t, { 'app.mjs': esm });
   const options = '--inspect=127.0.0.1:0 --no-warnings';
   const outcome = await app.node(['app.mjs'], { env: { ...process.env, NODE_OPTIONS: options } });
   t.true(outcome.stderr.includes('Debugger listening'));
@@ -133,7 +133,7 @@ for (const [name, flags, source] of [
   ['node -e with an ES module', ['--input-type=module', '-e'], esm],
 ] as const) {
   test(`a program given to ${name} can become a daemon, whatever its arguments look like`, async (t) => {
-    const app = project(t);
+    const app = bench(t);
     const args = ['-v', '--two words', ''];
     const daemon = daemonOf(t, app, await app.node([...flags, source, '--', ...args]));
     t.deepEqual(daemon.argv, args);
@@ -142,10 +142,10 @@ for (const [name, flags, source] of [
 
 for (const [name, options, expected] of [
   ['/ by default', '', () => '/'],
-  ['the one that was asked for, as the launcher understands it', "cwd: 'sub'", (app: Project) => app.at('sub')],
+  ['the one that was asked for, as the launcher understands it', "cwd: 'sub'", (app: Bench) => app.at('sub')],
 ] as const) {
   test(`the daemon loads its modules in the launcher's working directory; then it is in ${name}`, async (t) => {
-    const app = project(t, {
+    const app = bench(t, {
       'sub/empty': '',
       'app.mjs': `
         import { daemonize } from 'daemonry';
@@ -162,7 +162,7 @@ for (const [name, options, expected] of [
 }
 
 test('a daemon can start another program that becomes a daemon', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'inner.mjs': `
       import { daemonize } from 'daemonry';
       import { writeFileSync } from 'node:fs';
@@ -191,7 +191,7 @@ test('a daemon can start another program that becomes a daemon', async (t) => {
 });
 
 testOnLinux('a program with an IPC channel becomes a daemon that does not keep the channel open', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { daemonize } from 'daemonry';
       import { tell } from './tell.cjs';
@@ -215,7 +215,7 @@ testOnLinux('a program with an IPC channel becomes a daemon that does not keep t
 });
 
 test('a message about a program given to node -e does not take an argument for its name', async (t) => {
-  const app = project(t);
+  const app = bench(t);
   const program = "require('daemonry').daemonize({}, () => process.exit(5))";
   const { code, stderr } = await app.node(['-e', program, '/bin/argument']);
   t.is(code, 1);

@@ -3,9 +3,9 @@ import { chmodSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { status, stop } from '../../dist/index.js';
+import { bench, type Bench, type Told } from '../helpers/bench.js';
 import { noLinux, testUnless } from '../helpers/privileges.js';
 import { hasEnded } from '../helpers/processes.js';
-import { project, type Project, type Told } from '../helpers/project.js';
 import { run, type Outcome } from '../helpers/run.js';
 import { missing, runtime } from '../helpers/runtimes.js';
 
@@ -27,8 +27,8 @@ const app = `
   });
 `;
 
-function program(t: ExecutionContext): Project {
-  const files = project(t);
+function program(t: ExecutionContext): Bench {
+  const files = bench(t);
   writeFileSync(files.at('app.mjs'), app.replaceAll('${folder}', files.path));
   return files;
 }
@@ -44,7 +44,7 @@ const runtimes = {
 } as const;
 
 /** What the daemon told, once it is certain that it runs under its pidfile. */
-function daemonOf(t: ExecutionContext, { at, told }: Project, { code, stdout, stderr }: Outcome) {
+function daemonOf(t: ExecutionContext, { at, told }: Bench, { code, stdout, stderr }: Outcome) {
   t.is(code, 0, stderr);
   const daemon = told() as (Told & { readonly line: string[]; readonly mode: string }) | undefined;
   if (daemon === undefined) throw new Error(`no daemon told anything; ${stderr}`);
@@ -55,7 +55,7 @@ function daemonOf(t: ExecutionContext, { at, told }: Project, { code, stdout, st
 
 for (const [name, { command, flags, inspector, watch }] of Object.entries(runtimes)) {
   const onIt = testUnless(noLinux ?? missing(name as 'bun' | 'deno'));
-  const start = (files: Project, ...args: string[]) =>
+  const start = (files: Bench, ...args: string[]) =>
     run(runtime(name as 'bun' | 'deno')!, [...command, ...args], {
       cwd: files.path,
       env: { ...process.env, NO_COLOR: '1' },
@@ -147,7 +147,7 @@ const server = `
 
 for (const name of ['node', 'bun', 'deno'] as const) {
   testUnless(name === 'node' ? undefined : missing(name))(`${name}: what a caller can do to a daemon`, async (t) => {
-    const files = project(t, {
+    const files = bench(t, {
       'caller.mjs': caller,
       'server.mjs': server,
       'never-ready.mjs': 'setInterval(() => {}, 60_000);',
@@ -187,7 +187,7 @@ testUnless(missing('deno'))('deno: a program on stdin is refused with a sentence
 });
 
 test('a single-executable application becomes a daemon with its arguments', async (t) => {
-  const files = project(t);
+  const files = bench(t);
   const main = `
     const { createRequire } = require('node:module');
     const { daemonize } = createRequire(${JSON.stringify(dist)})(${JSON.stringify(dist)});

@@ -1,22 +1,22 @@
 import { existsSync, readFileSync } from 'node:fs';
 import test from 'ava';
 import { status } from '../../dist/index.js';
+import { service } from '../fixtures/service.js';
+import { bench } from '../helpers/bench.js';
 import { testOnLinux } from '../helpers/privileges.js';
 import { descriptors, stat, statusField } from '../helpers/processes.js';
-import { launchService, startService } from '../helpers/service.js';
-import { workspace } from '../helpers/workspace.js';
 
 test('the launcher exits with 0 when the daemon is up, and the pidfile names the daemon', async (t) => {
-  const { at } = workspace(t);
+  const { at, daemon } = bench(t);
   const pidFile = at('a.pid');
-  const pid = await startService(t, { pidFile });
+  const pid = await daemon(service({ pidFile }));
   t.is(readFileSync(pidFile, 'utf8'), `${pid}\n`);
   t.like(status({ pidFile }), { state: 'running', pid });
 });
 
 testOnLinux('a daemon is adopted by another process, is no session leader and has no terminal', async (t) => {
-  const { at } = workspace(t);
-  const pid = await startService(t, { pidFile: at('a.pid') });
+  const { at, daemon } = bench(t);
+  const pid = await daemon(service({ pidFile: at('a.pid') }));
   const { ppid, pgrp, session, tty } = stat(pid)!;
   t.not(ppid, process.pid);
   t.is(pgrp, session);
@@ -40,11 +40,11 @@ for (const [behaviour, exit, reason] of [
   ['classic-exit', 'exited with code 3', ''],
 ] as const) {
   test(`a daemon that fails by "${behaviour}" makes the launcher fail with the reason and leaves nothing`, async (t) => {
-    const { at } = workspace(t);
-    const { code, stderr } = await launchService({ pidFile: at('a.pid') }, behaviour);
+    const { at, launch } = bench(t);
+    const { code, stderr } = await launch(service({ pidFile: at('a.pid') }, behaviour));
     t.is(code, 1);
     const sentence = stderr.trimEnd().split('\n').at(-1)!;
-    t.true(sentence.startsWith('service.mjs did not start: the daemon '), sentence);
+    t.true(sentence.startsWith('program.mjs did not start: the daemon '), sentence);
     t.true(sentence.includes(exit), sentence);
     t.true(sentence.includes(reason), sentence);
     t.false(existsSync(at('a.pid')));

@@ -1,8 +1,8 @@
 /** Processes that race each other: each calls one function, all at the same moment or a little apart. */
 import { fork, type ForkOptions } from 'node:child_process';
 import { once } from 'node:events';
+import type { Answer } from './bench.js';
 import { fixture } from './run.js';
-import type { Told } from './script.js';
 
 export interface Move {
   readonly call: 'spawnDaemon' | 'stop' | 'sendSignal' | 'look' | 'unlinkSync' | 'killByContent' | 'killByStatus';
@@ -11,12 +11,12 @@ export interface Move {
   readonly delay?: number;
 }
 
-interface Answer extends Told {
+interface Reply extends Answer {
   /** How the racer itself has ended, which it is not to do. */
   readonly gone?: string;
 }
 
-export interface Outcome extends Answer {
+export interface Outcome extends Reply {
   readonly move: Move;
 }
 
@@ -50,11 +50,11 @@ const now = () => Number(process.hrtime.bigint()) / 1e6;
 function racer(options: ForkOptions) {
   const child = fork(fixture('racer.mjs'), options);
   const exit = once(child, 'exit');
-  let settle: (answer: Answer) => void;
-  let gone: Answer | undefined;
-  const answer = () => new Promise<Answer>((resolve) => (gone === undefined ? (settle = resolve) : resolve(gone)));
+  let settle: (reply: Reply) => void;
+  let gone: Reply | undefined;
+  const answer = () => new Promise<Reply>((resolve) => (gone === undefined ? (settle = resolve) : resolve(gone)));
   const ready = answer();
-  child.on('message', (told: Told) => settle(told));
+  child.on('message', (told: Answer) => settle(told));
   child.on('exit', (code, signal) => settle((gone = { gone: String(signal ?? code) })));
   return {
     ready,

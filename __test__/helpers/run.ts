@@ -52,8 +52,3 @@ export function start(command: string, args: readonly string[], options: RunOpti
 export function run(command: string, args: readonly string[], options?: RunOptions): Promise<Outcome> {
   return start(command, args, options).done;
 }
-
-/** Runs a fixture with this node. */
-export function runFixture(name: string, args: readonly string[], options?: RunOptions): Promise<Outcome> {
-  return run(process.execPath, [fixture(name), ...args], options);
-}

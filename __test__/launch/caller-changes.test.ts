@@ -2,7 +2,7 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { spawnDaemon, stop } from '../../dist/index.js';
-import { project } from '../helpers/project.js';
+import { bench } from '../helpers/bench.js';
 import { testOnLinux } from '../helpers/privileges.js';
 import { until } from '../helpers/until.js';
 
@@ -47,7 +47,7 @@ const caller = `
 `;
 
 function places(t: ExecutionContext) {
-  const folder = project(t, { 'caller.mjs': caller });
+  const folder = bench(t, { 'caller.mjs': caller });
   for (const place of ['first', 'second']) {
     mkdirSync(folder.at(place));
     writeFileSync(folder.at(place, 'input'), `input of ${place}`);
@@ -105,7 +105,7 @@ for (const command of ['./tool', 'tool']) {
 }
 
 test('a descriptor that is not open at the call is refused, also when its number is taken later', async (t) => {
-  const { node, path, at } = project(t, {
+  const { node, path, at } = bench(t, {
     'caller.mjs': `
       import { closeSync, openSync } from 'node:fs';
       import { connectDaemon, spawnDaemon } from 'daemonry';

@@ -2,10 +2,10 @@
 import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import anyTest, { type ExecutionContext } from 'ava';
 import { status, stop } from '../../dist/index.js';
+import { bench, type Bench } from '../helpers/bench.js';
 import { daemonry, startDaemonry } from '../helpers/command.js';
 import { eventsOf, named } from '../helpers/named.js';
 import { noLinux, testUnless } from '../helpers/privileges.js';
-import { bench, type Bench } from '../helpers/program.js';
 import { start } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 

@@ -4,12 +4,11 @@ import { spawnSync } from 'node:child_process';
 import { getPriority } from 'node:os';
 import type { ExecutionContext } from 'ava';
 import { stop } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { read } from '../helpers/files.js';
 import { asWww, neighbourhood, perl } from '../helpers/neighbour.js';
 import { noLinux, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { statField, statusField } from '../helpers/processes.js';
-import { project } from '../helpers/project.js';
-import { runScript } from '../helpers/script.js';
 import { until } from '../helpers/until.js';
 
 const asRoot = testUnless(noOtherUser ?? noLinux);
@@ -34,7 +33,10 @@ async function started(t: ExecutionContext, via: readonly string[], options: obj
   const script = `
     const { pidFile, options, program } = JSON.parse(args[0]);
     return spawnDaemon(program[0], program.slice(1), { pidFile, ...options }).then(({ pid }) => pid);`;
-  const { returned, error } = await runScript(script, [JSON.stringify({ pidFile, options, program })], { via });
+  const { returned, error } = await bench(t).call(script, {
+    args: [JSON.stringify({ pidFile, options, program })],
+    via,
+  });
   t.is(error, undefined, error?.message);
   return returned as number;
 }
@@ -172,7 +174,7 @@ testUnless(noOtherUser ?? noLinux ?? refused(...asFlusher, 'true'))(
 );
 
 asRoot('a directory that the user could not reach is left before the program runs; any other stays', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { daemonize } from 'daemonry';
       import { tell } from './tell.cjs';

@@ -2,10 +2,10 @@
 import test from 'ava';
 import { sendSignal, spawnDaemon } from '../../dist/index.js';
 import { daemonEnvironment } from '../../src/options/env.js';
+import { bench } from '../helpers/bench.js';
 import { named } from '../helpers/named.js';
 import { testOnLinux } from '../helpers/privileges.js';
 import { environmentOf } from '../helpers/processes.js';
-import { runScript } from '../helpers/script.js';
 
 /** Names that every object has, whether or not a caller has given them. */
 const inherited = ['constructor', 'toString', 'hasOwnProperty', 'valueOf', '__proto__'];
@@ -13,7 +13,10 @@ const inherited = ['constructor', 'toString', 'hasOwnProperty', 'valueOf', '__pr
 testOnLinux('variables that are called like members of every object reach the daemon', async (t) => {
   const name = named(t);
   const env = { ...process.env, ...Object.fromEntries(inherited.map((variable) => [variable, 'of the launcher'])) };
-  const { returned } = await runScript(`return spawnDaemon('sleep', ['100'], { name: args[0] });`, [name], { env });
+  const { returned } = await bench(t).call(`return spawnDaemon('sleep', ['100'], { name: args[0] });`, {
+    args: [name],
+    env,
+  });
   const found = environmentOf(returned.pid)!;
   for (const variable of inherited) t.true(found.includes(`${variable}=of the launcher`), variable);
 });

@@ -2,9 +2,9 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import anyTest, { type ExecutionContext } from 'ava';
 import { isDaemonError, spawnDaemon, status, stop } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { testOnLinux } from '../helpers/privileges.js';
 import { hasEnded, stat } from '../helpers/processes.js';
-import { project } from '../helpers/project.js';
 import { start } from '../helpers/run.js';
 import { freePort } from '../helpers/requests.js';
 import { until } from '../helpers/until.js';
@@ -34,7 +34,7 @@ const programs = {
 
 /** A launcher of one of these programs, and its daemon. */
 function launching(t: ExecutionContext, program: keyof typeof programs, options: object) {
-  const folder = project(t, programs);
+  const folder = bench(t, programs);
   const { at, path } = folder;
   const pidFile = at('a.pid');
   const all = { pidFile, env: { PLACE: path }, ...options };
@@ -149,7 +149,7 @@ test('once its launcher is killed, a daemon whose main settles later is up then'
 
 test(`a start right after SIGTERM finds the port free, however long the daemon takes to go, ${rounds} times`, async (t) => {
   t.timeout(rounds * 20_000);
-  const { at, path } = project(t, {
+  const { at, path } = bench(t, {
     // The kernel frees the memory before the sockets.
     'server.mjs': `
       import { createServer } from 'node:net';

@@ -2,12 +2,12 @@
 import { readFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { spawnDaemon, stop } from '../../dist/index.js';
+import { service } from '../fixtures/service.js';
+import { bench } from '../helpers/bench.js';
 import { binding } from '../helpers/binding.js';
 import { noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { descriptors, environmentOf, hasEnded, statField, statusField } from '../helpers/processes.js';
-import { project } from '../helpers/project.js';
 import { run } from '../helpers/run.js';
-import { startService } from '../helpers/service.js';
 import { until } from '../helpers/until.js';
 import { workspace } from '../helpers/workspace.js';
 
@@ -111,7 +111,7 @@ asRoot('what only root may do is done before its rights are given up', async (t)
 });
 
 test('variables that mean another process do not come through, unless they are given', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { daemonize } from 'daemonry';
       import { tell } from './tell.cjs';
@@ -165,17 +165,9 @@ testOnLinux('signals that the shell ignores are back to their default in the dae
 testOnLinux(
   "a shell's descriptor 200 is not in the daemon, and the lock on it is free when the shell has gone",
   async (t) => {
-    const app = project(t);
-    const service = JSON.stringify({ pidFile: app.at('a.pid') });
-    const fixture = new URL('../fixtures/service.mjs', import.meta.url).pathname;
-    const script = `
-    exec 200>lock
-    flock 200
-    '${process.execPath}' '${fixture}' '${service}' run
-  `;
-    const { code, stdout, stderr } = await run('bash', ['-c', script], { cwd: app.path });
-    t.is(code, 0, stderr);
-    const pid = Number(/started (\d+)/.exec(stdout)?.[1]);
+    const app = bench(t);
+    const via = ['bash', '-c', 'exec 200>lock; flock 200; "$0" "$1"'];
+    const pid = await app.daemon(service({ pidFile: app.at('a.pid') }, 'run'), { via, cwd: app.path });
     t.false(hasEnded(pid));
     t.false([...descriptors(pid).values()].includes(app.at('lock')));
     t.is((await app.shell('flock --nonblock lock true')).code, 0, 'somebody still holds the lock');
@@ -183,8 +175,8 @@ testOnLinux(
 );
 
 testOnLinux('an inspector stays with the launcher', async (t) => {
-  const { at } = workspace(t);
-  const pid = await startService(t, { pidFile: at('a.pid') }, 'run', {
+  const { at, daemon } = bench(t);
+  const pid = await daemon(service({ pidFile: at('a.pid') }, 'run'), {
     env: { ...process.env, NODE_OPTIONS: '--inspect=0 --no-warnings' },
   });
   const environment = environmentOf(pid)!;

@@ -5,10 +5,10 @@ import { createServer, connect, type AddressInfo, type Server } from 'node:net';
 import { once } from 'node:events';
 import test, { type ExecutionContext } from 'ava';
 import { paths, spawnDaemon, status, stop } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { named } from '../helpers/named.js';
 import { nobody, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { descriptors, environmentOf, statusField } from '../helpers/processes.js';
-import { project } from '../helpers/project.js';
 import { run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 import { workspace } from '../helpers/workspace.js';
@@ -52,7 +52,7 @@ async function takenPort(t: ExecutionContext, host = '127.0.0.1'): Promise<{ por
 }
 
 test('the daemon serves on ports and paths that its launcher has bound, and the launcher tells which', async (t) => {
-  const app = project(t, { 'app.mjs': server });
+  const app = bench(t, { 'app.mjs': server });
   const listen = {
     any: { port: 0 },
     four: { port: 0, host: '127.0.0.1' },
@@ -85,7 +85,7 @@ test('the daemon serves on ports and paths that its launcher has bound, and the 
 });
 
 testOnLinux('no variable about the sockets is left for what the daemon starts, nor are the sockets', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { spawnSync } from 'node:child_process';
       import { daemonize } from 'daemonry';
@@ -103,7 +103,7 @@ testOnLinux('no variable about the sockets is left for what the daemon starts, n
 });
 
 test('an address that cannot be had is a typed error that names it, and nothing is left', async (t) => {
-  const app = project(t, { 'app.mjs': server });
+  const app = bench(t, { 'app.mjs': server });
   const { port } = await takenPort(t);
   writeFileSync(app.at('file'), 'no socket');
   const alive = createServer().listen(app.at('alive.sock'));
@@ -141,7 +141,7 @@ test('an address that cannot be had is a typed error that names it, and nothing 
 });
 
 test('a running daemon is told before its port is found taken', async (t) => {
-  const app = project(t, { 'app.mjs': server });
+  const app = bench(t, { 'app.mjs': server });
   const listen = { http: { port: await takenPort(t).then(({ port, blocker }) => (blocker.close(), port)) } };
   t.is((await app.node(['app.mjs', JSON.stringify({ listen })])).code, 0);
   const { code, stderr } = await app.node(['app.mjs', JSON.stringify({ listen })]);
@@ -150,7 +150,7 @@ test('a running daemon is told before its port is found taken', async (t) => {
 });
 
 test('a socket that a killed daemon has left is replaced; its mode is exact, whatever the umask', async (t) => {
-  const app = project(t, { 'app.mjs': server });
+  const app = bench(t, { 'app.mjs': server });
   const options = JSON.stringify({ listen: { ctl: { path: 'ctl.sock', mode: 0o666 } }, umask: 0o077 });
   t.is((await app.node(['app.mjs', options])).code, 0);
   const { pid } = app.told()!;
@@ -166,7 +166,7 @@ test('a socket that a killed daemon has left is replaced; its mode is exact, wha
 });
 
 test('a failed start takes its socket with it', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { daemonize } from 'daemonry';
       daemonize({ pidFile: 'a.pid', listen: { ctl: { path: 'ctl.sock' } } }, () => process.abort());
@@ -194,7 +194,7 @@ testOnLinux('any other program gets them as from systemd', async (t) => {
 });
 
 test('a Node program that spawnDaemon starts with sockets finds them, and binds what it asks for besides', async (t) => {
-  const app = project(t, { 'app.mjs': server });
+  const app = bench(t, { 'app.mjs': server });
   const listen = { http: { port: 0, host: '127.0.0.1' } };
   const asked = { listen: { own: { path: app.at('own.sock') }, http: { port: 1 } } };
   const { pid, listeners } = await spawnDaemon(process.execPath, [app.at('app.mjs'), JSON.stringify(asked)], {
@@ -237,7 +237,7 @@ for (const [title, names] of [
   ['of a unit of that name', 'other.socket:http.socket'],
 ] as const) {
   test(`a socket ${title} that systemd has bound is taken through the launcher into the daemon`, async (t) => {
-    const app = project(t, { 'app.mjs': server });
+    const app = bench(t, { 'app.mjs': server });
     const [other, http] = [await takenPort(t), await takenPort(t)];
     const options = { listen: { http: { port: http.port, host: '127.0.0.1' } } };
     const { code, stderr } = await activated(app, names, [other.blocker, http.blocker], options, {}).done;
@@ -248,7 +248,7 @@ for (const [title, names] of [
 }
 
 test('the only socket of systemd is taken whatever its name, in the foreground, too, and keeps its file', async (t) => {
-  const app = project(t, { 'app.mjs': server });
+  const app = bench(t, { 'app.mjs': server });
   const ctl = createServer().listen(app.at('ctl.sock'));
   await once(ctl, 'listening');
   const options = { listen: { ctl: { path: app.at('ctl.sock') } } };
@@ -264,7 +264,7 @@ test('the only socket of systemd is taken whatever its name, in the foreground, 
 });
 
 test('in the foreground a program binds its sockets itself, and tells why it cannot', async (t) => {
-  const app = project(t, { 'app.mjs': server });
+  const app = bench(t, { 'app.mjs': server });
   const { port } = await takenPort(t);
   const foreground = { env: { ...process.env, DAEMONRY_MODE: 'foreground' } };
   const taken = await app.node(
@@ -289,7 +289,7 @@ test('in the foreground a program binds its sockets itself, and tells why it can
 
 for (const mode of ['daemon', 'foreground']) {
   test(`the workers of a cluster serve on the sockets of their primary, which is a ${mode}`, async (t) => {
-    const app = project(t, {
+    const app = bench(t, {
       'app.mjs': `
         import cluster from 'node:cluster';
         import { once } from 'node:events';
@@ -327,7 +327,7 @@ for (const mode of ['daemon', 'foreground']) {
 }
 
 test("sockets that were handed to another process are not this one's", async (t) => {
-  const app = project(t, { 'app.mjs': server });
+  const app = bench(t, { 'app.mjs': server });
   const env = { ...process.env, LISTEN_PID: '1', LISTEN_FDS: '1', LISTEN_FDNAMES: 'http' };
   const { code, stdout, stderr } = await app.node(['app.mjs', JSON.stringify({ listen: { http: { port: 0 } } })], {
     env,
@@ -338,7 +338,7 @@ test("sockets that were handed to another process are not this one's", async (t)
 
 asRoot('a low port is bound as root and served as another user, whose the socket file is', async (t) => {
   const name = named(t);
-  const app = project(t, { 'app.mjs': server.replace("pidFile: 'a.pid', ", '') });
+  const app = bench(t, { 'app.mjs': server.replace("pidFile: 'a.pid', ", '') });
   chmodSync(app.path, 0o777);
   const { socket } = paths(name);
   // One that is hardly in use.

@@ -2,10 +2,10 @@
 import { copyFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { status } from '../../dist/index.js';
+import { bench, type Bench } from '../helpers/bench.js';
 import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { testOnLinux } from '../helpers/privileges.js';
-import { bench, type Bench } from '../helpers/program.js';
 import { descriptors } from '../helpers/processes.js';
 import { run, start, type RunOptions } from '../helpers/run.js';
 import { until } from '../helpers/until.js';

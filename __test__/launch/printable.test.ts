@@ -4,10 +4,10 @@ import * as fc from 'fast-check';
 import test, { type ExecutionContext } from 'ava';
 import { isDaemonError, paths, spawnDaemon, status, type StartError } from '../../dist/index.js';
 import { printable, printableJson, printableLine } from '../../src/printable.js';
+import { bench } from '../helpers/bench.js';
 import { daemonry, main } from '../helpers/command.js';
 import { named } from '../helpers/named.js';
 import { testOnLinux } from '../helpers/privileges.js';
-import { project } from '../helpers/project.js';
 import { holds } from '../helpers/property.js';
 import { run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
@@ -68,7 +68,7 @@ function isClean(t: ExecutionContext, text: string, part: string): void {
 
 for (const program of ['throws.mjs', 'exits.mjs']) {
   test(`${program}: what a launcher prints about a failed start is clean`, async (t) => {
-    const { node } = project(t, programs);
+    const { node } = bench(t, programs);
     const { code, stderr } = await node([program]);
     t.is(code, 1);
     isClean(t, stderr, 'red\\x07\\u202edlrow');
@@ -76,14 +76,14 @@ for (const program of ['throws.mjs', 'exits.mjs']) {
 }
 
 test('what a launcher prints of a daemon that is up is clean', async (t) => {
-  const { node, at } = project(t, programs);
+  const { node, at } = bench(t, programs);
   const { code, stderr } = await node(['up.mjs', JSON.stringify({ pidFile: at('a.pid') })]);
   t.is(code, 0);
   t.is(stderr, 'red\\x07\\u202edlrow\\rhi\n');
 });
 
 test('the message of an error is clean; its stderr is what the daemon wrote', async (t) => {
-  const { at, path } = project(t, programs);
+  const { at, path } = bench(t, programs);
   const call = spawnDaemon(process.execPath, [at('throws.mjs')], { waitFor: 'ready', cwd: path });
   const error = await t.throwsAsync<StartError>(call, { code: 'ERR_START_FAILED' });
   isClean(t, error!.message, 'red\\x07\\u202edlrow\\rhi');
@@ -120,7 +120,7 @@ test('a path in a sentence is clean and stays on its line; the field has the pat
 });
 
 test('status, list and logs: text is clean on a terminal, JSON and pipes are exact', async (t) => {
-  const { node } = project(t, programs);
+  const { node } = bench(t, programs);
   const name = named(t);
   t.is((await node(['up.mjs', JSON.stringify({ name })])).code, 0);
   await until('it says that it serves', () => status(name).record?.status !== undefined);
@@ -134,7 +134,7 @@ test('status, list and logs: text is clean on a terminal, JSON and pipes are exa
 });
 
 testOnLinux('on a terminal, logs are clean, also where a character lies across two reads', async (t) => {
-  const { node } = project(t, programs);
+  const { node } = bench(t, programs);
   const name = named(t);
   t.is((await node(['up.mjs', JSON.stringify({ name })])).code, 0);
   const { logFile } = paths(name);

@@ -12,15 +12,14 @@ import {
 import { dirname } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { paths, spawnDaemon, status, stop, sendSignal } from '../../dist/index.js';
+import { service } from '../fixtures/service.js';
+import { bench } from '../helpers/bench.js';
 import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { nobody, noOtherUser, testUnless } from '../helpers/privileges.js';
 import { environmentOf, statusField } from '../helpers/processes.js';
-import { project } from '../helpers/project.js';
 import { run } from '../helpers/run.js';
-import { runScript } from '../helpers/script.js';
-import { launchService } from '../helpers/service.js';
 import { pidOf } from '../helpers/status.js';
 import { until } from '../helpers/until.js';
 import { workspace } from '../helpers/workspace.js';
@@ -64,7 +63,7 @@ function stopsAtEnd(t: ExecutionContext, pidFile: string) {
 }
 
 asRoot('nothing of the launcher is left but what the user is: all four ids, all groups, no way back', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { daemonize } from 'daemonry';
       import { tell } from './tell.cjs';
@@ -130,7 +129,7 @@ asRoot('a group alone takes the supplementary groups away, and a number alone ne
 });
 
 test('a user or group that does not exist is told before anything is made', async (t) => {
-  const { at, path } = workspace(t);
+  const { at, path, launch } = bench(t);
   for (const [options, message] of [
     [{ user: 'no-such-user' }, 'there is no user "no-such-user"'],
     [{ group: 'no-such-group' }, 'there is no group "no-such-group"'],
@@ -138,15 +137,15 @@ test('a user or group that does not exist is told before anything is made', asyn
   ] as const) {
     const error = await t.throwsAsync(spawnDaemon('sleep', ['60'], { pidFile: at('a.pid'), ...options }));
     t.like(error, { code: 'ERR_UNKNOWN_USER', message });
-    const { code, stderr } = await launchService({ pidFile: at('a.pid'), log: at('log'), ...options }, 'run');
+    const { code, stderr } = await launch(service({ pidFile: at('a.pid'), log: at('log'), ...options }, 'run'));
     t.is(code, 1);
-    t.is(stderr, `service.mjs: ${message}\n`);
+    t.is(stderr, `program.mjs: ${message}\n`);
   }
   t.false(existsSync(at('a.pid')), path);
 });
 
 asRoot('without the privilege a change is refused before anything is made, and no change is none', async (t) => {
-  const { at, path } = workspace(t);
+  const { at, path, call } = bench(t);
   chownSync(path, nobody.uid, nobody.gid);
   const script = `
     return spawnDaemon('sleep', ['60'], { pidFile: args[0], ...JSON.parse(args[1]) }).then(({ pid }) => pid);
@@ -156,21 +155,20 @@ asRoot('without the privilege a change is refused before anything is made, and n
     [{ group: 0 }, 'set-gid'],
     [{ groups: [4] }, 'set-groups'],
   ] as const) {
-    const { error } = await runScript(script, [at('a.pid'), JSON.stringify(options)], { ...nobody, cwd: '/' });
+    const { error } = await call(script, { args: [at('a.pid'), JSON.stringify(options)], ...nobody, cwd: '/' });
     t.like(error, { code: 'EPERM', step });
     t.regex(error!.message, /this requires root \(EPERM\)$/);
     t.false(existsSync(at('a.pid')));
   }
   stopsAtEnd(t, at('a.pid'));
-  const own = await runScript(script, [at('a.pid'), JSON.stringify({ user: 'nobody' })], { ...nobody, cwd: '/' });
+  const own = await call(script, { args: [at('a.pid'), JSON.stringify({ user: 'nobody' })], ...nobody, cwd: '/' });
   t.is(typeof own.returned, 'number', own.error?.message);
 });
 
 asRoot('a script that the user cannot read is told as such', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'secret.mjs': `import { daemonize } from 'daemonry'; daemonize({ pidFile: 'a.pid', user: 'nobody' });`,
   });
-  chmodSync(app.path, 0o755);
   chmodSync(app.at('secret.mjs'), 0o600);
   const { code, stderr } = await app.node(['secret.mjs']);
   t.is(code, 1);
@@ -190,9 +188,8 @@ asRoot('a directory that only root may enter is told, for the user is changed fi
 });
 
 asRoot('the pidfile of a user who may not write beside it stays at the end, and says dead', async (t) => {
-  const { at } = workspace(t);
-  chmodSync(dirname(at('a.pid')), 0o755);
-  const { code, stderr } = await launchService({ pidFile: at('a.pid'), user: 'nobody' }, 'run');
+  const { at, launch } = bench(t);
+  const { code, stderr } = await launch(service({ pidFile: at('a.pid'), user: 'nobody' }, 'run'));
   t.is(code, 0, stderr);
   t.is(status({ pidFile: at('a.pid') }).state, 'running');
   const pid = pidOf({ pidFile: at('a.pid') })!;
@@ -204,20 +201,18 @@ asRoot('the pidfile of a user who may not write beside it stays at the end, and 
 });
 
 asRoot('what such a daemon has left is removed by a stop that may', async (t) => {
-  const { at, path } = workspace(t);
-  chmodSync(path, 0o755);
-  const { code, stderr } = await launchService({ pidFile: at('a.pid'), user: 'nobody' }, 'run');
+  const { at, launch } = bench(t);
+  const { code, stderr } = await launch(service({ pidFile: at('a.pid'), user: 'nobody' }, 'run'));
   t.is(code, 0, stderr);
   t.is((await stop({ pidFile: at('a.pid') })).outcome, 'stopped');
   t.false(existsSync(at('a.pid')));
 });
 
 asRoot('a pidfile and a log where the user may not even look are used all the same', async (t) => {
-  const { at, path } = workspace(t);
+  const { at, launch } = bench(t);
   mkdirSync(at('closed'), { mode: 0o700 });
   const options = { pidFile: at('closed', 'a.pid'), log: at('closed', 'a.log'), user: 'nobody' };
-  chmodSync(path, 0o755);
-  const { code, stderr } = await launchService(options, 'run');
+  const { code, stderr } = await launch(service(options, 'run'));
   t.is(code, 0, stderr);
   t.is(status({ pidFile: options.pidFile }).state, 'running');
   const pid = pidOf({ pidFile: options.pidFile })!;
@@ -227,7 +222,7 @@ asRoot('a pidfile and a log where the user may not even look are used all the sa
 });
 
 asRoot('a named daemon of another user has places that it can use, and root keeps what it executes', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { daemonize, paths } from 'daemonry';
       import { tell } from './tell.cjs';
@@ -267,7 +262,7 @@ asRoot('a named daemon of another user has places that it can use, and root keep
 });
 
 asRoot('a program that names itself is started by that name as another user', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { daemonize } from 'daemonry';
       import { tell } from './tell.cjs';
@@ -283,7 +278,7 @@ asRoot('a program that names itself is started by that name as another user', as
 });
 
 asRoot('a self-report that the daemon has not written, or not about itself, is not shown', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { daemonize } from 'daemonry';
       daemonize({ name: process.argv[2], user: 'nobody' }, (daemon) => {
@@ -293,7 +288,6 @@ asRoot('a self-report that the daemon has not written, or not about itself, is n
     `,
   });
   const name = named(t);
-  chmodSync(app.path, 0o755);
   t.is((await app.node(['app.mjs', name])).code, 0);
   const report = paths(name).pidFile.replace(/\.pid$/, '.self.json');
   t.is(status(name).record?.status, 'mine');

@@ -4,11 +4,11 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
 import { spawnDaemon, status, stop, type DaemonError, type SpawnDaemonOptions } from '../../dist/index.js';
+import { bench, type Bench } from '../helpers/bench.js';
 import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { noOtherUser, nobody, testOnLinux, testUnless } from '../helpers/privileges.js';
-import { bench, type Bench } from '../helpers/program.js';
 import { until } from '../helpers/until.js';
 
 /** Replacing the daemon by such a start fails so, and the daemon runs on. */
@@ -31,8 +31,7 @@ async function taken(t: ExecutionContext, where: { readonly port: number; readon
 }
 
 /** Folders that every user may enter. */
-function open({ path, at }: Bench, name: string, mode: number, uid = 0): string {
-  chmodSync(path, 0o755);
+function open({ at }: Bench, name: string, mode: number, uid = 0): string {
   mkdirSync(at(name));
   chownSync(at(name), uid, uid);
   chmodSync(at(name), mode);

@@ -4,9 +4,9 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { spawnDaemon, status, stop } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { noLinux, testUnless } from '../helpers/privileges.js';
 import { hasEnded } from '../helpers/processes.js';
-import { project } from '../helpers/project.js';
 import { fixture, start } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 
@@ -17,7 +17,7 @@ const soon = 20_000;
 
 /** A start that waits for the resolver, by default one that never answers. */
 function caller(t: ExecutionContext, options: object, host = 'hangs.test') {
-  const folder = project(t, {
+  const folder = bench(t, {
     'call.mjs': `
       import { spawnDaemon } from 'daemonry';
       const [options, abortsAfter] = process.argv.slice(2).map((text) => JSON.parse(text));

@@ -2,11 +2,11 @@
 import { existsSync, readFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { status, stop } from '../../dist/index.js';
+import { bench, type Bench } from '../helpers/bench.js';
 import { count, countedRace, type Counts } from '../helpers/counts.js';
 import { named } from '../helpers/named.js';
 import { noLinux, testUnless } from '../helpers/privileges.js';
 import { statusField } from '../helpers/processes.js';
-import { bench, type Bench } from '../helpers/program.js';
 import { start } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 

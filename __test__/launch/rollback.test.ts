@@ -2,14 +2,11 @@
 import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import test from 'ava';
 import { status } from '../../dist/index.js';
+import { bench, type Bench } from '../helpers/bench.js';
 import { nobody, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { hasEnded } from '../helpers/processes.js';
-import { bench } from '../helpers/program.js';
-import { project, type Project } from '../helpers/project.js';
 import { start } from '../helpers/run.js';
-import { runScript } from '../helpers/script.js';
 import { until } from '../helpers/until.js';
-import { workspace } from '../helpers/workspace.js';
 
 /** Its main notes that it runs, and settles only when the file `go` is there. */
 const waiting = (inMain = '') => `
@@ -26,7 +23,7 @@ const waiting = (inMain = '') => `
 `;
 
 /** Starts the launcher, and returns when its daemon has got to main. */
-async function startWaiting({ path, told }: Project, wrapper: readonly string[] = []) {
+async function startWaiting({ path, told }: Bench, wrapper: readonly string[] = []) {
   const [command, ...args] = [...wrapper, process.execPath, 'app.mjs'];
   const launcher = start(command!, args, { cwd: path });
   const { pid } = await until('main runs', told);
@@ -35,7 +32,7 @@ async function startWaiting({ path, told }: Project, wrapper: readonly string[] 
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   test(`a launcher that waits and gets ${signal} undoes the start and dies of that signal`, async (t) => {
-    const app = project(t, { 'app.mjs': waiting() });
+    const app = bench(t, { 'app.mjs': waiting() });
     const { child, done, pid } = await startWaiting(app);
     t.is(status({ pidFile: app.at('a.pid') }).state, 'starting');
     child.kill(signal);
@@ -48,7 +45,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 }
 
 test('a launcher that handles the signal itself gets a typed error, and lives on', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { daemonize } from 'daemonry';
       import { tell } from './tell.cjs';
@@ -74,7 +71,7 @@ test('a second Ctrl-C ends at once a daemon that does not heed the first', async
   // Without it the daemon would be killed after two seconds; that one round of several is quicker shows that it counts.
   const rounds: number[] = [];
   while (rounds.length < 5 && !rounds.some((milliseconds) => milliseconds < 1000)) {
-    const app = project(t, {
+    const app = bench(t, {
       'app.mjs': waiting("process.on('SIGTERM', () => writeFileSync(here + '/heard', ''));"),
     });
     const { child, done, pid } = await startWaiting(app);
@@ -93,7 +90,7 @@ test('a second Ctrl-C ends at once a daemon that does not heed the first', async
 });
 
 test('a daemon whose launcher was killed goes on, and completes its pidfile itself', async (t) => {
-  const app = project(t, { 'app.mjs': waiting() });
+  const app = bench(t, { 'app.mjs': waiting() });
   const { child, done, pid } = await startWaiting(app);
   child.kill('SIGKILL');
   await done;
@@ -109,7 +106,7 @@ for (const [how, main] of [
   ['is interrupted', 'await new Promise(() => {})'],
 ] as const) {
   test(`a helper of a daemon that ${how} during its start is ended with it`, async (t) => {
-    const app = project(t, {
+    const app = bench(t, {
       'app.mjs': `
         import { spawn } from 'node:child_process';
         import { daemonize } from 'daemonry';
@@ -134,7 +131,7 @@ for (const [how, main] of [
 }
 
 testOnLinux('Ctrl-C in the terminal of a launcher that waits undoes the start', async (t) => {
-  const app = project(t, { 'app.mjs': waiting() });
+  const app = bench(t, { 'app.mjs': waiting() });
   // The pseudo-terminal of script(1) turns the byte into SIGINT for its foreground processes.
   const launcher = start('script', ['-qec', `'${process.execPath}' app.mjs`, '/dev/null'], {
     cwd: app.path,
@@ -163,15 +160,16 @@ for (const form of ['with main', 'without'] as const) {
 }
 
 testUnless(noOtherUser)('a daemon that may start no thread any more fails before it is called up', async (t) => {
-  const { path, at } = workspace(t);
+  const { path, at, call } = bench(t);
   chmodSync(path, 0o777);
   const body = `
+    const { spawn } = await import('node:child_process');
     daemonize({ pidFile: args[0], waitFor: 'ready', onStarted: started });
     const limit = spawn('prlimit', ['--nproc=1', '--pid', String(process.pid)]);
     limit.on('exit', () => currentDaemon().ready());
     forever();
   `;
-  const { error } = await runScript(body, [at('a.pid')], { ...nobody, cwd: '/' });
+  const { error } = await call(body, { args: [at('a.pid')], ...nobody, cwd: '/' });
   t.is(error?.code, 'ERR_START_FAILED');
   t.regex(error!.message, /cannot take over the start: .*EAGAIN/);
   t.false(existsSync(at('a.pid')));

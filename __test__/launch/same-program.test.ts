@@ -2,9 +2,9 @@
 import { linkSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { connectDaemon, isDaemonError, spawnDaemon, status, stop, type DaemonError } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { daemonry } from '../helpers/command.js';
 import { named } from '../helpers/named.js';
-import { bench } from '../helpers/program.js';
 import { run } from '../helpers/run.js';
 import { privateFiles } from '../helpers/state.js';
 import { pidOf } from '../helpers/status.js';

@@ -18,11 +18,11 @@ import {
 } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { status, type DaemonizeOptions } from '../../dist/index.js';
+import { service } from '../fixtures/service.js';
+import { bench } from '../helpers/bench.js';
 import { isRoot, testOnLinux } from '../helpers/privileges.js';
 import { descriptors, hasEnded, stat } from '../helpers/processes.js';
-import { project } from '../helpers/project.js';
-import { fixture, run, type RunOptions } from '../helpers/run.js';
-import { launchService, startService } from '../helpers/service.js';
+import { run, type RunOptions } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 import { workspace } from '../helpers/workspace.js';
 
@@ -42,7 +42,7 @@ const speaker = `
 type Streams = Pick<DaemonizeOptions, 'log' | 'stdin' | 'stdout' | 'stderr' | 'umask' | 'env'>;
 
 function speaking(t: ExecutionContext) {
-  const app = project(t, { 'app.mjs': speaker });
+  const app = bench(t, { 'app.mjs': speaker });
   return {
     ...app,
     read: (name: string) => readFileSync(app.at(name), 'utf8'),
@@ -251,7 +251,7 @@ test('a link in a directory of one’s own may lead to the log', async (t) => {
 });
 
 test('a failed start with a log points to it, and its error has the end of what this start added', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { daemonize } from 'daemonry';
       try {
@@ -275,16 +275,16 @@ test('a failed start with a log points to it, and its error has the end of what 
 });
 
 test('a failed start removes the log that it created if nothing was written to it, and no other', async (t) => {
-  const { at } = workspace(t);
-  const fail = (log: string) => launchService({ pidFile: at('a.pid'), log }, 'exit');
+  const { at, launch } = bench(t);
+  const fail = (log: string) => launch(service({ pidFile: at('a.pid'), log }, 'exit'));
   const failed = await fail(at('new.log'));
   t.is(failed.code, 1);
-  t.is(failed.stderr, 'service.mjs did not start: the daemon exited with code 7 before it was up\n');
+  t.is(failed.stderr, 'program.mjs did not start: the daemon exited with code 7 before it was up\n');
   t.false(existsSync(at('new.log')));
   writeFileSync(at('old.log'), '');
   t.is((await fail(at('old.log'))).code, 1);
   t.true(existsSync(at('old.log')));
-  t.is((await launchService({ pidFile: at('a.pid'), log: at('told.log') }, 'throw')).code, 1);
+  t.is((await launch(service({ pidFile: at('a.pid'), log: at('told.log') }, 'throw'))).code, 1);
   t.true(readFileSync(at('told.log'), 'utf8').includes('Error: thrown by main'));
 });
 
@@ -344,7 +344,7 @@ function endHelper(t: ExecutionContext, pid: unknown): number {
 
 for (const command of ['$("$NODE" app.mjs)', '$("$NODE" app.mjs 2>&1)', '"$("$NODE" app.mjs 2>&1 | cat)"']) {
   test(`${command} returns while the daemon and a helper of it live on`, async (t) => {
-    const app = project(t, { 'app.mjs': helping('sleep', '1000') });
+    const app = bench(t, { 'app.mjs': helping('sleep', '1000') });
     const { code, stdout } = await app.shell(`output=${command}; echo "returned $?: $output"`);
     const helper = endHelper(t, app.told()?.['helper']);
     t.is(code, 0);
@@ -358,7 +358,7 @@ testOnLinux(
   'a helper that keeps writing to the stderr that it got during the start does not fill the memory',
   async (t) => {
     const writer = "setInterval(() => require('fs').writeSync(2, Buffer.alloc(100_000)), 10)";
-    const app = project(t, { 'app.mjs': helping(process.execPath, '-e', writer) });
+    const app = bench(t, { 'app.mjs': helping(process.execPath, '-e', writer) });
     const { code } = await app.node(['app.mjs']);
     const helper = endHelper(t, app.told()?.['helper']);
     t.is(code, 0);
@@ -375,10 +375,9 @@ testOnLinux(
 
 for (const closed of [[0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]]) {
   testOnLinux(`a launcher whose descriptors ${closed.join(', ')} are closed starts a sound daemon`, async (t) => {
-    const { at } = workspace(t);
-    const options = JSON.stringify({ pidFile: at('a.pid'), log: at('a.log') });
-    const script = `exec "$0" "$1" "$2" run ${closed.map((fd) => `${fd}>&-`).join(' ')}`;
-    const { code } = await run('sh', ['-c', script, process.execPath, fixture('service.mjs'), options]);
+    const { at, launch } = bench(t);
+    const via = ['sh', '-c', `exec "$0" "$1" ${closed.map((fd) => `${fd}>&-`).join(' ')}`];
+    const { code } = await launch(service({ pidFile: at('a.pid'), log: at('a.log') }, 'run'), { via });
     t.is(code, 0);
     const state = status({ pidFile: at('a.pid') });
     t.is(state.state, 'running');
@@ -396,7 +395,7 @@ for (const closed of [[0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]]) {
 }
 
 testOnLinux('the daemon has no descriptor of the launcher but what it was given', async (t) => {
-  const { at, path } = workspace(t);
+  const { at, path, daemon } = bench(t);
   writeFileSync(at('open'), '');
   const fd = openSync(at('open'), 'r');
   t.teardown(() => closeSync(fd));
@@ -410,7 +409,7 @@ testOnLinux('the daemon has no descriptor of the launcher but what it was given'
     5: fd,
     200: fd,
   });
-  const pid = await startService(t, { pidFile: at('a.pid'), log: at('a.log') }, 'run', { stdio });
+  const pid = await daemon(service({ pidFile: at('a.pid'), log: at('a.log') }, 'run'), { stdio });
   const open = descriptors(pid);
   for (const number of open.keys()) {
     const { ino } = statSync(`/proc/${pid}/fd/${number}`);
@@ -424,9 +423,9 @@ testOnLinux('the daemon has no descriptor of the launcher but what it was given'
 });
 
 testOnLinux('a daemon outlives the terminal that it was started from, and has none', async (t) => {
-  const { at } = workspace(t);
-  const options = JSON.stringify({ pidFile: at('a.pid') });
-  const command = `'${process.execPath}' '${fixture('service.mjs')}' '${options}' run; tty >'${at('tty')}'`;
+  const { at, write } = bench(t);
+  const program = write(service({ pidFile: at('a.pid') }, 'run'));
+  const command = `'${process.execPath}' '${program}'; tty >'${at('tty')}'`;
   const { stdout } = await run('script', ['-qec', command, '/dev/null']);
   const terminal = readFileSync(at('tty'), 'utf8').trim();
   t.regex(terminal, /^\/dev\/pts\//, stdout);

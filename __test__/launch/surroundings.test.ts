@@ -12,11 +12,11 @@ import {
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { list, paths, spawnDaemon, status, stop, type DaemonError } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { daemonry, main } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { noLinux, noOtherUser, noOwnMounts, ownMounts, testUnless } from '../helpers/privileges.js';
-import { bench } from '../helpers/program.js';
 import { run, type Outcome } from '../helpers/run.js';
 import { missing, runtime } from '../helpers/runtimes.js';
 import { until } from '../helpers/until.js';

@@ -1,10 +1,10 @@
 /** The system calls of a launch, on both ways to fork: as they are documented, and nothing between. */
-import { chmodSync, existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import test from 'ava';
 import { stop } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { named } from '../helpers/named.js';
 import { noOtherUser, testUnless } from '../helpers/privileges.js';
-import { project } from '../helpers/project.js';
 import { start } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 
@@ -54,7 +54,7 @@ function callsIn(trace: string, way: string): string[] {
 for (const way of ['automatic', 'copy']) {
   for (const kind of ['daemonize', 'spawnDaemon']) {
     asRoot(`${kind}, forking ${way}: leader and daemon make the documented calls in their order`, async (t) => {
-      const app = project(t, {
+      const app = bench(t, {
         'app.mjs': `
           import { writeFileSync } from 'node:fs';
           import { daemonize, paths, spawnDaemon } from 'daemonry';
@@ -69,7 +69,6 @@ for (const way of ['automatic', 'copy']) {
           else await spawnDaemon('/bin/sleep', ['60'], options).then(up);
         `,
       });
-      chmodSync(app.path, 0o755);
       const name = named(t);
       const trace = app.at('trace');
       // It follows the daemon, and so ends with it.

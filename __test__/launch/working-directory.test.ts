@@ -2,12 +2,12 @@
 import { chmodSync, mkdirSync, readlinkSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { status, stop } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { daemonry, main } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { run } from '../helpers/run.js';
-import { runScript } from '../helpers/script.js';
 import { until } from '../helpers/until.js';
 import { workspace, type Workspace } from '../helpers/workspace.js';
 
@@ -98,13 +98,13 @@ test('PWD counts only if it is the working directory', async (t) => {
 });
 
 test('a program works in the directory of the call of spawnDaemon, and in / for connectDaemon', async (t) => {
-  const { at, path } = workspace(t);
+  const { at, path, call } = bench(t);
   t.teardown(() => stop({ pidFile: at('spawned.pid') }));
   t.teardown(() => stop({ pidFile: at('connected.pid') }));
   const server = `
     const { createServer } = await import('node:net');
     createServer((connection) => connection.end(process.cwd())).listen(process.argv[1]);`;
-  const { returned } = await runScript(
+  const { returned } = await call(
     `const spawned = await spawnDaemon('sleep', ['100'], { pidFile: 'spawned.pid' });
     const [path, server] = args;
     const connection = await connectDaemon(process.execPath, ['--input-type=module', '-e', server, path + '/socket'], {
@@ -112,8 +112,7 @@ test('a program works in the directory of the call of spawnDaemon, and in / for 
     let said = '';
     for await (const chunk of connection) said += chunk;
     return { pid: spawned.pid, said };`,
-    [path, server],
-    { cwd: path },
+    { args: [path, server], cwd: path },
   );
   t.is(returned.said, '/');
   if (process.platform === 'linux') t.is(readlinkSync(`/proc/${returned.pid}/cwd`), path);

@@ -2,13 +2,12 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { isDaemonError, paths, status, type DaemonizeOptions } from '../../dist/index.js';
+import { service } from '../fixtures/service.js';
+import { bench } from '../helpers/bench.js';
 import { binding } from '../helpers/binding.js';
 import { testOnLinux } from '../helpers/privileges.js';
 import { hasEnded, statusField } from '../helpers/processes.js';
-import { project } from '../helpers/project.js';
-import { launchService, startService } from '../helpers/service.js';
 import { until } from '../helpers/until.js';
-import { workspace } from '../helpers/workspace.js';
 
 const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [source: string, wanted: string])[]>> = {
   mode: [
@@ -204,7 +203,7 @@ const misuses: readonly (readonly [source: string, message: string])[] = [
 ];
 
 test('options that cannot be meant are refused with ERR_INVALID_OPTION, and named', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { daemonize, isDaemonError } from 'daemonry';
       const told = (call) => {
@@ -232,11 +231,11 @@ test('every option is mentioned in the tests of wrong types', (t) => {
 });
 
 test('a wrong option makes the launcher fail with one sentence', async (t) => {
-  const { at } = workspace(t);
+  const { at, launch } = bench(t);
   for (const behaviour of ['run', 'classic'] as const) {
-    const { code, stdout, stderr } = await launchService({ pidFile: at('a.pid'), umask: '022' }, behaviour);
+    const { code, stdout, stderr } = await launch(service({ pidFile: at('a.pid'), umask: '022' }, behaviour));
     t.is(code, 1);
-    t.is(stderr, 'service.mjs: option "umask" must be an integer from 0 to 0o777, not "022"\n');
+    t.is(stderr, 'program.mjs: option "umask" must be an integer from 0 to 0o777, not "022"\n');
     t.is(stdout, '');
     t.false(existsSync(at('a.pid')));
   }
@@ -255,12 +254,12 @@ for (const [what, make, reason] of [
 ] as const) {
   for (const behaviour of ['run', 'classic'] as const) {
     test(`a working directory that ${what} is told with its path: ${behaviour}`, async (t) => {
-      const { at } = workspace(t);
+      const { at, launch } = bench(t);
       make(at('cwd'));
       t.teardown(() => existsSync(at('cwd')) && chmodSync(at('cwd'), 0o700));
       const options = { pidFile: at('a.pid'), log: at('a.log'), cwd: at('cwd') };
-      const { code, stdout, stderr } = await launchService(options, behaviour, { unprivileged: true });
-      t.is(stderr, `service.mjs: cannot change the working directory to ${at('cwd')}: ${reason}\n`);
+      const { code, stdout, stderr } = await launch(service(options, behaviour), { unprivileged: true });
+      t.is(stderr, `program.mjs: cannot change the working directory to ${at('cwd')}: ${reason}\n`);
       t.is(code, 1);
       t.is(stdout, '');
       t.deepEqual([existsSync(at('a.pid')), existsSync(at('a.log'))], [false, false]);
@@ -269,7 +268,7 @@ for (const [what, make, reason] of [
 }
 
 test('a working directory that goes away during the start is told with its path', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { existsSync, rmdirSync } from 'node:fs';
       import { daemonize } from 'daemonry';
@@ -286,8 +285,8 @@ test('a working directory that goes away during the start is told with its path'
 });
 
 testOnLinux('the daemon runs in the working directory that was asked for', async (t) => {
-  const { at, path } = workspace(t);
-  const pid = await startService(t, { pidFile: at('a.pid'), cwd: path });
+  const { at, path, daemon } = bench(t);
+  const pid = await daemon(service({ pidFile: at('a.pid'), cwd: path }));
   t.is(readlinkSync(`/proc/${pid}/cwd`), path);
 });
 
@@ -299,7 +298,7 @@ for (const [umask, expected] of [
   testOnLinux(
     `with the option umask ${umask} the daemon has the umask ${expected}, whatever the launcher has`,
     async (t) => {
-      const app = project(t, {
+      const app = bench(t, {
         'app.mjs': `
         import { daemonize } from 'daemonry';
         import { tell } from './tell.cjs';
@@ -317,7 +316,7 @@ for (const [umask, expected] of [
 
 /** Starts a daemon with this source as its options; what its environment is. */
 async function environmentOf(t: ExecutionContext, options: string, env: NodeJS.ProcessEnv = {}) {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { daemonize } from 'daemonry';
       import { tell } from './tell.cjs';
@@ -402,19 +401,19 @@ for (const [behaviour, missed] of [
   ['classic', 'it had not called ready()'],
 ] as const) {
   test(`a daemon that is not up within startTimeout is undone: ${behaviour}`, async (t) => {
-    const { at } = workspace(t);
+    const { at, launch } = bench(t);
     const waitFor = behaviour === 'classic' ? { waitFor: 'ready' } : {};
     const options = { pidFile: at('a.pid'), startTimeout: 1000, ...waitFor };
-    const { code, stdout, stderr } = await launchService(options, behaviour);
+    const { code, stdout, stderr } = await launch(service(options, behaviour));
     t.is(code, 1);
     t.is(stdout, '');
-    t.is(stderr, `service.mjs did not start: the daemon was not up within 1000 ms and was stopped: ${missed}\n`);
+    t.is(stderr, `program.mjs did not start: the daemon was not up within 1000 ms and was stopped: ${missed}\n`);
     t.false(existsSync(at('a.pid')));
   });
 }
 
 test('the error of a start that took too long says which process was undone', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { daemonize, isDaemonError } from 'daemonry';
       try {
@@ -433,8 +432,8 @@ test('the error of a start that took too long says which process was undone', as
 });
 
 test('a daemon that dies within aliveFor has not started', async (t) => {
-  const { at } = workspace(t);
-  const { code, stdout, stderr } = await launchService({ pidFile: at('a.pid'), aliveFor: 20_000 }, 'reject-late');
+  const { at, launch } = bench(t);
+  const { code, stdout, stderr } = await launch(service({ pidFile: at('a.pid'), aliveFor: 20_000 }, 'reject-late'));
   t.is(code, 1);
   t.is(stdout, '');
   t.true(stderr.endsWith('the daemon exited with code 1 before it was up: Error: rejected after ready\n'), stderr);
@@ -442,20 +441,20 @@ test('a daemon that dies within aliveFor has not started', async (t) => {
 });
 
 test('a daemon that lives on for aliveFor has started', async (t) => {
-  const { at } = workspace(t);
-  const pid = await startService(t, { pidFile: at('a.pid'), aliveFor: 300 }, 'run');
+  const { at, daemon } = bench(t);
+  const pid = await daemon(service({ pidFile: at('a.pid'), aliveFor: 300 }, 'run'));
   t.like(status({ pidFile: at('a.pid') }), { state: 'running', pid });
 });
 
 test('without aliveFor a daemon that dies after it was up has started', async (t) => {
-  const { at } = workspace(t);
-  const pid = await startService(t, { pidFile: at('a.pid') }, 'reject-late');
+  const { at, daemon } = bench(t);
+  const pid = await daemon(service({ pidFile: at('a.pid') }, 'reject-late'));
   await until('it has died', () => hasEnded(pid));
   t.false(existsSync(at('a.pid')));
 });
 
 test('onStarted gets the outcome and the pid, before the launcher leaves without its exit handlers', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { daemonize } from 'daemonry';
       import { tell } from './tell.cjs';
@@ -472,7 +471,7 @@ test('onStarted gets the outcome and the pid, before the launcher leaves without
 });
 
 test('an onStarted that throws fails the launcher, but nothing else of it runs beside the daemon, which stays', async (t) => {
-  const app = project(t, {
+  const app = bench(t, {
     'app.mjs': `
       import { daemonize } from 'daemonry';
       import { tell } from './tell.cjs';

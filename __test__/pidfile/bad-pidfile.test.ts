@@ -4,12 +4,12 @@ import { createServer } from 'node:net';
 import { dirname } from 'node:path';
 import anyTest, { type ExecutionContext } from 'ava';
 import { isDaemonError, sendSignal, status, stop } from '../../dist/index.js';
+import { service } from '../fixtures/service.js';
+import { bench, calling, type Bench } from '../helpers/bench.js';
 import { locksOn, snapshot } from '../helpers/files.js';
 import { nobody, noLinux, noOtherUser, noOwnMounts, ownMounts, testUnless } from '../helpers/privileges.js';
 import { hasEnded, kill } from '../helpers/processes.js';
-import { fixture, run, type RunOptions } from '../helpers/run.js';
-import { heard, runScript, startDaemon } from '../helpers/script.js';
-import { launchService, startService } from '../helpers/service.js';
+import { run, type RunOptions } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 import { workspace, type Workspace } from '../helpers/workspace.js';
 
@@ -33,14 +33,15 @@ interface Refusal {
 async function refuses(t: ExecutionContext, pidFile: string, { says, ...fields }: Refusal, how: RunOptions = {}) {
   const isThere = lstatSync(dirname(pidFile), { throwIfNoEntry: false })?.isDirectory();
   const folder = isThere ? dirname(pidFile) : dirname(dirname(pidFile));
+  const { launch, call } = bench(t);
   const before = snapshot(folder);
   for (const behaviour of ['run', 'classic'] as const) {
-    const { code, stdout, stderr } = await launchService({ pidFile, startTimeout: 1000 }, behaviour, how);
-    t.is(stderr, `service.mjs ${says}\n`);
+    const { code, stdout, stderr } = await launch(service({ pidFile, startTimeout: 1000 }, behaviour), how);
+    t.is(stderr, `program.mjs ${says}\n`);
     t.is(stdout, '');
     t.is(code, 1);
   }
-  const { error } = await runScript('daemonize({ pidFile: args[0], startTimeout: 1000 })', [pidFile], how);
+  const { error } = await call('daemonize({ pidFile: args[0], startTimeout: 1000 })', { args: [pidFile], ...how });
   t.like(error, { name: 'DaemonError', ...fields });
   t.deepEqual(snapshot(folder), before);
 }
@@ -116,7 +117,7 @@ for (const { what, make, code, reason } of cases) {
     const step = isCall ? { step: 'open-pidfile' } : {};
     await refuses(t, pidFile, { code, ...step, path: pidFile, says: `did not start: ${says}` });
     await cannotBeLookedAt(t, pidFile, code);
-    const { error } = await runScript('PidFile.acquire(args[0])', [pidFile]);
+    const { error } = await bench(t).call('PidFile.acquire(args[0])', { args: [pidFile] });
     t.like(error, { code });
     t.true(error?.message.includes(reason));
   });
@@ -134,14 +135,14 @@ test('a pidfile that is a socket is refused and untouched', async (t) => {
 });
 
 test('a pidfile that is a device is refused', async (t) => {
-  const { error } = await runScript("daemonize({ pidFile: '/dev/null' })", []);
+  const { error } = await bench(t).call("daemonize({ pidFile: '/dev/null' })");
   t.like(error, { code: 'ERR_NOT_A_PIDFILE', path: '/dev/null' });
-  t.is(error?.message, 'script.mjs did not start: /dev/null is not a pidfile: it is a device');
+  t.is(error?.message, 'call.mjs did not start: /dev/null is not a pidfile: it is a device');
   t.throws(() => status({ pidFile: '/dev/null' }), { code: 'ERR_NOT_A_PIDFILE' });
 });
 
 test('a pidfile whose path names no file is refused', async (t) => {
-  const { error } = await runScript("daemonize({ pidFile: '/' })", []);
+  const { error } = await bench(t).call("daemonize({ pidFile: '/' })");
   t.like(error, { code: 'ERR_NOT_A_PIDFILE', path: '/' });
 });
 
@@ -185,15 +186,21 @@ testUnless(noOtherUser)("another user's pidfile that may only be read is refused
   await refuses(t, at('a.pid'), fields, { ...nobody, cwd: '/' });
 });
 
-/** Runs the service and two scripts on a file system of its own, mounted over the workspace and prepared by a shell. */
-async function onOwnFileSystem(options: string, prepare: string, { path, at }: Workspace) {
+/** Runs a service and two calls on a file system of its own, mounted over the workspace and prepared by a shell. */
+async function onOwnFileSystem(t: ExecutionContext, options: string, prepare: string, { path, at }: Workspace) {
   const script = `
     mount -t tmpfs -o ${options} tmpfs "$0" || exit 99
     ${prepare}
-    "$1" "$2" "{\\"pidFile\\":\\"$0/a.pid\\"}" run; echo "exit $?"
-    for body in 'daemonize({ pidFile: args[0] })' 'PidFile.acquire(args[0])'; do "$1" "$3" "$body" "$0/a.pid"; done
+    "$1" "$2"; echo "exit $?"
+    for program in "$3" "$4"; do "$1" "$program" "$0/a.pid"; done
     ls -A "$0"`;
-  const command = ['sh', '-c', script, path, process.execPath, fixture('service.mjs'), fixture('script.mjs')];
+  const { write } = bench(t);
+  const programs = [
+    write(service({ pidFile: at('a.pid') }, 'run')),
+    write(calling('daemonize({ pidFile: args[0] })'), 'daemonize.mjs'),
+    write(calling('PidFile.acquire(args[0])'), 'acquire.mjs'),
+  ];
+  const command = ['sh', '-c', script, path, process.execPath, ...programs];
   const { stdout, stderr } = await run('unshare', [...ownMounts.slice(1), ...command]);
   const [exit, daemonized = '{}', acquired = '{}', ...files] = stdout.trimEnd().split('\n');
   return { exit, stderr, errors: [daemonized, acquired].map((line) => JSON.parse(line).error), files, at };
@@ -203,9 +210,9 @@ testUnless(noOwnMounts)('a pidfile on a full disk is told, and no file stays beh
   const folder = workspace(t);
   const pidFile = folder.at('a.pid');
   const fill = 'cat /dev/zero >"$0/fill" 2>/dev/null';
-  const { exit, stderr, errors, files } = await onOwnFileSystem('size=8k', fill, folder);
+  const { exit, stderr, errors, files } = await onOwnFileSystem(t, 'size=8k', fill, folder);
   const sentence = `cannot write the pidfile ${pidFile}: No space left on device (ENOSPC)`;
-  t.is(stderr, `service.mjs did not start: ${sentence}\n`);
+  t.is(stderr, `program.mjs did not start: ${sentence}\n`);
   t.is(exit, 'exit 1');
   for (const error of errors) t.like(error, { code: 'ENOSPC', step: 'write-pid', path: pidFile });
   t.deepEqual(files, ['fill']);
@@ -214,9 +221,9 @@ testUnless(noOwnMounts)('a pidfile on a full disk is told, and no file stays beh
 testUnless(noOwnMounts)('a pidfile on a read-only file system is told and untouched', async (t) => {
   const folder = workspace(t);
   const pidFile = folder.at('a.pid');
-  const { exit, stderr, errors, files } = await onOwnFileSystem('size=1m', 'mount -o remount,bind,ro "$0"', folder);
+  const { exit, stderr, errors, files } = await onOwnFileSystem(t, 'size=1m', 'mount -o remount,bind,ro "$0"', folder);
   const sentence = `cannot open the pidfile ${pidFile}: Read-only file system (EROFS)`;
-  t.is(stderr, `service.mjs did not start: ${sentence}\n`);
+  t.is(stderr, `program.mjs did not start: ${sentence}\n`);
   t.is(exit, 'exit 1');
   for (const error of errors) t.like(error, { code: 'EROFS', step: 'open-pidfile', path: pidFile });
   t.deepEqual(files, []);
@@ -225,9 +232,9 @@ testUnless(noOwnMounts)('a pidfile on a read-only file system is told and untouc
 testUnless(noLinux)(
   'a pidfile held by another daemon: the second start fails with its pid and changes nothing',
   async (t) => {
-    const { at } = workspace(t);
+    const { at, daemon } = bench(t);
     const pidFile = at('a.pid');
-    const pid = await startService(t, { pidFile });
+    const pid = await daemon(service({ pidFile }));
     const locks = locksOn(pidFile);
     const says = `is already running with pid ${pid} (pidfile ${pidFile})`;
     await refuses(t, pidFile, { code: 'ERR_ALREADY_RUNNING', path: pidFile, pid, says });
@@ -239,7 +246,7 @@ testUnless(noLinux)(
 testUnless(noLinux)(
   'what keeps the lock of a dead daemon, and is not to be ended with it, is named, and nothing is signalled',
   async (t) => {
-    const folder = workspace(t);
+    const folder = bench(t);
     const pidFile = folder.at('a.pid');
     const { helper, pid } = await startHelper(t, folder, pidFile, '.lock');
     process.kill(pid, 'SIGKILL');
@@ -262,19 +269,19 @@ testUnless(noLinux)(
 
     await kill(helper);
     t.like(status({ pidFile }), { state: 'dead' });
-    await startService(t, { pidFile });
+    await folder.daemon(service({ pidFile }));
   },
 );
 
 testUnless(noLinux)(
   'what keeps only the pidfile of a dead daemon, and is not to be ended with it, is in nobody’s way',
   async (t) => {
-    const folder = workspace(t);
+    const folder = bench(t);
     const pidFile = folder.at('a.pid');
     const { helper, pid } = await startHelper(t, folder, pidFile, '.pid');
     process.kill(pid, 'SIGKILL');
     await until('the daemon has ended', () => status({ pidFile }).state === 'dead');
-    const next = await startService(t, { pidFile });
+    const next = await folder.daemon(service({ pidFile }));
     t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid: next });
     t.false(hasEnded(helper));
   },
@@ -283,14 +290,14 @@ testUnless(noLinux)(
 testUnless(noLinux)(
   'a pidfile that a stranger has locked keeps nothing from starting, and its holder lives on',
   async (t) => {
-    const { at } = workspace(t);
+    const { at, daemon } = bench(t);
     const pidFile = at('a.pid');
     writeFileSync(pidFile, `${noPid}\n`);
     const holder = spawn('flock', ['--no-fork', pidFile, 'sleep', '1000'], { stdio: 'ignore' });
     t.teardown(() => holder.kill('SIGKILL'));
     await until('it is locked', () => locksOn(pidFile).length > 0);
     t.deepEqual(status({ pidFile }), { state: 'unknown', pidFile, heldBy: holder.pid! });
-    const pid = await startService(t, { pidFile });
+    const pid = await daemon(service({ pidFile }));
     t.like(status({ pidFile }), { state: 'running', pid });
     t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
     t.is(holder.signalCode, null);
@@ -306,28 +313,28 @@ for (const [what, content] of [
   ['with two pids', `${noPid} ${noPid}\n`],
 ] as const) {
   test(`an old pidfile ${what} is dead, stops nobody and blocks no start`, async (t) => {
-    const { at } = workspace(t);
+    const { at, daemon } = bench(t);
     const pidFile = at('a.pid');
     writeFileSync(pidFile, content);
     t.deepEqual(status({ pidFile }), { state: 'dead', pidFile });
     t.deepEqual(await stop({ pidFile }), { outcome: 'not-running' });
     await t.throwsAsync(sendSignal({ pidFile }, 'SIGTERM'), { code: 'ERR_NOT_RUNNING' });
     t.is(readFileSync(pidFile, 'latin1'), content);
-    const pid = await startService(t, { pidFile });
+    const pid = await daemon(service({ pidFile }));
     t.is(readFileSync(pidFile, 'utf8'), `${pid}\n`);
   });
 }
 
 for (const newlines of ['', '\n', '\n\n']) {
   test(`a recycled pid in an old pidfile (${newlines.length} newlines): its process is never signalled`, async (t) => {
-    const { at } = workspace(t);
+    const { at, daemon } = bench(t);
     const pidFile = at('a.pid');
     const stranger = startStranger(t);
     writeFileSync(pidFile, `${stranger.pid}${newlines}`);
     t.deepEqual(status({ pidFile }), { state: 'dead', pidFile, lastPid: stranger.pid! });
     t.deepEqual(await stop({ pidFile }), { outcome: 'not-running' });
     await t.throwsAsync(sendSignal({ pidFile }, 'SIGTERM'), { code: 'ERR_NOT_RUNNING' });
-    const pid = await startService(t, { pidFile });
+    const pid = await daemon(service({ pidFile }));
     t.is(readFileSync(pidFile, 'utf8'), `${pid}\n`);
     t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
     t.false(hasEnded(stranger.pid!));
@@ -342,18 +349,19 @@ function startStranger(t: ExecutionContext) {
 }
 
 /** A daemon whose helper keeps the descriptor of a file with this ending. */
-async function startHelper(t: ExecutionContext, folder: Workspace, pidFile: string, kind: '.lock' | '.pid') {
+async function startHelper(t: ExecutionContext, { daemon, noted }: Bench, pidFile: string, kind: '.lock' | '.pid') {
   const body = `
+    import { spawn } from 'node:child_process';
     daemonize({ pidFile: args[0], onStarted: started, killMode: 'process' });
     const fd = Number(fs.readdirSync('/proc/self/fd').find((fd) => {
-      try { return fs.readlinkSync('/proc/self/fd/' + fd).endsWith(args[2]); } catch { return false; }
+      try { return fs.readlinkSync('/proc/self/fd/' + fd).endsWith(args[1]); } catch { return false; }
     }));
     const env = { ...process.env, DAEMONRY_TEST: args[0] };
     const helper = spawn('sleep', ['1000'], { stdio: ['ignore', 'ignore', 'ignore', fd], env });
-    tell(args[1], helper.pid);
+    note(helper.pid);
     forever();`;
-  const pid = await startDaemon(t, folder, body, [pidFile, folder.at('helper'), kind]);
-  const helper: number = await heard(folder.at('helper'));
+  const pid = await daemon(body, { args: [pidFile, kind] });
+  const helper = Number(await noted(/^\d+$/));
   t.teardown(() => hasEnded(helper) || process.kill(helper, 'SIGKILL'));
   return { pid, helper };
 }

@@ -9,49 +9,48 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import anyTest, { type ExecutionContext } from 'ava';
+import anyTest from 'ava';
 import { PidFile, status, stop } from '../../dist/index.js';
+import { service } from '../fixtures/service.js';
+import { bench, type Bench } from '../helpers/bench.js';
 import { locksOn } from '../helpers/files.js';
 import { nobody, noLinux, noOtherUser, testUnless } from '../helpers/privileges.js';
 import { hasEnded } from '../helpers/processes.js';
-import { heard, killOwn, runScript, startDaemon, startScript } from '../helpers/script.js';
-import { launchService, startService } from '../helpers/service.js';
 import { until } from '../helpers/until.js';
-import { workspace, type Workspace } from '../helpers/workspace.js';
+import { workspace } from '../helpers/workspace.js';
 
 // One at a time: each starts several processes.
 const test = anyTest.serial;
 
 const rounds = Number(process.env.DAEMONRY_TEST_ROUNDS ?? 10);
-const daemon = 'daemonize({ pidFile: args[0], onStarted: started }); forever();';
 const content = (file: string) => readFileSync(file, 'utf8');
 const underUmask = (umask: string) => ['sh', '-c', `umask ${umask}; exec "$@"`, 'sh'];
 
 for (const umask of ['0', '022', '077', '0777']) {
   test(`a pidfile is made with mode 0644 by a launcher with umask ${umask}`, async (t) => {
-    const folder = workspace(t);
+    const folder = bench(t);
     const options = { via: underUmask(umask) };
-    await startDaemon(t, folder, daemon, [folder.at('a.pid')], options);
+    await folder.daemon(service({ pidFile: folder.at('a.pid') }), options);
     t.is(statSync(folder.at('a.pid')).mode & 0o7777, 0o644);
     const acquire = 'PidFile.acquire(args[0]); return fs.statSync(args[0]).mode & 0o7777;';
-    t.is((await runScript(acquire, [folder.at('b.pid')], options)).returned, 0o644);
+    t.is((await folder.call(acquire, { args: [folder.at('b.pid')], ...options })).returned, 0o644);
     const acquireOther = 'PidFile.acquire(args[0], { mode: 0o660 }); return fs.statSync(args[0]).mode & 0o7777;';
-    t.is((await runScript(acquireOther, [folder.at('c.pid')], options)).returned, 0o660);
+    t.is((await folder.call(acquireOther, { args: [folder.at('c.pid')], ...options })).returned, 0o660);
   });
 }
 
 test("the daemon's own umask does not matter to the pidfile", async (t) => {
-  const { at } = workspace(t);
-  await startService(t, { pidFile: at('a.pid'), umask: 0 } as { pidFile: string });
+  const { at, daemon } = bench(t);
+  await daemon(service({ pidFile: at('a.pid'), umask: 0 } as { pidFile: string }));
   t.is(statSync(at('a.pid')).mode & 0o7777, 0o644);
 });
 
 test('an existing pidfile keeps its mode and is taken over', async (t) => {
-  const { at } = workspace(t);
+  const { at, daemon } = bench(t);
   writeFileSync(at('a.pid'), '2147483647\n');
   chmodSync(at('a.pid'), 0o600);
   const { ino } = statSync(at('a.pid'));
-  const pid = await startService(t, { pidFile: at('a.pid') });
+  const pid = await daemon(service({ pidFile: at('a.pid') }));
   t.is(content(at('a.pid')), `${pid}\n`);
   t.is(statSync(at('a.pid')).mode & 0o7777, 0o600);
   t.is(statSync(at('a.pid')).ino, ino);
@@ -66,17 +65,17 @@ const onCue = `
   });`;
 
 test('a pidfile holds the pid and a newline whether the daemon starts, runs or stops, and is removed at the end', async (t) => {
-  const { at } = workspace(t);
+  const { at, start } = bench(t);
   const [pidFile, go, leave] = [at('a.pid'), at('go'), at('leave')];
-  const { done } = startScript(onCue, [pidFile, go, leave]);
+  const launcher = start(onCue, { args: [pidFile, go, leave] });
   const starting = await until('it is starting', () => {
     const seen = status({ pidFile });
     return seen.state === 'starting' && seen.pid !== undefined ? seen : undefined;
   });
   t.is(content(pidFile), `${starting.pid}\n`);
   writeFileSync(go, '');
-  const { returned: pid } = await done;
-  t.is(pid, starting.pid);
+  const { pid } = starting;
+  t.is((await launcher.done).stdout, `started ${pid}\n`);
   t.is(content(pidFile), `${pid}\n`);
   t.like(status({ pidFile }), { state: 'running', pid });
   const stopped = stop({ pidFile });
@@ -90,18 +89,16 @@ test('a pidfile holds the pid and a newline whether the daemon starts, runs or s
 });
 
 test('a daemon whose launcher is killed before it is up says itself that it is', async (t) => {
-  const { path, at } = workspace(t);
+  const { at, start, killAfterwards } = bench(t);
   const [pidFile, go] = [at('a.pid'), at('go')];
   writeFileSync(at('leave'), '');
-  const { child, done } = startScript(onCue, [pidFile, go, at('leave')]);
-  // No longer told anything: the script's launcher is killed.
-  done.catch(() => {});
+  const { child } = start(onCue, { args: [pidFile, go, at('leave')] });
   await until(
     'its main runs',
     () => existsSync(pidFile) && status({ pidFile }).state === 'starting' && content(pidFile),
   );
   const pid = Number(content(pidFile));
-  t.teardown(() => killOwn(path, pid));
+  killAfterwards(pid);
   child.kill('SIGKILL');
   await until('the launcher has ended', () => hasEnded(child.pid!));
   t.like(status({ pidFile }), { state: 'starting', pid });
@@ -112,29 +109,29 @@ test('a daemon whose launcher is killed before it is up says itself that it is',
 });
 
 test('a daemon whose launcher is killed while it must live on is up when it has', async (t) => {
-  const { path, at } = workspace(t);
+  const { at, start, noted, killAfterwards } = bench(t);
   const pidFile = at('a.pid');
   const body =
-    'daemonize({ pidFile: args[0], aliveFor: 3000 }); forever(); setImmediate(() => setImmediate(() => tell(args[1], 0)));';
-  const { child, done } = startScript(body, [pidFile, at('up')]);
-  done.catch(() => {});
-  await heard(at('up'));
+    "daemonize({ pidFile: args[0], aliveFor: 3000 }); forever(); setImmediate(() => setImmediate(() => note('up')));";
+  const { child } = start(body, { args: [pidFile] });
+  await noted('up');
   const pid = Number(content(pidFile));
-  t.teardown(() => killOwn(path, pid));
+  killAfterwards(pid);
   t.like(status({ pidFile }), { state: 'starting', pid });
   child.kill('SIGKILL');
   await until('it is up', () => status({ pidFile }).state === 'running');
   t.like(status({ pidFile }), { state: 'running', pid });
 });
 
+const plain = 'daemonize({ pidFile: args[0], onStarted: started }); forever();';
 /** Its event loop is blocked from SIGUSR2 on; its second argument names the file that says so. */
 const blocked = `process.on('SIGUSR2', () => { fs.writeFileSync(args[1], ''); for (;;); });
   daemonize({ pidFile: args[0], onStarted: started });
   forever();`;
 
 for (const [how, body, signal] of [
-  ['SIGTERM', daemon, 'SIGTERM'],
-  ['SIGINT', daemon, 'SIGINT'],
+  ['SIGTERM', plain, 'SIGTERM'],
+  ['SIGINT', plain, 'SIGINT'],
   ['SIGTERM in a blocked event loop', blocked, 'SIGTERM'],
   [
     'process.exit()',
@@ -147,9 +144,8 @@ for (const [how, body, signal] of [
     'SIGUSR2',
   ],
 ] as const) {
-  const start = async (t: ExecutionContext, folder: Workspace) => {
-    const { at } = folder;
-    const pid = await startDaemon(t, folder, body, [at('a.pid'), at('blocked')]);
+  const start = async ({ at, daemon }: Bench) => {
+    const pid = await daemon(body, { args: [at('a.pid'), at('blocked')] });
     if (body === blocked) {
       process.kill(pid, 'SIGUSR2');
       await until('it is blocked', () => existsSync(at('blocked')));
@@ -158,17 +154,17 @@ for (const [how, body, signal] of [
   };
 
   test(`a daemon that ends by ${how} removes its pidfile`, async (t) => {
-    const folder = workspace(t);
-    const pid = await start(t, folder);
+    const folder = bench(t);
+    const pid = await start(folder);
     process.kill(pid, signal);
     await until('it has ended', () => hasEnded(pid));
     t.false(existsSync(folder.at('a.pid')));
   });
 
   test(`a daemon that ends by ${how} leaves a pidfile alone that is not its own`, async (t) => {
-    const folder = workspace(t);
+    const folder = bench(t);
     const { at } = folder;
-    const replaced = await start(t, folder);
+    const replaced = await start(folder);
     renameSync(at('a.pid'), at('old.pid'));
     writeFileSync(at('a.pid'), `${replaced}\n`);
     process.kill(replaced, signal);
@@ -178,12 +174,11 @@ for (const [how, body, signal] of [
 }
 
 testUnless(noOtherUser)('a daemon that may not write the directory leaves a pidfile that says dead', async (t) => {
-  const folder = workspace(t);
-  const { path, at } = folder;
-  chmodSync(path, 0o755);
+  const folder = bench(t);
+  const { at } = folder;
   writeFileSync(at('a.pid'), '');
   chownSync(at('a.pid'), nobody.uid, nobody.gid);
-  const pid = await startDaemon(t, folder, daemon, [at('a.pid')], { ...nobody, cwd: '/' });
+  const pid = await folder.daemon(service({ pidFile: at('a.pid') }), { ...nobody, cwd: '/' });
   t.is(content(at('a.pid')), `${pid}\n`);
   process.kill(pid, 'SIGTERM');
   await until('it has ended', () => status({ pidFile: at('a.pid') }).state === 'dead');
@@ -191,24 +186,25 @@ testUnless(noOtherUser)('a daemon that may not write the directory leaves a pidf
 });
 
 testUnless(noOtherUser)("root refuses another user's pidfile, and leaves it untouched", async (t) => {
-  const { path, at } = workspace(t);
+  const { path, at, launch, call } = bench(t);
   chmodSync(path, 0o1777);
-  const { returned } = await runScript('fs.writeFileSync(args[0], ""); return 1', [at('a.pid')], {
+  const { returned } = await call('fs.writeFileSync(args[0], ""); return 1', {
+    args: [at('a.pid')],
     ...nobody,
     cwd: '/',
   });
   t.is(returned, 1);
-  const { code, stderr } = await launchService({ pidFile: at('a.pid') });
+  const { code, stderr } = await launch(service({ pidFile: at('a.pid') }));
   t.is(code, 1);
-  t.is(stderr, `service.mjs did not start: ${at('a.pid')} is not a pidfile: it belongs to another user\n`);
+  t.is(stderr, `program.mjs did not start: ${at('a.pid')} is not a pidfile: it belongs to another user\n`);
   t.is(content(at('a.pid')), '');
 });
 
 testUnless(noLinux)(
   'a running daemon holds two locks: the one that its launcher took, and a record lock of its own',
   async (t) => {
-    const { at } = workspace(t);
-    const pid = await startService(t, { pidFile: at('a.pid') });
+    const { at, daemon } = bench(t);
+    const pid = await daemon(service({ pidFile: at('a.pid') }));
     const locks = locksOn(at('a.pid'));
     t.deepEqual(locks.map(({ kind }) => kind).sort(), ['FLOCK', 'POSIX']);
     t.is(locks.find(({ kind }) => kind === 'POSIX')?.pid, pid);
@@ -216,26 +212,26 @@ testUnless(noLinux)(
 );
 
 testUnless(noLinux)('a daemon that looks at itself, however it spells the path, keeps its record lock', async (t) => {
-  const folder = workspace(t);
+  const folder = bench(t);
   const { at } = folder;
   mkdirSync(at('real'));
   symlinkSync(at('real'), at('linked'));
   const body = `
     const { pidFile } = daemonize({ pidFile: args[0], onStarted: started });
     forever();
-    await until(() => fs.existsSync(args[2]));
+    await exists('go');
     const attempt = (call) => { try { return call(); } catch ({ code, pid }) { return { code, pid }; } };
-    tell(args[1], [
+    note(JSON.stringify([
       status({ pidFile }),
-      status({ pidFile: args[3] }),
+      status({ pidFile: args[1] }),
       await sendSignal({ pidFile }, 'SIGCONT'),
       attempt(() => PidFile.acquire(pidFile)),
-      attempt(() => PidFile.acquire(args[3])),
-    ]);`;
-  const paths = ['real/a.pid', 'told', 'go', 'linked/a.pid'].map((name) => at(name));
-  const pid = await startDaemon(t, folder, body, paths);
+      attempt(() => PidFile.acquire(args[1])),
+    ]));`;
+  const paths = ['real/a.pid', 'linked/a.pid'].map((name) => at(name));
+  const pid = await folder.daemon(body, { args: paths });
   writeFileSync(at('go'), '');
-  const [self, byLink, signalled, ...acquired] = await heard(at('told'));
+  const [self, byLink, signalled, ...acquired] = JSON.parse(await folder.noted(/^\[/));
   t.like(self, { state: 'running', pid });
   t.like(byLink, { state: 'running', pid });
   t.is(signalled, pid);
@@ -247,10 +243,10 @@ testUnless(noLinux)('a daemon that looks at itself, however it spells the path, 
 testUnless(noLinux)(
   'a program that looks at its pidfile above daemonize() has its record lock back below',
   async (t) => {
-    const folder = workspace(t);
+    const folder = bench(t);
     const pidFile = folder.at('a.pid');
-    const body = `status({ pidFile: args[0] }); ${daemon}`;
-    const pid = await startDaemon(t, folder, body, [pidFile]);
+    const body = `status({ pidFile: args[0] }); ${service({ pidFile })}`;
+    const pid = await folder.daemon(body, { args: [pidFile] });
     t.true(locksOn(pidFile).some(({ kind, pid: owner }) => kind === 'POSIX' && owner === pid));
   },
 );
@@ -258,42 +254,42 @@ testUnless(noLinux)(
 testUnless(noLinux)(
   'a daemon that read its own pidfile has lost its record lock and is proven all the same',
   async (t) => {
-    const folder = workspace(t);
+    const folder = bench(t);
     const pidFile = folder.at('a.pid');
     const body = `
     daemonize({ pidFile: args[0], onStarted: started });
     fs.readFileSync(args[0]);
-    tell(args[1], 0);
+    note('read');
     forever();`;
-    const pid = await startDaemon(t, folder, body, [pidFile, folder.at('told')]);
-    await heard(folder.at('told'));
+    const pid = await folder.daemon(body, { args: [pidFile] });
+    await folder.noted('read');
     t.deepEqual(
       locksOn(pidFile).map(({ kind }) => kind),
       ['FLOCK'],
     );
     t.like(status({ pidFile }), { state: 'running', pid });
-    const second = await launchService({ pidFile });
+    const second = await folder.launch(service({ pidFile }));
     t.true(second.stderr.includes(`already running with pid ${pid}`), second.stderr);
     t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
   },
 );
 
 test('a daemon whose pidfile was removed is found all the same, and no other one starts', async (t) => {
-  const folder = workspace(t);
+  const folder = bench(t);
   const pidFile = folder.at('a.pid');
-  const old = await startDaemon(t, folder, daemon, [pidFile]);
+  const old = await folder.daemon(service({ pidFile }));
   renameSync(pidFile, folder.at('away'));
   t.like(status({ pidFile }), { state: 'running', pid: old });
   t.like(status({ pidFile: folder.at('away') }), { state: 'running', pid: old });
-  const { code, stderr } = await launchService({ pidFile });
+  const { code, stderr } = await folder.launch(service({ pidFile }));
   t.is(code, 1);
-  t.is(stderr, `service.mjs is already running with pid ${old} (pidfile ${pidFile})\n`);
+  t.is(stderr, `program.mjs is already running with pid ${old} (pidfile ${pidFile})\n`);
   t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid: old });
   t.like(status({ pidFile }), { state: 'stopped', pidFile, ended: { reason: 'stopped' } });
 });
 
 test(`a start right after kill -9 is never refused, ${rounds} times`, async (t) => {
-  const folder = workspace(t);
+  const folder = bench(t);
   const pidFile = folder.at('a.pid');
   // In one process, so that nothing comes between the two.
   const body = `
@@ -303,7 +299,7 @@ test(`a start right after kill -9 is never refused, ${rounds} times`, async (t) 
     forever();`;
   const pids = new Set<number>();
   for (let round = 0; round < rounds; round++) {
-    const { returned: pid, error } = await runScript(body, [pidFile]);
+    const { returned: pid, error } = await folder.call(body, { args: [pidFile] });
     t.is(error, undefined);
     t.like(status({ pidFile }), { state: 'running', pid });
     pids.add(pid);
@@ -345,11 +341,9 @@ test('a second release leaves the file of a later holder alone', (t) => {
 });
 
 test('PidFile.acquire fails with the pid of the process that holds the file', async (t) => {
-  const { path, at } = workspace(t);
+  const { at, start, launch } = bench(t);
   const pidFile = at('a.pid');
-  const { child, done } = startScript('PidFile.acquire(args[0]); forever();', [pidFile]);
-  done.catch(() => {});
-  t.teardown(() => killOwn(path, child.pid!));
+  const { child } = start('PidFile.acquire(args[0]); forever();', { args: [pidFile] });
   await until('it is held', () => status({ pidFile }).state === 'running');
   const error = t.throws(() => PidFile.acquire(pidFile), { code: 'ERR_ALREADY_RUNNING' });
   t.like(error, {
@@ -359,7 +353,7 @@ test('PidFile.acquire fails with the pid of the process that holds the file', as
   });
   t.is(content(pidFile), `${child.pid}\n`);
 
-  const outcome = await launchService({ pidFile });
+  const outcome = await launch(service({ pidFile }));
   t.is(outcome.code, 1);
   t.true(outcome.stderr.includes(`already running with pid ${child.pid}`), outcome.stderr);
 
@@ -375,8 +369,8 @@ for (const [how, body] of [
   ['having nothing left to do', 'PidFile.acquire(args[0]); return process.pid;'],
 ] as const) {
   test(`a program that ends by ${how} without release removes its pidfile`, async (t) => {
-    const { at } = workspace(t);
-    const { returned } = await runScript(body, [at('a.pid')]);
+    const { at, call } = bench(t);
+    const { returned } = await call(body, { args: [at('a.pid')] });
     t.is(typeof returned, 'number');
     t.false(existsSync(at('a.pid')));
   });

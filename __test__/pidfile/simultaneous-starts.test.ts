@@ -2,10 +2,9 @@ import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import test from 'ava';
 import { status } from '../../dist/index.js';
+import { bench, type Answer } from '../helpers/bench.js';
 import { count, countedRace, type Counts } from '../helpers/counts.js';
-import { killOwn, startScript, type Told } from '../helpers/script.js';
 import { until } from '../helpers/until.js';
-import { workspace } from '../helpers/workspace.js';
 
 const rounds = Number(process.env.DAEMONRY_TEST_ROUNDS ?? 10);
 const starters = 8;
@@ -39,22 +38,22 @@ const prober = `
 
 test(`of eight simultaneous starts one runs and seven are told its pid, ${rounds} times`, async (t) => {
   t.timeout(60_000 + rounds * 10_000);
-  const { path, at } = workspace(t);
+  const { at, call } = bench(t);
+  const { call: probe } = bench(t);
   const [pidFile, end] = [at('a.pid'), at('end')];
   const stranger = spawn('sleep', ['100000'], { stdio: 'ignore' });
   t.teardown(() => stranger.kill('SIGKILL'));
   writeFileSync(pidFile, `${stranger.pid}\n`);
-  const probing = Array.from({ length: probers }, () => startScript(prober, [pidFile, end], { deadline: 2 ** 31 - 1 }));
-  t.teardown(() => Promise.all(probing.map(({ child }) => killOwn(path, child.pid!))));
+  const probing = Array.from({ length: probers }, () => probe(prober, { args: [pidFile, end], deadline: 2 ** 31 - 1 }));
 
   const daemons: number[] = [];
   const counts: Counts = {};
   for (let round = 0; round < rounds; round++) {
     const ready = Array.from({ length: starters }, (_, index) => at(`ready-${index}`));
-    const starting = ready.map((file) => startScript(starter, [pidFile, file, at('go')]));
+    const starting = ready.map((file) => call(starter, { args: [pidFile, file, at('go')] }));
     await until('all starters wait', () => ready.every((file) => existsSync(file)));
     writeFileSync(at('go'), '');
-    const told = await Promise.all(starting.map(({ done }) => done));
+    const told = await Promise.all(starting);
     const [pid, ...others] = told
       .filter(({ returned }) => returned !== undefined)
       .map(({ returned }) => returned as number);
@@ -81,7 +80,7 @@ test(`of eight simultaneous starts one runs and seven are told its pid, ${rounds
 
   writeFileSync(end, '');
   const seen = new Map<string, number>();
-  for (const { returned } of await Promise.all(probing.map(({ done }) => done))) {
+  for (const { returned } of await Promise.all(probing)) {
     for (const [state, times] of Object.entries<number>(returned)) seen.set(state, (seen.get(state) ?? 0) + times);
   }
   for (const [told, times] of seen) {
@@ -101,6 +100,6 @@ test(`of eight simultaneous starts one runs and seven are told its pid, ${rounds
   countedRace(t, rounds, counts);
 });
 
-function reasonOf({ error }: Told): string {
+function reasonOf({ error }: Answer): string {
   return error?.code === 'ERR_ALREADY_RUNNING' ? `${error.code} ${error.pid}` : `${error?.code} ${error?.message}`;
 }

@@ -9,11 +9,11 @@ import {
   type SpawnDaemonOptions,
   type StartError,
 } from '../../dist/index.js';
+import { bench, type Bench } from '../helpers/bench.js';
 import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { noLinux, noOtherUser, nobody, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { hasEnded, kill, processes } from '../helpers/processes.js';
-import { bench, type Bench } from '../helpers/program.js';
 import { until } from '../helpers/until.js';
 
 const inBackground = 'it puts itself into the background; start it in its foreground mode';

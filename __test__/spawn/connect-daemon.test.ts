@@ -5,8 +5,7 @@ import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { connectDaemon, status, stop, type ConnectOptions } from '../../dist/index.js';
-import { bench, type Bench } from '../helpers/program.js';
-import { startScript } from '../helpers/script.js';
+import { bench, type Bench } from '../helpers/bench.js';
 import { until } from '../helpers/until.js';
 
 /** A server on `socket` beside it, which answers each connection with its pid and its version. */
@@ -53,7 +52,7 @@ test('of many processes that call at once all get answers of one daemon', async 
     let said = '';
     for await (const chunk of connection) said += chunk;
     return said;`;
-  const calls = Array.from({ length: 10 }, () => startScript(caller, [program, pidFile, at('socket')]).done);
+  const calls = Array.from({ length: 10 }, () => tools.call(caller, { args: [program, pidFile, at('socket')] }));
   const answers = new Set((await Promise.all(calls)).map(({ returned, error }) => returned ?? error?.message));
   t.is(answers.size, 1, [...answers].join('; '));
   t.deepEqual(tools.notes(), [`starts ${Number.parseInt([...answers][0]!, 10)}`]);

@@ -20,12 +20,11 @@ import {
   type SpawnDaemonOptions,
   type StartError,
 } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { noLinux, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { processes, stat } from '../helpers/processes.js';
-import { bench } from '../helpers/program.js';
-import { runScript } from '../helpers/script.js';
 import { until } from '../helpers/until.js';
 import { workspace, type Workspace } from '../helpers/workspace.js';
 
@@ -272,8 +271,8 @@ test('a wrapper that leaves the work to a child, as npx does, is told so', async
 testOnLinux(
   `${launches} launches, and aborted ones, leave no descriptor, no zombie and no memory in the caller`,
   async (t) => {
-    const { path } = workspace(t);
-    const { returned } = await runScript(
+    const { path, call } = bench(t);
+    const { returned } = await call(
       `
       const [count, place] = args;
       const children = () => fs.readFileSync('/proc/self/task/' + process.pid + '/children', 'utf8');
@@ -291,9 +290,12 @@ testOnLinux(
       for (let i = 0; i < count; i += 4) await Promise.all([launch(), launch(), launch(), launch()]);
       return { aborted, before, afterAborts, after: look(), children: children() };
     `,
-      [String(launches), path],
-      // V8 lets its young generation grow with the work that is done, which hides whatever else grows.
-      { deadline: 300_000, env: { ...process.env, NODE_OPTIONS: '--max-semi-space-size=1' } },
+      {
+        args: [String(launches), path],
+        deadline: 300_000,
+        // V8 lets its young generation grow with the work that is done, which hides whatever else grows.
+        env: { ...process.env, NODE_OPTIONS: '--max-semi-space-size=1' },
+      },
     );
     t.log(returned);
     t.is(returned.afterAborts.descriptors, returned.before.descriptors);

@@ -2,12 +2,12 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { daemonEvents, forgetDaemon, paths, spawnDaemon, status, stop } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { daemonry, main, startDaemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
 import { eventsOf, journalOf, named } from '../helpers/named.js';
 import { isRoot, nobody, noOtherUser, noOwnMounts, ownMounts, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { hasEnded, kill } from '../helpers/processes.js';
-import { bench } from '../helpers/program.js';
 import { run, start, type RunOptions } from '../helpers/run.js';
 import { removeState } from '../helpers/state.js';
 import { endOf } from '../helpers/status.js';

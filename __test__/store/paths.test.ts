@@ -16,10 +16,9 @@ import { dirname, join } from 'node:path';
 import { userInfo } from 'node:os';
 import test from 'ava';
 import { daemonize, isDaemonError, list, paths, spawnDaemon, status, stop } from '../../dist/index.js';
+import { bench } from '../helpers/bench.js';
 import { named, recordOf } from '../helpers/named.js';
 import { isRoot, nobody, noOtherUser, testUnless } from '../helpers/privileges.js';
-import { bench } from '../helpers/program.js';
-import { runScript } from '../helpers/script.js';
 import { until } from '../helpers/until.js';
 import { workspace } from '../helpers/workspace.js';
 
@@ -28,9 +27,9 @@ const modeOf = (path: string) => statSync(path).mode & 0o7777;
 
 test('a start makes the directories and the record with exactly their modes, whatever the umask', async (t) => {
   const name = named(t);
-  const { returned } = await runScript(
+  const { returned } = await bench(t).call(
     `process.umask(0); return spawnDaemon('sleep', ['100'], { name: args[0], env: { PLACE: args[0] } });`,
-    [name],
+    { args: [name] },
   );
   t.is(returned.outcome, 'started');
   const { pidFile, logFile } = paths(name);
@@ -212,10 +211,11 @@ test('list tells of every named daemon, running or not, also beside one that can
 });
 
 test('a directory that somebody else owns or can write in is refused, and so is one that cannot be made', async (t) => {
-  const { at, path } = workspace(t);
+  const { at, path, call } = bench(t);
   const refused = async (prepare: () => void, as: object = {}) => {
     prepare();
-    const { error } = await runScript(`await spawnDaemon('sleep', ['100'], { name: 'a' });`, [path], {
+    const { error } = await call(`await spawnDaemon('sleep', ['100'], { name: 'a' });`, {
+      args: [path],
       env: { ...process.env, XDG_STATE_HOME: at('state') },
       ...as,
     });
@@ -333,13 +333,14 @@ test('a daemon whose pidfile is removed is found by its name all the same', asyn
 });
 
 test('the record has the working directory as its caller calls it, so that a restart follows a link anew', async (t) => {
-  const { at } = workspace(t);
+  const { at, call } = bench(t);
   const name = named(t);
   mkdirSync(at('v1'));
   mkdirSync(at('v2'));
   symlinkSync(at('v1'), at('current'));
   const start = (pwd: string) =>
-    runScript(`return spawnDaemon('sleep', ['100'], { name: args[0], ifRunning: 'replace' });`, [name], {
+    call(`return spawnDaemon('sleep', ['100'], { name: args[0], ifRunning: 'replace' });`, {
+      args: [name],
       cwd: at('current'),
       env: { ...process.env, PWD: pwd },
     });
@@ -354,18 +355,15 @@ test('the record has the working directory as its caller calls it, so that a res
 testUnless(notRoot)(
   'the record of root’s daemon never follows a link, and users see the daemon without it',
   async (t) => {
-    const { at } = workspace(t);
+    const { at, call } = bench(t);
     const name = named(t);
     const { pid } = await spawnDaemon('sleep', ['100'], { name });
     if (noOtherUser === undefined) {
-      const { returned } = await runScript(
-        `return [status(args[0]), list().filter(({ name }) => name === args[0])];`,
-        [name],
-        {
-          ...nobody,
-          env: { ...process.env, XDG_STATE_HOME: '/nonexistent' },
-        },
-      );
+      const { returned } = await call(`return [status(args[0]), list().filter(({ name }) => name === args[0])];`, {
+        args: [name],
+        ...nobody,
+        env: { ...process.env, XDG_STATE_HOME: '/nonexistent' },
+      });
       const seen = { name, pidFile: paths(name).pidFile, state: 'running', pid };
       t.like(returned[0], seen);
       t.is(returned[0].record, undefined);

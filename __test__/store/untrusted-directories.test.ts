@@ -20,12 +20,12 @@ import { connect, createServer } from 'node:net';
 import { once } from 'node:events';
 import type { ExecutionContext } from 'ava';
 import { spawnDaemon, stop, type DaemonError, type SpawnDaemonOptions } from '../../dist/index.js';
+import { bench, calling } from '../helpers/bench.js';
 import { count, type Counts } from '../helpers/counts.js';
 import { read } from '../helpers/files.js';
 import { asWww, bob, exchanging, neighbourhood, perl, www, type Neighbourhood } from '../helpers/neighbour.js';
 import { noLinux, noOtherUser, testUnless } from '../helpers/privileges.js';
 import { statusField } from '../helpers/processes.js';
-import { fixture, run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 
 const asRoot = testUnless(noOtherUser);
@@ -145,16 +145,10 @@ asRootOnLinux('a log can be the standard output of the launcher, whoever the dae
     return error.code;`;
   for (const user of [{}, asWww]) {
     // oxlint-disable-next-line no-await-in-loop -- one after the other
-    const { stdout } = await run('sh', [
-      '-c',
-      '"$@" | cat',
-      'sh',
-      process.execPath,
-      fixture('script.mjs'),
-      script,
-      place.at('a.pid'),
-      JSON.stringify(user),
-    ]);
+    const { stdout } = await bench(t).launch(calling(script), {
+      via: ['sh', '-c', '"$@" | cat', 'sh'],
+      args: [place.at('a.pid'), JSON.stringify(user)],
+    });
     t.is(stdout, 'said\n{"returned":"ERR_START_FAILED"}\n');
   }
 });
