@@ -150,11 +150,11 @@ test('a daemon without a name is forgotten by its pidfile, and a file that is no
   t.false(existsSync(pidFile));
 
   const name = named(t);
-  await spawnDaemon('sleep', ['1000'], { name, pidFile: at('b.pid') });
+  await spawnDaemon('sleep', ['1000'], { name, pidFile: at('other.pid') });
   await stop(name);
-  writeFileSync(at('b.pid'), 'something else');
+  writeFileSync(at('other.pid'), 'something else');
   t.like(await forgetDaemon(name), { outcome: 'forgotten' });
-  t.is(read(at('b.pid')), 'something else');
+  t.is(read(at('other.pid')), 'something else');
   t.false(existsSync(recordOf(name)));
 });
 

@@ -383,19 +383,16 @@ testUnless(noOtherUser ?? noLinux)(
 testUnless(noOwnMounts)('without /proc only a program that reports its reloads is signalled', async (t) => {
   const place = bench(t);
   behave(place, 'return');
-  const library = new URL('../../dist/index.js', import.meta.url).href;
   const client = `
-    import { reloadDaemon, spawnDaemon, stop } from '${library}';
-    const target = { pidFile: '${place.pidFile}' };
+    const target = { pidFile: options.pidFile };
     console.log((await reloadDaemon(target)).outcome);
     await stop(target);
     await spawnDaemon('sleep', ['60'], target);
     await reloadDaemon(target).catch(({ code }) => console.log(code));
     console.log((await stop(target)).outcome);
   `;
-  const script = 'umount -l /proc && "$0" "$1" && "$0" --input-type=module -e "$2"';
-  const [first, ...args] = [...ownMounts, 'sh', '-c', script, process.execPath, place.write(obedient), client];
-  const { stdout, stderr } = await run(first!, args);
+  const via = [...ownMounts, 'sh', '-c', 'umount -l /proc && "$0" "$1" && "$0" "$2"'];
+  const { stdout, stderr } = await place.launch(obedient, { via, args: [place.write(client, 'client.mjs')] });
   t.regex(stdout, /^started \d+\nreloaded\nERR_SIGNAL_REFUSED\nstopped\n$/, stderr);
 });
 

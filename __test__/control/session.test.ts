@@ -7,7 +7,7 @@ import { read } from '../helpers/files.js';
 import { eventsOf, named } from '../helpers/named.js';
 import { isRoot, nobody, noLinux, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { descriptors, hasEnded, kill } from '../helpers/processes.js';
-import { run, start } from '../helpers/run.js';
+import { start } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 
 /** What closes the descriptors of a shell that lead to files with these endings. */
@@ -136,7 +136,7 @@ for (const [who, ids, obstacle] of [
       const place = bench(t);
       chmodSync(place.at('.'), 0o777);
       const close = closed.length === 0 ? ':' : closing(...closed);
-      const program = place.write(`
+      const program = `
         const { pidFile } = options;
         const script = ${JSON.stringify(`sh -c '${close}; exec sleep 1000' & echo $! >helper.new; mv helper.new helper; wait`)};
         const { pid } = await daemonry.spawnDaemon('sh', ['-c', script], { pidFile, cwd: at('.') });
@@ -151,8 +151,8 @@ for (const [who, ids, obstacle] of [
         const stopped = await daemonry.stop({ pidFile });
         const forgotten = await daemonry.forgetDaemon({ pidFile });
         console.log(JSON.stringify({ pid, helper, held, refused, stopped, forgotten }));
-      `);
-      const { code, stdout, stderr } = await run(process.execPath, [program], { ...ids, cwd: '/' });
+      `;
+      const { code, stdout, stderr } = await place.launch(program, { ...ids, cwd: '/' });
       t.is(code, 0, stderr);
       const { pid, helper, ...told } = JSON.parse(stdout) as { pid: number; helper: number; refused: string };
       t.true(hasEnded(helper));

@@ -286,13 +286,13 @@ for (const [what, state, expected] of [
   ['~/.local/state where that is empty', '', '/home/me/.local/state'],
 ] as const) {
   test(`a user's daemons have their places below ${what}`, async (t) => {
-    const { write } = bench(t);
-    const path = write(`
+    const { launch } = bench(t);
+    const program = `
       if (process.geteuid() === 0) process.seteuid(65534);
       console.log(JSON.stringify(daemonry.paths('my.api@2')));
-    `);
+    `;
     const env: NodeJS.ProcessEnv = { ...process.env, HOME: '/home/me', XDG_STATE_HOME: state };
-    const { stdout, stderr } = await run(process.execPath, [path], { env });
+    const { stdout, stderr } = await launch(program, { env });
     const place = `${expected}/daemonry/my.api@2/my.api@2`;
     const places = { pidFile: `${place}.pid`, logFile: `${place}.log`, socket: `${place}.sock` };
     t.deepEqual(JSON.parse(stdout || stderr), places);

@@ -105,14 +105,13 @@ test('while its handlers run, a daemon is "stopping"', async (t) => {
 });
 
 test('a daemon that begins to stop while it starts is "stopping", also when its launcher was killed', async (t) => {
-  const { write, noted, pidFile, at } = bench(t);
-  const path = write(`
+  const { start, noted, pidFile, at } = bench(t);
+  const launcher = start(`
     const daemon = daemonize({ ...options, aliveFor: 20_000, stopTimeout: 60_000 });
     daemon.onStop(async () => { note('stopping'); await exists('end'); });
     forever();
     note('up');
   `);
-  const launcher = start(process.execPath, [path]);
   await noted('up');
   await sendSignal({ pidFile }, 'SIGTERM');
   await noted('stopping');
@@ -455,8 +454,8 @@ for (const [what, body, reason, more] of [
   ],
 ] as const) {
   test(`SIGTERM during a start tells the launcher of a daemon that ${what}`, async (t) => {
-    const { write, noted, notes, pidFile } = bench(t);
-    const path = write(`
+    const { start, noted, notes, pidFile } = bench(t);
+    const { done } = start(`
       daemonize(options, async (daemon) => {
         ${body}
         note('pid ' + daemon.pid);
@@ -464,7 +463,6 @@ for (const [what, body, reason, more] of [
         await never();
       });
     `);
-    const { done } = start(process.execPath, [path]);
     await noted('up');
     process.kill(Number(notes()[0]!.split(' ')[1]), 'SIGTERM');
     const { code, stderr } = await done;

@@ -142,12 +142,9 @@ export function bench(t: ExecutionContext, files: Readonly<Record<string, string
   };
   const startFile = (file: string, { args = [], via = [], ...options }: ProgramOptions = {}) => {
     const [command, ...rest] = [...via, process.execPath, file, ...args];
-    const started = start(command!, rest, options);
-    t.teardown(() => started.child.kill('SIGKILL'));
-    return started;
+    return start(command!, rest, options);
   };
-  const startProgram = (text: string, options?: ProgramOptions) => startFile(write(text), options);
-  const launch = (text: string, options?: ProgramOptions) => startProgram(text, options).done;
+  const launch = (text: string, options?: ProgramOptions) => startFile(write(text), options).done;
   const killAfterwards = (pid: number) => {
     t.teardown(async () => {
       const own = processes().find((process) => process.pid === pid && process.mentions(path));
@@ -163,7 +160,11 @@ export function bench(t: ExecutionContext, files: Readonly<Record<string, string
     write,
     remove: (name) => rmSync(at(name)),
     entries: () => readdirSync(path).filter((name) => !installed.includes(name)),
-    start: startProgram,
+    start(text, options) {
+      const started = startFile(write(text), options);
+      t.teardown(() => started.child.kill('SIGKILL'));
+      return started;
+    },
     launch,
     async daemon(text, options) {
       const outcome = await launch(text, options);
@@ -178,7 +179,7 @@ export function bench(t: ExecutionContext, files: Readonly<Record<string, string
       const env = { ...process.env, DAEMONRY_MODE: 'foreground', ...options.env };
       // A core that a signal leaves is nobody's.
       const via = ['sh', '-c', 'ulimit -c 0; exec "$@"', 'sh'];
-      const started = startProgram(text, { detached: true, via, ...options, env });
+      const started = startFile(write(text), { detached: true, via, ...options, env });
       await Promise.race([noted('up'), started.done]);
       return started;
     },

@@ -7,7 +7,6 @@ import { bench } from '../helpers/bench.js';
 import { binding } from '../helpers/binding.js';
 import { noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { descriptors, environmentOf, hasEnded, statField, statusField } from '../helpers/processes.js';
-import { run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
 import { workspace } from '../helpers/workspace.js';
 
@@ -148,14 +147,12 @@ test('variables that mean another process do not come through, unless they are g
 });
 
 testOnLinux('signals that the shell ignores are back to their default in the daemon', async (t) => {
-  const { at } = workspace(t);
-  t.teardown(() => stop({ pidFile: at('a.pid') }));
-  const script = `
-    import { spawnDaemon } from '${new URL('../../dist/index.js', import.meta.url).href}';
+  const { at, launch } = bench(t);
+  const program = `
     console.log((await spawnDaemon('sleep', ['60'], { pidFile: '${at('a.pid')}' })).pid);
   `;
-  const ignoring = `trap '' HUP INT QUIT PIPE TERM USR1 TSTP; exec "$0" --input-type=module --eval "$1"`;
-  const { stdout, stderr } = await run('sh', ['-c', ignoring, process.execPath, script]);
+  const ignoring = `trap '' HUP INT QUIT PIPE TERM USR1 TSTP; exec "$0" "$1"`;
+  const { stdout, stderr } = await launch(program, { via: ['sh', '-c', ignoring] });
   const pid = Number(stdout);
   t.true(pid > 0, stderr);
   t.is(statusField(pid, 'SigIgn'), '0000000000000000');

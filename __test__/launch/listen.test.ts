@@ -357,19 +357,15 @@ asRoot('a low port is bound as root and served as another user, whose the socket
 });
 
 asRoot('a low port without the privilege says what it takes', async (t) => {
-  const { at, path } = workspace(t);
+  const { at, path, launch } = bench(t);
   chmodSync(path, 0o777);
   const script = `
-    import { spawnDaemon } from '${new URL('../../dist/index.js', import.meta.url).href}';
     await spawnDaemon('sleep', ['60'], { pidFile: '${at('a.pid')}', listen: { http: { port: 80 } } }).catch((error) => {
       console.log(error.code, error.step, error.port, error.message);
     });
   `;
   const low = Number(readFileSync('/proc/sys/net/ipv4/ip_unprivileged_port_start', 'utf8')) > 80;
-  const { stdout, stderr } = await run(process.execPath, ['--input-type=module', '--eval', script], {
-    ...nobody,
-    cwd: '/',
-  });
+  const { stdout, stderr } = await launch(script, { ...nobody, cwd: '/' });
   if (!low) return t.log('skipped: this machine lets everybody listen on port 80') as never;
   t.is(
     stdout,

@@ -148,13 +148,12 @@ testOnLinux('Ctrl-C in the terminal of a launcher that waits undoes the start', 
 
 for (const form of ['with main', 'without'] as const) {
   test(`the launcher of a failed start leaves without its exit handlers: ${form}`, async (t) => {
-    const { daemon, write, notes } = bench(t);
+    const { daemon, launch, notes } = bench(t);
     await daemon('daemonize(options); forever();');
     const main = form === 'without' ? '' : ', () => {}';
-    const path = write(`process.on('exit', () => note('exit')); daemonize(options${main});`, 'second.mjs');
-    const { code, stderr } = await start(process.execPath, [path]).done;
+    const { code, stderr } = await launch(`process.on('exit', () => note('exit')); daemonize(options${main});`);
     t.is(code, 1);
-    t.regex(stderr, /^second\.mjs is already running with pid \d+ .*\n$/);
+    t.regex(stderr, /^program\.mjs is already running with pid \d+ .*\n$/);
     t.deepEqual(notes(), []);
   });
 }

@@ -11,34 +11,30 @@ import {
 } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { status, stop } from '../../dist/index.js';
+import { bench, type Bench } from '../helpers/bench.js';
 import { read } from '../helpers/files.js';
 import { nobody, noOtherUser, noOwnMounts, ownMounts, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { processes } from '../helpers/processes.js';
 import { run, start, type RunOptions } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
-import { workspace, type Workspace } from '../helpers/workspace.js';
 
-const library = new URL('../../dist/index.js', import.meta.url).href;
 const { execPath } = process;
 
-interface Site extends Workspace {
+interface Site extends Pick<Bench, 'at' | 'path' | 'pidFile' | 'write'> {
   readonly program: string;
-  readonly pidFile: string;
 }
 
 /** A program in a folder whose pidfile and log lie in another one, which anybody may write. */
 function site(t: ExecutionContext): Site {
-  const space = workspace(t);
-  const { at, path } = space;
-  const [program, pidFile] = [at('program.mjs'), at('state', 'app.pid')];
-  chmodSync(path, 0o755);
+  const { at, path, write } = bench(t);
+  const pidFile = at('state', 'app.pid');
   mkdirSync(at('state'));
   chmodSync(at('state'), 0o777);
   const options = JSON.stringify({ pidFile, log: at('state', 'app.log') });
   const main = `(daemon) => { daemon.onStop(() => {}); setInterval(() => {}, 1e6); console.log('up'); }`;
-  writeFileSync(program, `import { daemonize } from '${library}';\ndaemonize(${options}, ${main});\n`);
+  const program = write(`daemonize(${options}, ${main});\n`);
   t.teardown(() => stop({ pidFile }, { timeout: 2000 }));
-  return { ...space, program, pidFile };
+  return { at, path, write, program, pidFile };
 }
 
 /** Checks what the launcher says against what is so. Returns whether the daemon started. */
@@ -125,11 +121,12 @@ for (const errno of ['ENOLCK', 'EOPNOTSUPP', 'ENOSYS']) {
 
 testUnless(noOwnMounts)('it starts, is found and stopped without /proc', async (t) => {
   const place = site(t);
-  const client = `import { status, stop } from '${library}';
+  const client = `
     const target = { pidFile: '${place.pidFile}' };
     console.log(status(target).state, (await stop(target)).outcome);`;
-  const script = `umount -l /proc && "$0" "$1" && "$0" --input-type=module -e "$2"`;
-  const [command, ...args] = [...ownMounts, 'sh', '-c', script, execPath, place.program, client];
+  const script = `umount -l /proc && "$0" "$1" && "$0" "$2"`;
+  const programs = [place.program, place.write(client, 'client.mjs')];
+  const [command, ...args] = [...ownMounts, 'sh', '-c', script, execPath, ...programs];
   const { code, stdout, stderr } = await run(command!, args);
   t.is(code, 0, stderr);
   t.is(stdout, 'running stopped\n');

@@ -24,7 +24,6 @@ import { isRoot, testOnLinux } from '../helpers/privileges.js';
 import { descriptors, hasEnded, stat } from '../helpers/processes.js';
 import { run, type RunOptions } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
-import { workspace } from '../helpers/workspace.js';
 
 /** Writes to both streams in turn, and says what it reads. */
 const speaker = `
@@ -289,17 +288,12 @@ test('a failed start removes the log that it created if nothing was written to i
 });
 
 test('with a log the sentence about a failed start has the last words of a daemon that threw nothing', async (t) => {
-  const { at } = workspace(t);
-  const app = at('app.mjs');
-  const library = new URL('../../dist/index.js', import.meta.url).href;
-  writeFileSync(
-    app,
-    `import { daemonize } from ${JSON.stringify(library)};
-    daemonize({ log: ${JSON.stringify(at('a.log'))} }, () => { console.error('cannot do it'); process.exit(3); });`,
+  const { at, launch } = bench(t);
+  const { stderr } = await launch(
+    "daemonize({ log: at('a.log') }, () => { console.error('cannot do it'); process.exit(3); });",
   );
-  const { stderr } = await run(process.execPath, [app]);
   const exit = 'the daemon exited with code 3 before it was up';
-  t.is(stderr, `app.mjs did not start: ${exit}: its last words were "cannot do it" (see ${at('a.log')})\n`);
+  t.is(stderr, `program.mjs did not start: ${exit}: its last words were "cannot do it" (see ${at('a.log')})\n`);
 });
 
 testOnLinux(
