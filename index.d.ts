@@ -184,11 +184,11 @@ export interface HoldRequest {
   /** Its mode if it has to be made. */
   mode: number
   /** The daemon's name. */
-  name?: string
+  name: string | null
   /** Its version. */
-  version?: string
+  version: string | null
   /** What to leave on record. */
-  record?: NativeRecord
+  record: NativeRecord | null
   /** The sockets that this process binds once it holds the pidfile. */
   listeners: Array<NativeListener>
   /** Whether to stop a daemon that runs already. */
@@ -196,6 +196,9 @@ export interface HoldRequest {
   /** A daemon to replace that is still starting is waited for twice as long. */
   startTimeout: number
 }
+
+/** The home directory of a user; `null` if the database does not have that user. */
+export declare function homeDirectory(user: string): string | null
 
 /** Whether the calling thread is the process's first one. */
 export declare function isMainThread(): boolean
@@ -226,8 +229,10 @@ export interface LaunchRequest {
   program: string
   /** Its arguments, `argv[0]` first. */
   arguments: Array<string>
-  /** `NAME=value`. */
-  environment: Array<string>
+  /** What it inherits of the launcher's environment: `NAME=value`. */
+  inheritedEnv: Array<string>
+  /** What changes in it: `NAME=value` sets a variable, `NAME` removes one. */
+  env: Array<string>
   /** Standard input. */
   stdin: NativeStream
   /** Standard output. */
@@ -235,43 +240,33 @@ export interface LaunchRequest {
   /** Standard error. */
   stderr: NativeStream
   /** Where relative paths start, unless it is this process's working directory. */
-  directory?: string
+  directory: string | null
   /** The directory to execute it in, unless it is the launcher's. */
-  workingDirectory?: string
-  /** File mode creation mask. */
-  umask: number
+  workingDirectory: string | null
   /** Sockets to hand over. */
   listeners: Array<NativeListener>
-  /** The user to run as. */
-  ids?: NativeIds
-  /** Resource limits. */
-  limits: Array<NativeLimit>
-  /** Niceness. */
-  nice?: number
-  /** OOM score adjustment. */
-  oomScore?: number
-  /** Nothing that it executes gains privileges. */
-  noNewPrivileges: boolean
+  /** Its user, its limits, its priority. */
+  attributes: NativeAttributes
   /** A file that it must be able to read. */
-  mustRead?: string
+  mustRead: string | null
   /** Fork by copying. */
   copies: boolean
   /** The pidfile to hold. */
-  pidFile?: string
+  pidFile: string | null
   /** How long it takes to stop. */
-  stopTimeout?: number
+  stopTimeout: number
   /** What is ended besides the program itself when it is stopped. */
   killMode: 'session' | 'process'
   /** Its name. */
-  name?: string
+  name: string | null
   /** Its version. */
-  version?: string
+  version: string | null
   /** What to leave on record. */
-  record?: NativeRecord
+  record: NativeRecord | null
   /** What to do when the daemon runs already. */
   ifRunning: 'error' | 'reuse' | 'replace'
   /** How many stops had been requested before the restart that this start is a part of. */
-  stopsBefore?: number
+  stopsBefore: number | null
   /** When the start counts as done. */
   waitFor: 'exec' | 'start' | 'ready'
   /** How long the daemon must live on after that. */
@@ -302,23 +297,26 @@ export declare function locate(name: string): string | Failure
  */
 export declare function logicalDirectory(): string | null
 
-/** Looks up a user, with another group or other supplementary groups. */
-export declare function lookUpUser(user?: string | number | undefined | null, group?: string | number | undefined | null, groups?: Array<string | number> | undefined | null): NativeAccount | Failure
-
-/** Makes the directories of a named daemon, for the user that it runs as. */
-export declare function makePlaces(name: string, owner?: NativeIds | undefined | null): Failure | null
+/** Makes the directories of the named daemon that this process is. */
+export declare function makePlaces(name: string): Failure | null
 
 /** Microseconds of the clock that the manager compares `MONOTONIC_USEC=` with. */
 export declare function monotonicMicroseconds(): number | Failure
 
-/** The user that a daemon runs as, as the user database has it. */
-export interface NativeAccount {
-  /** Its ids. */
-  ids: NativeIds
-  /** Its home directory. */
-  home: string
-  /** What changes in the environment of a daemon that runs as this user: `NAME=value` sets a variable, `NAME` removes it. */
-  variables: Array<string>
+/** What is changed of the daemon's process before the program is executed. */
+export interface NativeAttributes {
+  /** File mode creation mask. */
+  umask: number
+  /** The user to run as. */
+  runAs: NativeRunAs | null
+  /** Resource limits. */
+  limits: Array<NativeLimit>
+  /** Niceness. */
+  nice: number | null
+  /** OOM score adjustment. */
+  oomScoreAdjust: number | null
+  /** Nothing that it executes gains privileges. */
+  noNewPrivileges: boolean
 }
 
 /** How a daemon has ended. */
@@ -359,16 +357,6 @@ export interface NativeFailedReload {
   reason: string
 }
 
-/** The user to run as. */
-export interface NativeIds {
-  /** The user. */
-  uid: number
-  /** The primary group. */
-  gid: number
-  /** All supplementary groups. */
-  groups: Array<number>
-}
-
 /** A resource limit; negative numbers mean none. */
 export interface NativeLimit {
   /** The resource's name. */
@@ -403,8 +391,18 @@ export interface NativeListener {
 export interface NativeRecord {
   /** Where it is; missing for a daemon that has only a pidfile. */
   path?: string
-  /** A JSON object, to which the core adds who starts the daemon, and where. */
+  /** A JSON object, to which the core adds who starts the daemon, where, and as which user it runs. */
   json: string
+}
+
+/** The user to run as, by names and numbers. */
+export interface NativeRunAs {
+  /** The user. */
+  user: string | number | null
+  /** The primary group. */
+  group: string | number | null
+  /** All supplementary groups. */
+  groups: Array<string | number> | null
 }
 
 /** One standard stream. */

@@ -7,7 +7,7 @@ import { absolute } from './files/working-directory.js';
 import { holdCaller } from './launch/held-start.js';
 import * as check from './options/check.js';
 import { defaults } from './options/defaults.js';
-import { resolveSpawn, type ResolvedStart } from './options/resolve.js';
+import { resolveSpawn, withRequest, type ResolvedStart } from './options/resolve.js';
 import type { ConnectOptions, SpawnDaemonOptions } from './options/types.js';
 import { aborted, checkCommand, refuseOtherProgram, spawnResolved } from './spawn-daemon.js';
 import { paths } from './store/paths.js';
@@ -73,7 +73,7 @@ async function reach(
   const { signal, ifRunning } = start;
   const { label } = resolved;
   const pidFile = resolved.pidFile!;
-  const deadline = performance.now() + 2 * resolved.startTimeout;
+  const deadline = performance.now() + 2 * resolved.request.startTimeout;
   let mustReplace = ifRunning === 'replace' || isOfAnotherVersion(resolved);
   let starts = 0;
   if (!mustReplace) refuseOtherProgram(command, args, start, resolved);
@@ -86,7 +86,7 @@ async function reach(
       // Not started once more: the last one may end between a check and a start.
       if (!isRunning(pidFile)) throw endedEarly(path, label);
     } else if (answer === 'absent') {
-      const again: ResolvedStart = { ...resolved, ifRunning: mustReplace ? resolved.ifRunning : 'reuse' };
+      const again = mustReplace ? resolved : withRequest(resolved, { ifRunning: 'reuse' });
       const { outcome } = await spawnResolved(command, args, start, again, false);
       mustReplace = false;
       if (outcome !== 'reused') {
@@ -124,8 +124,8 @@ function endedEarly(socket: string, label: string) {
   return daemonError('ERR_START_FAILED', message, { stderr: '' });
 }
 
-function unreachable(socket: string, { label, startTimeout, pidFile }: ResolvedStart) {
-  const time = `${2 * startTimeout} ms`;
+function unreachable(socket: string, { label, pidFile, request }: ResolvedStart) {
+  const time = `${2 * request.startTimeout} ms`;
   const why = existsSync(socket)
     ? `no process listened on its socket ${socket} within ${time}`
     : `its socket ${socket} was still missing after ${time}`;

@@ -30,7 +30,8 @@ export class PidFile implements Disposable {
     if ((mode & 0o002) !== 0) throw invalidOption('option "mode" must not let everybody write');
     const pidFile = absolute(check.path('path', path));
     const { startTimeout } = defaults;
-    const file = unwrap(native().acquirePidFile({ pidFile, mode, listeners: [], replaces: false, startTimeout }));
+    const unnamed = { name: null, version: null, record: null, listeners: [] };
+    const file = unwrap(native().acquirePidFile({ pidFile, mode, ...unnamed, replaces: false, startTimeout }));
     const failure = file.markUp();
     if (failure !== null) {
       file.release();

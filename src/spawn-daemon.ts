@@ -98,7 +98,7 @@ export function refuseOtherProgram(
   start: ResolvedStart,
 ): void {
   const { pidFile, version } = start;
-  const record = recordOf(start, programOf(command, args), 'spawnDaemon', { options: keepable(options) });
+  const record = recordOf(start, programOf(command, args), 'spawnDaemon', keepable(options));
   // By a version the callers agree on what is the same.
   if (record === undefined || pidFile === undefined || version !== undefined) return;
   const failure = native().otherProgram(pidFile, record);
@@ -117,20 +117,20 @@ function spawnRequest(
   launcherLeaves: boolean,
 ): LaunchRequest {
   const program = programOf(command, args);
-  const script = scriptOf(program, resolved.cwd);
-  return {
-    ...launchRequest(resolved, program, { method: 'spawnDaemon' }, { options: keepable(options) }),
-    ...(script === undefined ? {} : { mustRead: script }),
+  return launchRequest(resolved, program, {
+    how: { method: 'spawnDaemon' },
+    options: keepable(options),
     workingDirectory: resolved.cwd,
+    mustRead: scriptOf(program, resolved.cwd),
     launcherLeaves,
-  };
+  });
 }
 
-/** The script of an interpreter, in the directory in which that looks for it; missing if it is no file of its own. */
-function scriptOf({ program, arguments: args }: Program, directory: string): string | undefined {
+/** The script of an interpreter, in the directory in which that looks for it; `null` if it is no file of its own. */
+function scriptOf({ program, arguments: args }: Program, directory: string): string | null {
   const script = args[native().scriptAmong(program, [...args]) ?? args.length];
   // Yarn's loader finds what lies in an archive.
-  return script === undefined || script.includes('.zip/') ? undefined : resolve(directory, script);
+  return script === undefined || script.includes('.zip/') ? null : resolve(directory, script);
 }
 
 export function checkCommand(command: unknown, args: unknown): string {

@@ -41,7 +41,6 @@ const written = (name: string) =>
         logFile: plain,
         version: plain,
         stopTimeout: fc.nat(),
-        uid: fc.nat(),
         options: fc.dictionary(text, json),
       },
       { requiredKeys: [] },

@@ -2,11 +2,12 @@
 import type { DaemonStart, NativePidFile } from '../../index.js';
 import { invalidOption } from '../errors.js';
 import { isSameFile } from '../files/same-file.js';
+import { checkDirectory } from '../files/working-directory.js';
 import type { Handover } from '../launch/handover.js';
 import { markDaemon } from '../options/env.js';
 import type { ResolvedOptions } from '../options/resolve.js';
 import type { DaemonizeOptions } from '../options/types.js';
-import { keepSystemPaths, paths } from '../store/paths.js';
+import { keepSystemPaths, makeDirectories, paths } from '../store/paths.js';
 import { SelfReport } from '../store/self-report.js';
 import { claimPidFile, type HeldPidFile } from './claim-pid-file.js';
 import { DaemonHandle, handleOptions } from './handle.js';
@@ -39,7 +40,7 @@ export function adopt(start: DaemonStart, options: DaemonizeOptions, resolved: R
 function takeOver(start: DaemonStart, handover: Handover, options: DaemonizeOptions, resolved: ResolvedOptions) {
   try {
     const held = holdPidFile(start.pidFile() ?? undefined, handover, options, resolved);
-    return { ...held, listeners: openListeners(resolved.listen, handover.sockets ?? []) };
+    return { ...held, listeners: openListeners(resolved.request.listeners, handover.sockets ?? []) };
   } catch (error) {
     start.failed((error as Error).message);
     throw error;
@@ -58,7 +59,8 @@ function holdPidFile(
   const held = { pidFile, marksPidFile: false, selfReport, logs };
   if (handover.method === 'daemonize') return held;
   if (pidFile === undefined) {
-    resolved.prepare();
+    checkDirectory(resolved.cwd);
+    if (resolved.name !== undefined) makeDirectories(resolved.name);
     return { ...claimPidFile(resolved, resolved.pidFile, 'daemonize', resolved.recordFile), logs };
   }
   const own = options.name ?? options.pidFile;

@@ -25,9 +25,10 @@ export function claimPidFile(
   recordFile: string | undefined,
 ): ClaimedPidFile {
   if (path === undefined) return nothingClaimed;
+  const { name, version, logPath, selfReportFile: selfReport, request } = options;
+  const { ifRunning, startTimeout, stopTimeout } = request;
   // A process that is the daemon itself cannot reuse another.
-  const replaces = options.ifRunning === 'replace' || (options.ifRunning === 'reuse' && isOfAnotherVersion(options));
-  const { name, version, logPath, selfReportFile: selfReport, startTimeout, stopTimeout } = options;
+  const replaces = ifRunning === 'replace' || (ifRunning === 'reuse' && isOfAnotherVersion(options));
   const record = newRecord(name === undefined ? undefined : recordFile, {
     name,
     pidFile: path,
@@ -42,12 +43,12 @@ export function claimPidFile(
   const pidFile = native().acquirePidFile({
     pidFile: path,
     mode: defaults.pidFileMode,
-    listeners: withInherited(options.listen),
+    listeners: withInherited(request.listeners),
     replaces,
     startTimeout,
     record,
-    ...(name === undefined ? {} : { name }),
-    ...(version === undefined ? {} : { version }),
+    name: name ?? null,
+    version: version ?? null,
   });
   if (isFailure(pidFile)) throw failureError(pidFile, failureMessage(pidFile, options, false));
   reportUnrecorded(pidFile.unwritten);

@@ -3,6 +3,7 @@ import { downAfter, isDaemonError } from '../errors.js';
 import { forgetSupervisor, markDaemon } from '../options/env.js';
 import type { ResolvedOptions } from '../options/resolve.js';
 import type { DaemonizeOptions } from '../options/types.js';
+import { claimDirectory, paths } from '../store/paths.js';
 import { claimPidFile, nothingClaimed, type ClaimedPidFile, type HeldPidFile } from './claim-pid-file.js';
 import { DaemonHandle, handleOptions, type DaemonParts } from './handle.js';
 import { SdNotify } from './sd-notify.js';
@@ -11,7 +12,7 @@ import { openListeners, socketsOfPrimary } from './sockets.js';
 /** For a supervisor, or a person who wants to see it in a terminal. */
 export function stayInForeground(options: DaemonizeOptions, resolved: ResolvedOptions): DaemonHandle {
   const manager = SdNotify.find();
-  manager?.starting(resolved.startTimeout);
+  manager?.starting(resolved.request.startTimeout);
   try {
     const claimed = claimOwnPidFile(options, resolved);
     const listeners = listenOrRelease(resolved, claimed.pidFile, manager);
@@ -52,11 +53,16 @@ function foreground(
  */
 function claimOwnPidFile(options: DaemonizeOptions, resolved: ResolvedOptions): ClaimedPidFile {
   const { label, pidFile, recordFile } = resolved;
-  const hasPlace = orWithout(`${label} runs without a pidfile`, () => resolved.prepareForeground('pidFile'));
+  const hasPlace = orWithout(`${label} runs without a pidfile`, () => claimPlace(resolved, 'pidFile'));
   if (!hasPlace && options.pidFile === undefined) return nothingClaimed;
   const hasRecord =
-    recordFile !== undefined && orWithout(`${label} keeps no record`, () => resolved.prepareForeground('record'));
+    recordFile !== undefined && orWithout(`${label} keeps no record`, () => claimPlace(resolved, 'record'));
   return claimPidFile(resolved, pidFile, 'foreground', hasRecord ? recordFile : undefined);
+}
+
+/** Makes the conventional directory of a file for this process; a pidfile that was given by its path has none. */
+function claimPlace({ name, pidFile }: ResolvedOptions, file: 'pidFile' | 'record'): void {
+  if (name !== undefined && (file === 'record' || pidFile === paths(name).pidFile)) claimDirectory(name, file);
 }
 
 /** Whether the attempt succeeded; if there is no place for it, prints what the program does without. */
@@ -75,12 +81,12 @@ function orWithout(what: string, attempt: () => void): boolean {
 
 /** A process that cannot serve does not hold its pidfile either. */
 function listenOrRelease(
-  { label, listen }: ResolvedOptions,
+  { label, request }: ResolvedOptions,
   pidFile: HeldPidFile['pidFile'],
   manager: SdNotify | undefined,
 ): DaemonParts['listeners'] {
   try {
-    return openListeners(listen, [], manager);
+    return openListeners(request.listeners, [], manager);
   } catch (error) {
     const isDown = pidFile?.hasReplaced === true && isDaemonError(error);
     pidFile?.release();

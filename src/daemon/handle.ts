@@ -317,7 +317,8 @@ function checkHandler(handler: unknown): () => unknown {
 }
 
 /** What a handle takes from the options. */
-export function handleOptions({ stopTimeout, idleTimeout, waitFor }: ResolvedOptions) {
+export function handleOptions({ idleTimeout, request }: ResolvedOptions) {
+  const { stopTimeout, waitFor } = request;
   return { stopTimeout, idleTimeout, waitFor };
 }
 

@@ -1,6 +1,7 @@
 /** The caller's directory, and paths in it, as the caller calls them: a link such as `current` is followed anew by each restart. */
+import { statSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
-import { daemonError, type Errno } from '../errors.js';
+import { daemonError, systemCallError, type Errno } from '../errors.js';
 import { native } from '../native/index.js';
 import { isSameFile } from './same-file.js';
 
@@ -15,6 +16,16 @@ export function callersDirectory(): string {
 /** The same for a program that works in another directory: `/` if it was removed. */
 export function callersDirectoryOrRoot(): string {
   return native().logicalDirectory() ?? '/';
+}
+
+/** Throws a {@link SystemCallError} for a directory to which a change would fail. */
+export function checkDirectory(directory: string): void {
+  try {
+    // Searched, as a change to it would be.
+    statSync(`${directory}/.`);
+  } catch (error) {
+    throw systemCallError('chdir', 'change the working directory to', directory, error);
+  }
 }
 
 /** Makes a path absolute. Throws a {@link SystemCallError} for a relative one if the working directory was removed. */

@@ -12,8 +12,11 @@ export function failureMessage(failure: Failure, options: ResolvedStart, hasMain
 }
 
 function describe(failure: Failure, options: ResolvedStart, hasMain: boolean): string {
-  const { aliveFor, label, stderr, waitFor } = options;
-  const { errorCode, message, path, address, exitCode, lastWords, advice, stderr: said = '' } = failure;
+  const { label, request } = options;
+  const { aliveFor, stderr, waitFor } = request;
+  const { errorCode, message, step, path, address, exitCode, lastWords, advice, stderr: said = '' } = failure;
+  // Before the start itself.
+  if (errorCode === 'ERR_UNKNOWN_USER' || step === 'make-directory') return message;
   const missed = hasMain ? 'main had neither settled nor called ready()' : missing[waitFor];
   const unfinished = aliveFor > 0 ? `it was not up for ${aliveFor} ms` : missed;
   const log = stderr.kind === 'file' && said !== '' ? ` (see ${stderr.path})` : '';
@@ -33,7 +36,7 @@ function describe(failure: Failure, options: ResolvedStart, hasMain: boolean): s
       return `${label} did not start: ${message}: ${missed}${lastWords === undefined ? '' : `; ${lastWords}`}${log}`;
     }
     default: {
-      const advice = failure.step === 'chdir' && errorCode === 'EACCES' ? `: choose another with ${named('cwd')}` : '';
+      const advice = step === 'chdir' && errorCode === 'EACCES' ? `: choose another with ${named('cwd')}` : '';
       return `${label} did not start: ${message}${advice}`;
     }
   }

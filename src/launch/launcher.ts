@@ -5,7 +5,7 @@ import type { Failure, Started } from '../../index.js';
 import { daemonError } from '../errors.js';
 import { failureError, isFailure, native } from '../native/index.js';
 import type { Restart } from '../options/env.js';
-import type { ResolvedOptions } from '../options/resolve.js';
+import { withRequest, type ResolvedOptions } from '../options/resolve.js';
 import { boundListeners } from './endpoints.js';
 import { failureMessage } from './failure-message.js';
 import { startedInstead } from './handover.js';
@@ -18,23 +18,30 @@ import { printsAsSentence, reportUnrecorded, sentence, writeStderr } from './std
  * caller can catch it then.
  */
 export function launch(resolved: ResolvedOptions, restart: Restart | undefined, hasMain: boolean): never {
-  const options = { ...resolved, ...secondHalf(resolved, restart) };
+  const options = isSecondHalf(resolved, restart)
+    ? withRequest(resolved, { stopsBefore: restart.stopsBefore, ifRunning: 'reuse' })
+    : resolved;
   const { script, ...program } = runningProgram();
-  const { cwd } = options;
-  const request = launchRequest(options, program, { method: 'daemonize', cwd }, {});
-  // Else another user's daemon would only say that it cannot find its module.
-  const mustRead = request.ids === undefined || script === undefined ? {} : { mustRead: script };
-  const outcome = native().launch({ ...request, ...mustRead, launcherLeaves: true });
+  const { cwd, request } = options;
+  const outcome = native().launch(
+    launchRequest(options, program, {
+      how: { method: 'daemonize', cwd },
+      options: undefined,
+      workingDirectory: null,
+      // Else another user's daemon would only say that it cannot find its module.
+      mustRead: request.attributes.runAs === null ? null : (script ?? null),
+      launcherLeaves: true,
+    }),
+  );
   if (isFailure(outcome)) return fail(outcome, options, hasMain);
   writeStderr(outcome.stderr);
   reportUnrecorded(outcome.unwritten);
   return native().exitNow(tellStarted(options, outcome) ? 0 : 1) as never;
 }
 
-/** What changes if a restart of this very daemon has started this program: of several at once all get the one that comes up. */
-function secondHalf({ pidFile }: ResolvedOptions, restart: Restart | undefined): Partial<ResolvedOptions> {
-  if (restart === undefined || restart.pidFile !== pidFile) return {};
-  return { stopsBefore: restart.stopsBefore, ifRunning: 'reuse' };
+/** Whether a restart of this very daemon has started this program: of several at once all get the one that comes up. */
+function isSecondHalf({ pidFile }: ResolvedOptions, restart: Restart | undefined): restart is Restart {
+  return restart !== undefined && restart.pidFile === pidFile;
 }
 
 /** The daemon is up, so whatever `onStarted` throws must not run the code below the call. */
@@ -52,7 +59,7 @@ function tellStarted({ onStarted }: ResolvedOptions, started: Started): boolean 
 function fail(failure: Failure, options: ResolvedOptions, hasMain: boolean): never {
   const error = failureError(failure, failureMessage(failure, options, hasMain));
   // Output that went to a log can be read there; all other output is passed on.
-  if (options.stderr.kind === 'capture' && 'stderr' in error) writeStderr(error.stderr);
+  if (options.request.stderr.kind === 'capture' && 'stderr' in error) writeStderr(error.stderr);
   if (error.code === 'ERR_START_INTERRUPTED' && error.signal !== undefined) {
     const hasListener = process.listenerCount(error.signal) > 0;
     if (hasMain || !hasListener) {

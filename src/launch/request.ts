@@ -1,42 +1,30 @@
 /** The request to the core to launch a daemon, and the record that goes with it. */
-import type { NativeRecord } from '../../index.js';
-import { absoluteAsCalled } from '../files/working-directory.js';
+import type { LaunchRequest, NativeRecord } from '../../index.js';
+import { absoluteAsCalled, checkDirectory } from '../files/working-directory.js';
 import * as check from '../options/check.js';
 import { forkVariable } from '../options/env.js';
 import type { ListenAddress } from '../options/listen.js';
 import type { ResolvedStart } from '../options/resolve.js';
 import type { SpawnDaemonOptions } from '../options/types.js';
-import { lookUp } from '../options/user.js';
 import { newRecord, type NewRecord } from '../store/record.js';
 import type { Handover, StartMethod } from './handover.js';
 import { socketFiles, withInherited } from './inherited-sockets.js';
 import type { Program } from './restart-command.js';
 
-/** The request of both ways to launch. Does, and looks up, what can only be done in the launcher. */
+/** What only one of the ways to launch knows. */
+type OneWay = Pick<LaunchRequest, 'workingDirectory' | 'mustRead' | 'launcherLeaves'> &
+  Pick<NewRecord, 'options'> & { readonly how: StartMethod };
+
+/** The request of both ways to launch. */
 export function launchRequest(
   start: ResolvedStart,
   { program, arguments: args }: Program,
-  how: StartMethod,
-  onRecord: Pick<NewRecord, 'options'>,
-) {
-  const { name, pidFile, recordFile, selfReportFile: selfReport, version, stdin, stdout, stderr, umask } = start;
-  const {
-    waitFor,
-    aliveFor,
-    startTimeout,
-    stopTimeout,
-    killMode,
-    ifRunning,
-    stopsBefore,
-    limits,
-    nice,
-    oomScore,
-    noNewPrivileges,
-    directory,
-  } = start;
-  const account = start.identity === undefined ? undefined : lookUp(start.identity);
-  start.prepare(account?.ids);
-  const listeners = withInherited(start.listen);
+  { how, options, ...oneWay }: OneWay,
+): LaunchRequest {
+  const { name, pidFile, version, recordFile, selfReportFile: selfReport, request } = start;
+  // At the latest in the daemon it would fail, after another one was stopped for it.
+  checkDirectory(start.cwd);
+  const listeners = withInherited(request.listeners);
   const handover: Handover = {
     ...how,
     logs: start.logs,
@@ -45,37 +33,19 @@ export function launchRequest(
     ...(name === undefined ? {} : { name }),
     ...(process.geteuid?.() === 0 ? { isSystems: true } : {}),
   };
-  const request = {
+  return {
+    ...request,
+    ...oneWay,
     program,
     arguments: [...args],
-    environment: start.environment(account?.variables ?? []),
-    stdin,
-    stdout,
-    stderr,
-    umask,
     listeners,
-    limits,
-    noNewPrivileges,
+    name: name ?? null,
+    pidFile: pidFile ?? null,
+    version: version ?? null,
+    record: recordOf(start, { program, arguments: args }, how.method, options) ?? null,
     copies: process.env[forkVariable] === 'copy',
-    waitFor,
-    aliveFor,
-    startTimeout,
-    stopTimeout,
-    killMode,
-    ifRunning,
     note: JSON.stringify(handover),
-    ...(account === undefined ? {} : { ids: account.ids }),
-    ...(stopsBefore === undefined ? {} : { stopsBefore }),
-    ...(nice === undefined ? {} : { nice }),
-    ...(oomScore === undefined ? {} : { oomScore }),
-    ...(pidFile === undefined ? {} : { pidFile }),
-    ...(name === undefined ? {} : { name }),
-    ...(version === undefined ? {} : { version }),
-    ...(directory === undefined ? {} : { directory }),
   };
-  const uid = account === undefined ? {} : { uid: account.ids.uid };
-  const record = recordOf(start, { program, arguments: args }, how.method, { ...onRecord, ...uid });
-  return record === undefined ? request : { ...request, record };
 }
 
 /** What is put on record about a daemon with a pidfile. Of one without a name no more than says which program it is. */
@@ -83,14 +53,15 @@ export function recordOf(
   start: ResolvedStart,
   { program, arguments: args }: Program,
   method: Handover['method'],
-  known: Pick<NewRecord, 'options' | 'uid'>,
+  options: NewRecord['options'],
 ): NativeRecord | undefined {
-  const { name, directory: cwd, pidFile, recordFile, selfReportFile: selfReport, logPath: logFile } = start;
+  const { name, pidFile, version, recordFile, selfReportFile: selfReport, logPath: logFile } = start;
   if (pidFile === undefined) return undefined;
-  const { version, stopTimeout } = start;
+  const { directory, stopTimeout } = start.request;
+  const cwd = directory ?? undefined;
   const daemon = { name, cwd, pidFile, program, arguments: args, method, logFile, version, selfReport, stopTimeout };
-  if (name !== undefined) return newRecord(recordFile, { ...daemon, ...known });
-  const chosen = known.options?.['cwd'];
+  if (name !== undefined) return newRecord(recordFile, { ...daemon, options });
+  const chosen = options?.['cwd'];
   return newRecord(undefined, { ...daemon, options: chosen === undefined ? {} : { cwd: chosen } });
 }
 

@@ -1,4 +1,5 @@
-/** The environment of a daemon: the options `env` and `extendEnv`, and the variables of daemonry. */
+/** The environment of a daemon: what it inherits, the option `env`, and the variables of daemonry. */
+import type { LaunchRequest } from '../../index.js';
 import { invalidOption, show } from '../errors.js';
 import * as check from './check.js';
 
@@ -55,41 +56,35 @@ const singleProcessVariables = new Set([
   'PWD',
   daemonVariable,
   socketsVariable,
+  restartVariable,
 ]);
 
 /** `copy` makes launchers fork as fork(2) does instead of into their own memory: for tests, measurements and doubts. */
 export const forkVariable = 'DAEMONRY_FORK';
 
-/** Variables to set; `undefined` deletes. */
-export type Variables = Readonly<Record<string, string | undefined>>;
-
-/**
- * The daemon's environment as `NAME=value`: the launcher's (unless `extendEnv` is false) without what belongs to the launcher
- * alone, then what changes for another user (`NAME=value` sets a variable, `NAME` removes it), then `env`.
- */
-export function daemonEnvironment(
-  env: Variables,
-  extendEnv: boolean,
-  ofUser: readonly string[],
-  own: Variables = process.env,
-): string[] {
-  // A map: in an object, `constructor` and `toString` would seem to be set.
-  const set = new Map<string, string | undefined>(ofUser.map(splitVariable));
-  for (const [name, value] of Object.entries(env)) set.set(name, value);
+/** What a daemon inherits of its launcher's environment, as `NAME=value`: everything but what belongs to the launcher alone. */
+export function inheritedEnv(): string[] {
   const variables: string[] = [];
   // Every look at process.env asks the C library, so each variable is looked at once.
-  for (const [name, value] of extendEnv ? Object.entries(own) : []) {
-    if (singleProcessVariables.has(name) || set.has(name)) continue;
+  for (const [name, value] of Object.entries(process.env)) {
+    if (singleProcessVariables.has(name)) continue;
     variables.push(`${name}=${name === 'NODE_OPTIONS' ? withoutInspector(value ?? '') : value}`);
   }
-  for (const [name, value] of set) if (value !== undefined) variables.push(`${name}=${value}`);
   return variables;
 }
 
-/** The name of a variable, and its value unless it is to be removed. */
-function splitVariable(variable: string): [name: string, value: string | undefined] {
-  const at = variable.indexOf('=');
-  return at < 0 ? [variable, undefined] : [variable.slice(0, at), variable.slice(at + 1)];
+/** The names of the variables of a daemon that runs as its launcher's user. */
+export function variableNames({ inheritedEnv, env }: Pick<LaunchRequest, 'inheritedEnv' | 'env'>): string[] {
+  const names = new Set(inheritedEnv.map(nameOf));
+  for (const change of env) {
+    if (change.includes('=')) names.add(nameOf(change));
+    else names.delete(change);
+  }
+  return [...names];
+}
+
+function nameOf(variable: string): string {
+  return variable.slice(0, variable.indexOf('='));
 }
 
 /** The second half of a restart: one more stop than these cancels it. */
@@ -99,7 +94,7 @@ export interface Restart {
 }
 
 /** The environment of the program that is to do the second half of a restart. */
-export function restarting({ stopsBefore, pidFile }: Restart): Variables {
+export function restarting({ stopsBefore, pidFile }: Restart): NodeJS.ProcessEnv {
   return { ...process.env, [restartVariable]: `${stopsBefore} ${pidFile}` };
 }
 
@@ -125,16 +120,15 @@ export function markDaemon(): void {
   process.env[daemonVariable] = `${process.pid}:${process.argv[1] ?? ''}`;
 }
 
-export function resolveEnv(value: unknown): Record<string, string | undefined> {
-  if (value === undefined) return {};
+/** The option `env`: `NAME=value` sets a variable, `NAME` removes one. */
+export function resolveEnv(value: unknown): string[] {
+  if (value === undefined) return [];
   if (!check.isRecord(value)) throw check.invalid('env', 'an object of strings', value);
-  for (const [name, text] of Object.entries(value)) {
+  return Object.entries(value).map(([name, text]) => {
     if (name === '' || /[=\0]/.test(name))
       throw invalidOption(`${check.named('env')} has an impossible name: ${show(name)}`);
-    if (text !== undefined && (typeof text !== 'string' || text.includes('\0'))) {
-      throw check.invalid(`env.${name}`, 'a string without NUL, or undefined', text);
-    }
-  }
-  // A copy: what the caller changes later is no part of this start.
-  return { ...value } as Record<string, string | undefined>;
+    if (text === undefined) return name;
+    if (typeof text === 'string' && !text.includes('\0')) return `${name}=${text}`;
+    throw check.invalid(`env.${name}`, 'a string without NUL, or undefined', text);
+  });
 }

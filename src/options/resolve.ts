@@ -1,19 +1,35 @@
 /** The options of a start, checked and filled in: what the rest of the code works with. */
-import { statSync } from 'node:fs';
 import { basename } from 'node:path';
-import type { NativeIds, NativeLimit, NativeListener, NativeStream } from '../../index.js';
-import { invalidOption, systemCallError } from '../errors.js';
+import type { LaunchRequest } from '../../index.js';
+import { invalidOption } from '../errors.js';
 import { absolute, absoluteAsCalled, callersDirectory, callersDirectoryOrRoot } from '../files/working-directory.js';
-import { claimDirectory, makeDirectories, ownPaths } from '../store/paths.js';
+import { ownPaths } from '../store/paths.js';
+import { resolveAttributes } from './attributes.js';
 import * as check from './check.js';
 import { defaults, modes } from './defaults.js';
-import { daemonEnvironment, resolveEnv, type Variables } from './env.js';
-import { resolveLimits } from './limits.js';
+import { inheritedEnv, resolveEnv } from './env.js';
+import { resolveIfRunning } from './if-running.js';
 import { resolveListen } from './listen.js';
 import { scriptName } from './script.js';
-import { devNull, reopenableLogs, resolveLogFile, resolveStream, type ReopenableLog } from './stdio.js';
+import { reopenableLogs, resolveStreams, type ReopenableLog } from './stdio.js';
+import { resolveTimes } from './times.js';
 import type { DaemonizeOptions, SpawnDaemonOptions, StartedDaemon, StartOptions } from './types.js';
-import { checkUser, type UserOptions } from './user.js';
+
+/** What the options ask of the core, in its own form. What identifies the daemon and what only its launch knows are missing. */
+export type StartRequest = Omit<
+  LaunchRequest,
+  | 'program'
+  | 'arguments'
+  | 'workingDirectory'
+  | 'name'
+  | 'pidFile'
+  | 'version'
+  | 'record'
+  | 'mustRead'
+  | 'copies'
+  | 'launcherLeaves'
+  | 'note'
+>;
 
 /** What every start has, with everything filled in and every path absolute. */
 export interface ResolvedStart {
@@ -21,46 +37,16 @@ export interface ResolvedStart {
   readonly label: string;
   readonly name: string | undefined;
   readonly pidFile: string | undefined;
+  readonly version: string | undefined;
   /** Where the record is kept; only named daemons have one. */
   readonly recordFile: string | undefined;
   /** Where a named daemon says something about itself. */
   readonly selfReportFile: string | undefined;
-  readonly version: string | undefined;
-  readonly stdin: NativeStream;
-  readonly stdout: NativeStream;
-  readonly stderr: NativeStream;
-  readonly logs: readonly ReopenableLog[];
-  readonly cwd: string;
-  readonly umask: number;
-  /** The user to run as; `undefined` if it is the launcher's. */
-  readonly identity: UserOptions | undefined;
-  readonly limits: NativeLimit[];
-  readonly nice: number | undefined;
-  readonly oomScore: number | undefined;
-  readonly noNewPrivileges: boolean;
-  /** Where the program's relative path begins, unless that is the working directory at the launch; also for the record. */
-  readonly directory?: string | undefined;
-  /** As they would be bound; a descriptor only where one is held for a later start. */
-  readonly listen: readonly NativeListener[];
-  /** The environment, with what changes in it for another user; `own` is the launcher's. */
-  environment(ofUser: readonly string[], own?: Variables): string[];
-  readonly waitFor: 'exec' | 'start' | 'ready';
-  readonly aliveFor: number;
-  readonly startTimeout: number;
-  readonly stopTimeout: number;
-  readonly killMode: 'session' | 'process';
-  readonly ifRunning: 'error' | 'reuse' | 'replace';
-  /** For the second half of a restart: how many stops had been requested when it began. One more cancels the start. */
-  readonly stopsBefore?: number;
   /** What the option `log` names, or `name` means. */
   readonly logPath: string | undefined;
-  /**
-   * Does what can only be done, and only fail, in the launcher: makes directories, for the user to run as, and checks the
-   * working directory.
-   */
-  prepare(owner?: NativeIds): void;
-  /** The same for a program in the foreground, which has neither log nor working directory of ours: makes one directory. */
-  prepareForeground(file: 'pidFile' | 'record'): void;
+  readonly logs: readonly ReopenableLog[];
+  readonly cwd: string;
+  readonly request: StartRequest;
 }
 
 /** Options of `daemonize` with everything filled in. */
@@ -68,6 +54,11 @@ export interface ResolvedOptions extends ResolvedStart {
   readonly mode: (typeof modes)[number];
   readonly idleTimeout: number | undefined;
   readonly onStarted: ((started: StartedDaemon) => void) | undefined;
+}
+
+/** The same start with another request. */
+export function withRequest<T extends ResolvedStart>(start: T, changes: Partial<StartRequest>): T {
+  return { ...start, request: { ...start.request, ...changes } };
 }
 
 const startOptions = [
@@ -127,124 +118,52 @@ export function resolveSpawn(command: string, options: SpawnDaemonOptions, direc
   check.abortSignal('signal', signal);
   const waitFor = check.oneOf('waitFor', options.waitFor, 'exec', ['exec', 'start', 'ready']);
   const from = directory ?? (options.cwd === undefined ? callersDirectory() : callersDirectoryOrRoot());
-  return { ...resolveStart(options, name ?? basename(command), waitFor, from), directory: from };
+  return resolveStart(options, name ?? basename(command), waitFor, from);
 }
 
+/** With `directory`, the working directory by default, and where the program's relative path begins. */
 function resolveStart(
   options: StartOptions,
   label: string,
-  waitFor: ResolvedStart['waitFor'],
-  defaultCwd: string = defaults.cwd,
+  waitFor: LaunchRequest['waitFor'],
+  directory?: string,
 ): ResolvedStart {
   const { name } = options;
   const places = name === undefined ? undefined : ownPaths(name);
-  const log = options.log === undefined ? places?.logFile : options.log;
-  const logStream = log === undefined ? undefined : resolveLogFile('log', log);
-  const stdin = resolveStream('stdin', options.stdin, devNull);
-  const stdout = resolveStream('stdout', options.stdout, devNull, logStream);
-  // What only says that it is up when it has taken over its start lets go of the memory file then.
-  const stderr = resolveStream('stderr', options.stderr, waitFor === 'exec' ? devNull : { kind: 'capture' }, logStream);
+  const { streams, logPath } = resolveStreams(options, waitFor, places?.logFile);
   const pidFile = options.pidFile === undefined ? places?.pidFile : absolute(check.path('pidFile', options.pidFile));
-  for (const [option, { path }] of Object.entries({ stdin, stdout, stderr })) {
+  for (const [option, { path }] of Object.entries(streams)) {
     if (path !== undefined && path === pidFile) {
-      throw invalidOption(
-        `${path} cannot be both the pidfile and ${logStream?.path === path ? 'the log' : `"${option}"`}`,
-      );
+      throw invalidOption(`${path} cannot be both the pidfile and ${logPath === path ? 'the log' : `"${option}"`}`);
     }
   }
   const env = resolveEnv(options.env);
   const extendEnv = check.boolean('extendEnv', options.extendEnv, true);
-  const cwd = options.cwd === undefined ? defaultCwd : absoluteAsCalled(check.path('cwd', options.cwd));
-
+  const cwd =
+    options.cwd === undefined ? (directory ?? defaults.cwd) : absoluteAsCalled(check.path('cwd', options.cwd));
+  const { ifRunning, version } = resolveIfRunning(options, pidFile);
   return {
     label,
     name,
     pidFile,
+    version,
     recordFile: places?.record,
     selfReportFile: places?.selfReport,
-    stdin,
-    stdout,
-    stderr,
-    logs: reopenableLogs(stdout, stderr),
+    logPath,
+    logs: reopenableLogs(streams),
     cwd,
-    umask: check.mode('umask', options.umask, defaults.umask),
-    ...resolveRights(options),
-    listen: resolveListen(options.listen),
-    environment: (ofUser, own) => daemonEnvironment(env, extendEnv, ofUser, own),
-    waitFor,
-    ...resolveTimes(options),
-    killMode: check.oneOf('killMode', options.killMode, 'session', ['session', 'process']),
-    ...resolveIfRunning(options, pidFile),
-    logPath: logStream?.path,
-    prepare: (owner) => {
-      checkDirectory(cwd);
-      if (name !== undefined) makeDirectories(name, owner);
-    },
-    prepareForeground: (file) => {
-      if (name !== undefined && (file === 'record' || pidFile === places?.pidFile)) claimDirectory(name, file);
+    request: {
+      inheritedEnv: extendEnv ? inheritedEnv() : [],
+      env,
+      ...streams,
+      directory: directory ?? null,
+      listeners: resolveListen(options.listen),
+      attributes: resolveAttributes(options),
+      killMode: check.oneOf('killMode', options.killMode, 'session', ['session', 'process']),
+      ifRunning,
+      stopsBefore: null,
+      waitFor,
+      ...resolveTimes(options),
     },
   };
-}
-
-/** Who the daemon is, and what it may use. */
-function resolveRights(
-  options: StartOptions,
-): Pick<ResolvedStart, 'identity' | 'limits' | 'nice' | 'oomScore' | 'noNewPrivileges'> {
-  const { user, group, groups, nice, oomScoreAdjust } = options;
-  const noNewPrivileges = check.boolean('noNewPrivileges', options.noNewPrivileges, false);
-  if (process.platform !== 'linux') {
-    if (oomScoreAdjust !== undefined) throw invalidOption(`${check.named('oomScoreAdjust')} is for Linux only`);
-    if (noNewPrivileges) throw invalidOption(`${check.named('noNewPrivileges')} is for Linux only`);
-  }
-  return {
-    identity: checkUser({ user, group, groups }),
-    limits: resolveLimits(options.limits),
-    nice: nice === undefined ? undefined : check.integer('nice', nice, -20, 19),
-    oomScore: oomScoreAdjust === undefined ? undefined : check.integer('oomScoreAdjust', oomScoreAdjust, -1000, 1000),
-    noNewPrivileges,
-  };
-}
-
-function resolveTimes(options: StartOptions): Pick<ResolvedStart, 'startTimeout' | 'aliveFor' | 'stopTimeout'> {
-  const startTimeout = check.milliseconds('startTimeout', options.startTimeout, defaults.startTimeout);
-  if (startTimeout === 0) throw check.invalid('startTimeout', 'more than 0 milliseconds', startTimeout);
-  const aliveFor = check.milliseconds('aliveFor', options.aliveFor, defaults.aliveFor);
-  if (aliveFor > 0 && aliveFor >= startTimeout) {
-    throw invalidOption(
-      `${check.named('aliveFor')} (${aliveFor}) must be less than ${check.named('startTimeout')} (${startTimeout})`,
-    );
-  }
-  const stopTimeout = check.milliseconds('stopTimeout', options.stopTimeout, defaults.stopTimeout);
-  return { startTimeout, aliveFor, stopTimeout };
-}
-
-/** What is to happen when the daemon is running already. */
-function resolveIfRunning(
-  { ifRunning: value, version, name }: StartOptions,
-  pidFile: string | undefined,
-): Pick<ResolvedStart, 'ifRunning' | 'version'> {
-  const ifRunning = check.oneOf('ifRunning', value, 'error', ['error', 'reuse', 'replace']);
-  if (ifRunning !== 'error' && pidFile === undefined) {
-    throw invalidOption(`option "ifRunning" can be '${ifRunning}' only with "name" or "pidFile"`);
-  }
-  if (version !== undefined) {
-    // Half of a pair (Cs) could not be written, so it would never be the same version again.
-    if (typeof version !== 'string' || !/^[^"\\\p{Cc}\p{Cs}]+$/u.test(version)) {
-      throw check.invalid('version', 'a text without quotes, backslashes and control characters', version);
-    }
-    if (name === undefined) throw invalidOption('option "version" needs "name", whose record keeps it');
-    if (ifRunning === 'replace') {
-      throw invalidOption(`option "version" goes with ifRunning: 'reuse'; 'replace' replaces every version`);
-    }
-  }
-  return { ifRunning, version };
-}
-
-function checkDirectory(directory: string): void {
-  try {
-    // Searched, as a change to it would be.
-    statSync(`${directory}/.`);
-  } catch (error) {
-    throw systemCallError('chdir', 'change the working directory to', directory, error);
-  }
 }

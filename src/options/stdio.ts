@@ -1,10 +1,10 @@
 /** The options `stdin`, `stdout`, `stderr` and `log`: streams, and the log files among them. */
-import type { NativeStream } from '../../index.js';
+import type { LaunchRequest, NativeStream } from '../../index.js';
 import { invalidOption } from '../errors.js';
 import { absolute } from '../files/working-directory.js';
 import * as check from './check.js';
 import { defaults } from './defaults.js';
-import type { LogFile } from './types.js';
+import type { LogFile, StartOptions } from './types.js';
 
 /** A log that a running daemon can open again, and the descriptors behind which it lies. */
 export interface ReopenableLog {
@@ -14,7 +14,7 @@ export interface ReopenableLog {
 }
 
 /** Which standard streams are regular log files, and where. */
-export function reopenableLogs(stdout: NativeStream, stderr: NativeStream): ReopenableLog[] {
+export function reopenableLogs({ stdout, stderr }: Pick<LaunchRequest, 'stdout' | 'stderr'>): ReopenableLog[] {
   const logs = new Map<string, { path: string; mode: number; descriptors: number[] }>();
   for (const [descriptor, { path, mode }] of [
     [1, stdout],
@@ -28,9 +28,23 @@ export function reopenableLogs(stdout: NativeStream, stderr: NativeStream): Reop
   return [...logs.values()];
 }
 
-export const devNull: NativeStream = { kind: 'null' };
+const devNull: NativeStream = { kind: 'null' };
 
-export function resolveStream(option: string, value: unknown, ignored: NativeStream, fallback = ignored): NativeStream {
+/** The standard streams, and the log that they default to. */
+export function resolveStreams(options: StartOptions, waitFor: LaunchRequest['waitFor'], ownLog: string | undefined) {
+  const { stdin, stdout, stderr, log = ownLog } = options;
+  const logStream = log === undefined ? undefined : resolveLogFile('log', log);
+  // What only says that it is up when it has taken over its start lets go of the memory file then.
+  const kept: NativeStream = waitFor === 'exec' ? devNull : { kind: 'capture' };
+  const streams = {
+    stdin: resolveStream('stdin', stdin, devNull),
+    stdout: resolveStream('stdout', stdout, devNull, logStream),
+    stderr: resolveStream('stderr', stderr, kept, logStream),
+  };
+  return { streams, logPath: logStream?.path };
+}
+
+function resolveStream(option: string, value: unknown, ignored: NativeStream, fallback = ignored): NativeStream {
   if (value === undefined) return fallback;
   if (value === 'ignore') return ignored;
   if (value === 'inherit') return { kind: 'inherit' };
@@ -44,7 +58,7 @@ export function resolveStream(option: string, value: unknown, ignored: NativeStr
   return resolveLogFile(option, value);
 }
 
-export function resolveLogFile(option: string, value: unknown): NativeStream {
+function resolveLogFile(option: string, value: unknown): NativeStream {
   const file = typeof value === 'string' ? { path: value } : value;
   if (!check.isRecord(file)) {
     const others = option === 'log' ? '' : ", 'ignore', 'inherit', an open file descriptor";

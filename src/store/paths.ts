@@ -1,5 +1,4 @@
 /** The files of a named daemon, and their directories: typed calls into the core, which has the one implementation. */
-import type { NativeIds } from '../../index.js';
 import { invalidOption, show } from '../errors.js';
 import { native, throwFailure, unwrap } from '../native/index.js';
 
@@ -63,9 +62,9 @@ export function keepSystemPaths(name: string): void {
   throwFailure(native().stayInSystemPlaces(name));
 }
 
-/** Makes the directories of a named daemon, for its user. */
-export function makeDirectories(name: string, owner: NativeIds | undefined): void {
-  throwFailure(native().makePlaces(name, owner));
+/** Makes the directories of the named daemon that this process is. */
+export function makeDirectories(name: string): void {
+  throwFailure(native().makePlaces(name));
 }
 
 /** Makes the directory of one of the files for this process, which must be able to write there. */

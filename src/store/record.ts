@@ -54,7 +54,7 @@ export interface FullRecord extends Omit<DaemonRecord, keyof SelfReported> {
   readonly options?: Readonly<Record<string, unknown>>;
 }
 
-/** What the process that starts a daemon knows about it; the core adds where that is, and who does it. */
+/** What the process that starts a daemon knows about it; the core adds where that is, who does it, and the user that it runs as. */
 export interface NewRecord extends Pick<FullRecord, 'pidFile' | 'program' | 'arguments' | 'method'> {
   /** Missing for a daemon that has only a pidfile. */
   readonly name: string | undefined;
@@ -64,15 +64,13 @@ export interface NewRecord extends Pick<FullRecord, 'pidFile' | 'program' | 'arg
   readonly version: string | undefined;
   readonly selfReport: string | undefined;
   readonly stopTimeout?: number | undefined;
-  /** If it is not the caller's. */
-  readonly uid?: number | undefined;
   readonly options?: FullRecord['options'];
 }
 
 /** A record in the form in which the core takes it. Without a path it is known only as long as the daemon runs. */
 export function newRecord(path: string | undefined, { stopTimeout, ...record }: NewRecord): NativeRecord {
   const whole = stopTimeout === undefined ? undefined : Math.ceil(stopTimeout);
-  const json = JSON.stringify({ uid: process.geteuid!(), ...record, stopTimeout: whole });
+  const json = JSON.stringify({ ...record, stopTimeout: whole });
   return { json, ...(path === undefined ? {} : { path }) };
 }
 

@@ -5,7 +5,7 @@ mod failure;
 mod plan;
 pub mod store;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ use std::time::SystemTime;
 use daemonry::{
     AbortHandle, Account, Adoption, BoundSocket, End, EndReason, Endpoint, Errno, Exit, FailedReload, Handlers, Kept,
     LaunchFailure, LaunchPlan, Listener, LogFile, Outcome, PidFile, PinnedPlan, Record, ReloadEvent, Reloaded, Remains,
-    Report, Resource, Source, Status, Step, StopOptions, Stopped, UserRef, WaitFor,
+    Report, Resource, RunAs, Source, Status, Step, StopOptions, Stopped, UserRef, WaitFor,
 };
 use napi::bindgen_prelude::{Either, Either5, Env, Object, panic_to_error};
 use napi_derive::napi;
 
 use failure::{Failure, fields_of, if_any, outcome};
-use plan::{HoldRequest, LaunchRequest, NativeIds, NativeListener};
+use plan::{HoldRequest, LaunchRequest, NativeListener};
 use store::NativeRecord;
 
 /// The names of every step, in the order of a start.
@@ -119,45 +119,11 @@ pub fn resources() -> Vec<&'static str> {
     Resource::all().map(Resource::name).collect()
 }
 
-/// The user that a daemon runs as, as the user database has it.
-#[napi(object, object_from_js = false)]
-pub struct NativeAccount {
-    /// Its ids.
-    pub ids: NativeIds,
-    /// Its home directory.
-    pub home: String,
-    /// What changes in the environment of a daemon that runs as this user: `NAME=value` sets a variable, `NAME` removes it.
-    pub variables: Vec<String>,
-}
-
-fn who(who: Either<String, u32>) -> UserRef {
-    match who {
-        Either::A(name) => UserRef::Name(name),
-        Either::B(id) => UserRef::Id(id),
-    }
-}
-
-/// Looks up a user, with another group or other supplementary groups.
+/// The home directory of a user; `null` if the database does not have that user.
 #[napi(catch_unwind)]
-pub fn look_up_user(
-    user: Option<Either<String, u32>>,
-    group: Option<Either<String, u32>>,
-    groups: Option<Vec<Either<String, u32>>>,
-) -> Either<NativeAccount, Failure> {
-    let groups: Option<Vec<UserRef>> = groups.map(|groups| groups.into_iter().map(who).collect());
-    let account = Account::look_up(user.map(who).as_ref(), group.map(who).as_ref(), groups.as_deref());
-    let variable = |(mut variable, value): (OsString, Option<OsString>)| {
-        if let Some(value) = value {
-            variable.push("=");
-            variable.push(value);
-        }
-        variable.to_string_lossy().into_owned()
-    };
-    outcome(account.map(|account| NativeAccount {
-        variables: account.variables().into_iter().map(variable).collect(),
-        home: account.home.to_string_lossy().into_owned(),
-        ids: account.ids.into(),
-    }))
+pub fn home_directory(user: String) -> Option<String> {
+    let run_as = RunAs { user: Some(UserRef::Name(user)), ..RunAs::default() };
+    Account::look_up(&run_as).ok().map(|account| account.home.to_string_lossy().into_owned())
 }
 
 /// Binds a socket for this process itself and returns its descriptor.

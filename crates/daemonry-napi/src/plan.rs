@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use daemonry::{
-    Attributes, Bound, DEFAULT_MODE, Fork, Ids, IfRunning, KillMode, LaunchPlan, Limit, ListenAddress, Listener,
-    LogFile, Resource, Source, Stream,
+    Attributes, Bound, DEFAULT_MODE, Fork, IfRunning, KillMode, LaunchPlan, Limit, ListenAddress, Listener, LogFile,
+    Resource, RunAs, Source, Stream, UserRef,
 };
+use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 
 use crate::store::NativeRecord;
@@ -27,16 +28,32 @@ pub struct NativeStream {
     pub append: Option<bool>,
 }
 
-/// The user to run as.
-#[napi(object)]
-#[derive(Clone)]
-pub struct NativeIds {
+/// The user to run as, by names and numbers.
+#[napi(object, object_to_js = false, use_nullable = true)]
+pub struct NativeRunAs {
     /// The user.
-    pub uid: u32,
+    pub user: Option<Either<String, u32>>,
     /// The primary group.
-    pub gid: u32,
+    pub group: Option<Either<String, u32>>,
     /// All supplementary groups.
-    pub groups: Vec<u32>,
+    pub groups: Option<Vec<Either<String, u32>>>,
+}
+
+/// What is changed of the daemon's process before the program is executed.
+#[napi(object, object_to_js = false, use_nullable = true)]
+pub struct NativeAttributes {
+    /// File mode creation mask.
+    pub umask: u32,
+    /// The user to run as.
+    pub run_as: Option<NativeRunAs>,
+    /// Resource limits.
+    pub limits: Vec<NativeLimit>,
+    /// Niceness.
+    pub nice: Option<i32>,
+    /// OOM score adjustment.
+    pub oom_score_adjust: Option<i32>,
+    /// Nothing that it executes gains privileges.
+    pub no_new_privileges: bool,
 }
 
 /// A resource limit; negative numbers mean none.
@@ -72,14 +89,16 @@ pub struct NativeListener {
 }
 
 /// What to launch and how; times in ms.
-#[napi(object, object_to_js = false)]
+#[napi(object, object_to_js = false, use_nullable = true)]
 pub struct LaunchRequest {
     /// The executable, or its name on `PATH`.
     pub program: String,
     /// Its arguments, `argv[0]` first.
     pub arguments: Vec<String>,
-    /// `NAME=value`.
-    pub environment: Vec<String>,
+    /// What it inherits of the launcher's environment: `NAME=value`.
+    pub inherited_env: Vec<String>,
+    /// What changes in it: `NAME=value` sets a variable, `NAME` removes one.
+    pub env: Vec<String>,
     /// Standard input.
     pub stdin: NativeStream,
     /// Standard output.
@@ -90,20 +109,10 @@ pub struct LaunchRequest {
     pub directory: Option<String>,
     /// The directory to execute it in, unless it is the launcher's.
     pub working_directory: Option<String>,
-    /// File mode creation mask.
-    pub umask: u32,
     /// Sockets to hand over.
     pub listeners: Vec<NativeListener>,
-    /// The user to run as.
-    pub ids: Option<NativeIds>,
-    /// Resource limits.
-    pub limits: Vec<NativeLimit>,
-    /// Niceness.
-    pub nice: Option<i32>,
-    /// OOM score adjustment.
-    pub oom_score: Option<i32>,
-    /// Nothing that it executes gains privileges.
-    pub no_new_privileges: bool,
+    /// Its user, its limits, its priority.
+    pub attributes: NativeAttributes,
     /// A file that it must be able to read.
     pub must_read: Option<String>,
     /// Fork by copying.
@@ -111,7 +120,7 @@ pub struct LaunchRequest {
     /// The pidfile to hold.
     pub pid_file: Option<String>,
     /// How long it takes to stop.
-    pub stop_timeout: Option<f64>,
+    pub stop_timeout: f64,
     /// What is ended besides the program itself when it is stopped.
     #[napi(ts_type = "'session' | 'process'")]
     pub kill_mode: String,
@@ -140,7 +149,7 @@ pub struct LaunchRequest {
 }
 
 /// A pidfile to hold in the foreground; times in ms.
-#[napi(object, object_to_js = false)]
+#[napi(object, object_to_js = false, use_nullable = true)]
 pub struct HoldRequest {
     /// The pidfile.
     pub pid_file: String,
@@ -197,15 +206,33 @@ fn parse_if_running(name: &str) -> IfRunning {
     }
 }
 
-impl From<NativeIds> for Ids {
-    fn from(NativeIds { uid, gid, groups }: NativeIds) -> Self {
-        Self { uid, gid, groups }
+fn user_ref(user: Either<String, u32>) -> UserRef {
+    match user {
+        Either::A(name) => UserRef::Name(name),
+        Either::B(id) => UserRef::Id(id),
     }
 }
 
-impl From<Ids> for NativeIds {
-    fn from(Ids { uid, gid, groups }: Ids) -> Self {
-        Self { uid, gid, groups }
+impl From<NativeRunAs> for RunAs {
+    fn from(run_as: NativeRunAs) -> Self {
+        Self {
+            user: run_as.user.map(user_ref),
+            group: run_as.group.map(user_ref),
+            groups: run_as.groups.map(|groups| groups.into_iter().map(user_ref).collect()),
+        }
+    }
+}
+
+impl From<NativeAttributes> for Attributes {
+    fn from(attributes: NativeAttributes) -> Self {
+        Self {
+            umask: attributes.umask,
+            run_as: attributes.run_as.map(Into::into),
+            limits: attributes.limits.into_iter().filter_map(limit).collect(),
+            nice: attributes.nice,
+            oom_score_adjust: attributes.oom_score_adjust,
+            no_new_privileges: attributes.no_new_privileges,
+        }
     }
 }
 
@@ -244,76 +271,46 @@ fn variable(variable: String) -> (OsString, OsString) {
     (name.into(), own.filter(|own| own.to_string_lossy() == value).unwrap_or_else(|| value.into()))
 }
 
+/// A change of the environment.
+fn change(change: String) -> (OsString, Option<OsString>) {
+    match change.split_once('=') {
+        Some((name, value)) => (name.into(), Some(value.into())),
+        None => (change.into(), None),
+    }
+}
+
 impl From<LaunchRequest> for LaunchPlan {
     fn from(request: LaunchRequest) -> Self {
-        let LaunchRequest {
-            program,
-            arguments,
-            environment,
-            stdin,
-            stdout,
-            stderr,
-            directory,
-            working_directory,
-            umask,
-            listeners,
-            ids,
-            limits,
-            nice,
-            oom_score,
-            no_new_privileges,
-            must_read,
-            copies,
-            pid_file,
-            stop_timeout,
-            kill_mode,
-            name,
-            version,
-            record,
-            if_running,
-            stops_before,
-            wait_for,
-            alive_for,
-            start_timeout,
-            launcher_leaves,
-            note,
-        } = request;
         Self {
-            program: program.into(),
-            arguments: arguments.into_iter().map(Into::into).collect(),
-            environment: environment.into_iter().map(variable).collect(),
-            stdin: stdin.into(),
-            stdout: stdout.into(),
-            stderr: stderr.into(),
-            directory: directory.map(Into::into),
-            working_directory: working_directory.map(Into::into),
-            listeners: listeners.into_iter().map(Into::into).collect(),
-            attributes: Attributes {
-                umask,
-                ids: ids.map(Into::into),
-                limits: limits.into_iter().filter_map(limit).collect(),
-                nice,
-                oom_score,
-                no_new_privileges,
-            },
-            must_read: must_read.map(Into::into),
-            fork: if copies { Fork::Copy } else { Fork::Automatic },
-            pid_file: pid_file.map(Into::into),
+            program: request.program.into(),
+            arguments: request.arguments.into_iter().map(Into::into).collect(),
+            inherited_env: request.inherited_env.into_iter().map(variable).collect(),
+            env: request.env.into_iter().map(change).collect(),
+            stdin: request.stdin.into(),
+            stdout: request.stdout.into(),
+            stderr: request.stderr.into(),
+            directory: request.directory.map(Into::into),
+            working_directory: request.working_directory.map(Into::into),
+            listeners: request.listeners.into_iter().map(Into::into).collect(),
+            attributes: request.attributes.into(),
+            must_read: request.must_read.map(Into::into),
+            pid_file: request.pid_file.map(Into::into),
             pid_file_mode: DEFAULT_MODE,
-            stop_timeout: stop_timeout.map(duration),
-            kill_mode: if kill_mode == "process" { KillMode::Process } else { KillMode::Session },
-            name,
-            version,
-            record: record.map(Into::into),
-            if_running: parse_if_running(&if_running),
-            stops_before: stops_before.map(count),
-            wait_for: crate::wait_for(&wait_for),
-            alive_for: duration(alive_for),
-            start_timeout: duration(start_timeout),
-            launcher_leaves,
-            note: note.into(),
+            stop_timeout: Some(duration(request.stop_timeout)),
+            kill_mode: if request.kill_mode == "process" { KillMode::Process } else { KillMode::Session },
+            name: request.name,
+            version: request.version,
+            record: request.record.map(Into::into),
+            if_running: parse_if_running(&request.if_running),
+            stops_before: request.stops_before.map(count),
+            wait_for: crate::wait_for(&request.wait_for),
+            alive_for: duration(request.alive_for),
+            start_timeout: duration(request.start_timeout),
+            launcher_leaves: request.launcher_leaves,
             // Not a request's: it is a handle of the caller.
             abort: None,
+            fork: if request.copies { Fork::Copy } else { Fork::Automatic },
+            note: request.note.into(),
         }
     }
 }

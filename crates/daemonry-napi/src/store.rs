@@ -4,14 +4,13 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use daemonry::{
-    Event, Forgotten, Ids, JournalReader, JournalWatch, Name, PlaceFile, Places, Record, Recorded, SelfReport, Status,
+    Event, Forgotten, JournalReader, JournalWatch, Name, PlaceFile, Places, Record, Recorded, SelfReport, Status,
     Target,
 };
 use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 
 use crate::failure::{Failure, outcome};
-use crate::plan::NativeIds;
 
 /// Where a daemon of that name has its files, as JSON: `user`, `system`, and which of them is the caller's `own`. Nothing is
 /// looked up or created.
@@ -26,11 +25,10 @@ pub fn stay_in_system_places(name: String) -> Option<Failure> {
     Name::new(&name).map(daemonry::stay_in_system_places).err().map(Failure::from)
 }
 
-/// Makes the directories of a named daemon, for the user that it runs as.
+/// Makes the directories of the named daemon that this process is.
 #[napi(catch_unwind)]
-pub fn make_places(name: String, owner: Option<NativeIds>) -> Option<Failure> {
-    let owner = owner.map(Ids::from);
-    Name::new(&name).and_then(|name| Places::own(&name).make(owner.as_ref())).err().map(Failure::from)
+pub fn make_places(name: String) -> Option<Failure> {
+    Name::new(&name).and_then(|name| Places::own(&name).make(None)).err().map(Failure::from)
 }
 
 /// Makes the directory of the pidfile, the log or the record for this process, which must be able to write there.
@@ -52,7 +50,7 @@ pub fn claim_place(
 pub struct NativeRecord {
     /// Where it is; missing for a daemon that has only a pidfile.
     pub path: Option<String>,
-    /// A JSON object, to which the core adds who starts the daemon, and where.
+    /// A JSON object, to which the core adds who starts the daemon, where, and as which user it runs.
     pub json: String,
 }
 

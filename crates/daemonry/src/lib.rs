@@ -50,7 +50,7 @@ pub use store::{
     SelfReport, StartMethod, logical_directory, script_among, stay_in_system_places,
 };
 pub use sys::{Exit, Resource, signal_name};
-pub use user::{Account, Ids, UserRef};
+pub use user::{Account, Ids, RunAs, UserRef};
 
 /// The command line of the calling process as the kernel keeps it, for runtimes that do not report their flags; empty where it
 /// cannot be read.

@@ -19,6 +19,29 @@ pub enum UserRef {
     Id(u32),
 }
 
+impl From<&str> for UserRef {
+    fn from(name: &str) -> Self {
+        Self::Name(name.to_owned())
+    }
+}
+
+impl From<u32> for UserRef {
+    fn from(id: u32) -> Self {
+        Self::Id(id)
+    }
+}
+
+/// The user to run as. What is `None` follows from the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunAs {
+    /// The user. Default: the caller.
+    pub user: Option<UserRef>,
+    /// The primary group. Default: that of the user.
+    pub group: Option<UserRef>,
+    /// All supplementary groups. Default: those of `user`; without one none.
+    pub groups: Option<Vec<UserRef>>,
+}
+
 /// The ids that a daemon runs with: real, effective and saved alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ids {
@@ -44,16 +67,19 @@ pub struct Account {
 }
 
 impl Account {
-    /// Looks up who `user` is, with `group` instead of its primary group and `groups` instead of the supplementary ones that
-    /// the database gives it, where they are given. Without `user` it is the caller, with no supplementary group but those
-    /// given.
+    /// Looks up the user and the groups in the databases of the system.
     ///
     /// # Errors
     ///
     /// [`Error::UnknownUser`]; [`Error::System`] with [`Step::LookUpUser`] when the database cannot be asked.
-    pub fn look_up(user: Option<&UserRef>, group: Option<&UserRef>, groups: Option<&[UserRef]>) -> Result<Self> {
+    ///
+    /// # References
+    ///
+    /// [`getpwnam_r(3)`](https://man7.org/linux/man-pages/man3/getpwnam.3.html),
+    /// [`getgrouplist(3)`](https://man7.org/linux/man-pages/man3/getgrouplist.3.html)
+    pub fn look_up(RunAs { user, group, groups }: &RunAs) -> Result<Self> {
         let (uid, entry) = match user {
-            Some(who) => find_user(who)?,
+            Some(user) => find_user(user)?,
             None => (nix::unistd::geteuid(), User::from_uid(nix::unistd::geteuid()).map_err(failed)?),
         };
         let gid = match (group, &entry) {
@@ -78,6 +104,15 @@ impl Account {
             Some(User { name, dir, shell, .. }) => Self { ids, name: Some(name), home: dir, shell },
             None => Self { ids, name: None, home: "/".into(), shell: "/bin/sh".into() },
         })
+    }
+
+    /// The ids to change to; `None` if they are the caller's own. Fails if the caller may not take them.
+    pub(crate) fn new_ids(self) -> Result<Option<Ids>> {
+        if self.ids.are_own()? {
+            return Ok(None);
+        }
+        self.ids.check_privilege()?;
+        Ok(Some(self.ids))
     }
 }
 
@@ -116,22 +151,21 @@ const OF_ONE_USER_BEGINNING: &[&str] =
     &["DBUS_", "GNOME_KEYRING_", "GPG_", "PKEXEC_", "PULSE_", "SSH_", "SUDO_", "TMUX", "WAYLAND_", "XDG_"];
 
 impl Account {
-    /// What changes in the environment of the calling process for a daemon that runs as this user: `None` removes a variable.
-    /// `HOME`, `USER`, `LOGNAME` and `SHELL` become the user's, and whatever leads to the files, the agents or the session of the
-    /// caller is removed. Nothing changes if the caller is that user itself.
+    /// What changes in an environment with the variables `inherited` for a daemon that runs as this user: `None` removes a
+    /// variable. `HOME`, `USER`, `LOGNAME` and `SHELL` become the user's, and whatever leads to the files, the agents or the session
+    /// of the caller is removed. Nothing changes if the caller is that user itself.
     ///
     /// # References
     ///
     /// [`systemd.exec(5)`](https://man7.org/linux/man-pages/man5/systemd.exec.5.html) ("User="),
     /// [`su(1)`](https://man7.org/linux/man-pages/man1/su.1.html) ("--login")
-    pub fn variables(&self) -> Vec<(OsString, Option<OsString>)> {
+    pub(crate) fn variables<'a>(
+        &self,
+        inherited: impl Iterator<Item = &'a OsStr>,
+    ) -> Vec<(OsString, Option<OsString>)> {
         if self.ids.uid == nix::unistd::geteuid().as_raw() {
             return Vec::new();
         }
-        self.variables_among(std::env::vars_os().map(|(name, _)| name))
-    }
-
-    fn variables_among(&self, present: impl Iterator<Item = OsString>) -> Vec<(OsString, Option<OsString>)> {
         let own = [
             ("HOME", Some(self.home.clone().into_os_string())),
             ("SHELL", Some(self.shell.clone().into_os_string())),
@@ -143,8 +177,8 @@ impl Account {
             OF_ONE_USER.iter().any(|one| name == *one)
                 || OF_ONE_USER_BEGINNING.iter().any(|begin| name.as_bytes().starts_with(begin.as_bytes()))
         };
-        let removed = present.filter(|name| is_callers(name) && !is_own(name)).map(|name| (name, None));
-        let mut variables: Vec<_> = removed.collect();
+        let removed = inherited.filter(|name| is_callers(name) && !is_own(name));
+        let mut variables: Vec<_> = removed.map(|name| (name.to_owned(), None)).collect();
         variables.extend(own.into_iter().map(|(name, value)| (name.into(), value)));
         variables
     }
@@ -177,9 +211,9 @@ impl Ids {
     }
 }
 
-fn find_user(who: &UserRef) -> Result<(Uid, Option<User>)> {
+fn find_user(user: &UserRef) -> Result<(Uid, Option<User>)> {
     let by_id = |id| User::from_uid(Uid::from_raw(id)).map(|entry| (Uid::from_raw(id), entry)).map_err(failed);
-    match who {
+    match user {
         UserRef::Id(id) => by_id(*id),
         UserRef::Name(name) => match (User::from_name(name).map_err(failed)?, number(name)) {
             (Some(entry), _) => Ok((entry.uid, Some(entry))),
@@ -189,8 +223,8 @@ fn find_user(who: &UserRef) -> Result<(Uid, Option<User>)> {
     }
 }
 
-fn find_group(who: &UserRef) -> Result<Gid> {
-    match who {
+fn find_group(group: &UserRef) -> Result<Gid> {
+    match group {
         UserRef::Id(id) => Ok(Gid::from_raw(*id)),
         UserRef::Name(name) => match (Group::from_name(name).map_err(failed)?, number(name)) {
             (Some(group), _) => Ok(group.gid),
@@ -213,13 +247,22 @@ fn failed(errno: Errno) -> Error {
 mod tests {
     use super::*;
 
+    fn user(user: impl Into<UserRef>) -> RunAs {
+        RunAs { user: Some(user.into()), ..RunAs::default() }
+    }
+
+    fn own_uid() -> u32 {
+        nix::unistd::geteuid().as_raw()
+    }
+
     #[test]
     fn a_user_is_found_by_name_and_by_number_with_its_groups() {
-        let root = Account::look_up(Some(&UserRef::Name("root".into())), None, None).expect("root is everywhere");
+        let root = Account::look_up(&user("root")).expect("root is everywhere");
         assert_eq!((root.ids.uid, root.ids.gid, root.name.as_deref()), (0, 0, Some("root")));
         assert!(root.ids.groups.contains(&0));
-        assert_eq!(Account::look_up(Some(&UserRef::Id(0)), None, None).expect("root is everywhere"), root);
-        assert_eq!(Account::look_up(Some(&UserRef::Name("0".into())), None, None).expect("root is everywhere"), root);
+        for spelling in [user(0), user("0")] {
+            assert_eq!(Account::look_up(&spelling).expect("root is everywhere"), root);
+        }
     }
 
     #[test]
@@ -251,7 +294,7 @@ mod tests {
             "TMUX_PANE",
         ];
         let kept = ["PATH", "LANG", "TZ", "NODE_ENV", "HOME", "TMPDIRS", "MAILER"];
-        let found = account.variables_among(removed.into_iter().chain(kept).map(OsString::from));
+        let found = account.variables(removed.into_iter().chain(kept).map(OsStr::new));
         let set = [("HOME", "/srv/www"), ("SHELL", "/bin/sh"), ("USER", "www"), ("LOGNAME", "www")];
         let expected: Vec<(OsString, Option<OsString>)> = removed
             .into_iter()
@@ -260,28 +303,57 @@ mod tests {
             .collect();
         assert_eq!(found, expected);
         let nameless = Account { name: None, ..account };
-        assert!(nameless.variables_among(std::iter::empty()).contains(&("USER".into(), None)));
-        let own = Account::look_up(Some(&UserRef::Id(nix::unistd::geteuid().as_raw())), Some(&UserRef::Id(0)), None);
-        assert_eq!(own.expect("the caller has an account").variables(), Vec::new());
+        assert!(nameless.variables(std::iter::empty()).contains(&("USER".into(), None)));
+    }
+
+    #[test]
+    fn for_the_callers_own_user_nothing_changes() {
+        let run_as = RunAs { group: Some(UserRef::Id(0)), ..user(own_uid()) };
+        let account = Account::look_up(&run_as).expect("a number and a group are enough");
+        assert_eq!(account.variables([OsStr::new("XDG_RUNTIME_DIR"), OsStr::new("HOME")].into_iter()), Vec::new());
+    }
+
+    #[test]
+    fn only_a_privileged_caller_may_take_other_ids() {
+        let ids = Ids { uid: own_uid() + 1, gid: nix::unistd::getegid().as_raw() + 1, groups: vec![7] };
+        let account = Account { ids: ids.clone(), name: None, home: "/".into(), shell: "/bin/sh".into() };
+        match (account.new_ids(), sys::may_set_ids()) {
+            (found, (true, true)) => assert_eq!(found.expect("it is privileged"), Some(ids)),
+            (found, _) => {
+                let error = found.expect_err("it has no privilege");
+                assert!(matches!(error, Error::System { step: Step::SetUid, errno: Errno::EPERM, .. }), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_callers_own_ids_need_no_change_and_no_privilege() {
+        let (Ok(groups), gid) = (sys::own_groups(), nix::unistd::getegid().as_raw()) else { return };
+        let run_as = RunAs {
+            user: Some(UserRef::Id(own_uid())),
+            group: Some(UserRef::Id(gid)),
+            groups: Some(groups.into_iter().map(UserRef::Id).collect()),
+        };
+        let account = Account::look_up(&run_as).expect("numbers are enough");
+        assert_eq!(account.new_ids().expect("they are the caller's"), None);
     }
 
     #[test]
     fn given_groups_replace_the_users_own() {
-        let groups = [UserRef::Id(9), UserRef::Id(4), UserRef::Id(9)];
-        let account =
-            Account::look_up(Some(&UserRef::Id(0)), Some(&UserRef::Id(7)), Some(&groups)).expect("numbers do");
+        let groups = Some([9, 4, 9].map(UserRef::Id).into());
+        let account = Account::look_up(&RunAs { group: Some(UserRef::Id(7)), groups, ..user(0) });
+        let account = account.expect("numbers are enough");
         assert_eq!(account.ids, Ids { uid: 0, gid: 7, groups: vec![4, 9] });
     }
 
     #[test]
-    fn who_is_not_there_is_named() {
-        let unknown = |user: Option<UserRef>, group: Option<UserRef>| {
-            Account::look_up(user.as_ref(), group.as_ref(), None).expect_err("nobody is called so").to_string()
-        };
-        assert_eq!(unknown(Some(UserRef::Name("no-such".into())), None), "there is no user \"no-such\"");
-        assert_eq!(unknown(None, Some(UserRef::Name("no-such".into()))), "there is no group \"no-such\"");
+    fn a_user_or_group_that_is_missing_is_named() {
+        let unknown = |run_as: &RunAs| Account::look_up(run_as).expect_err("it is missing").to_string();
+        assert_eq!(unknown(&user("no-such")), "there is no user \"no-such\"");
+        let group = RunAs { group: Some("no-such".into()), ..RunAs::default() };
+        assert_eq!(unknown(&group), "there is no group \"no-such\"");
         assert_eq!(
-            unknown(Some(UserRef::Id(3_999_999_999)), None),
+            unknown(&user(3_999_999_999)),
             "the user database does not have user 3999999999, so its group must be given, too"
         );
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 mod scratch;
 
-use daemonry::{Attributes, Error, Exit, Fork, LaunchPlan, Step};
+use daemonry::{Attributes, Error, Exit, Fork, LaunchPlan, RunAs, Step, UserRef};
 use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W, c_long, sock_filter};
 use scratch::{Scratch, plan, shell, stop, until};
 
@@ -260,10 +260,11 @@ fn a_launcher_that_started_another_users_daemon_is_as_dumpable_as_before() {
     let dumpable = || unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) };
     let before = dumpable();
     for _ in 0..20 {
-        let ids = daemonry::Ids { uid: 65534, gid: 65534, groups: vec![65534] };
+        let id = || Some(UserRef::Id(65534));
+        let run_as = RunAs { user: id(), group: id(), groups: id().map(|group| vec![group]) };
         let plan = LaunchPlan {
             pid_file: Some(scratch.at("a.pid")),
-            attributes: Attributes { ids: Some(ids), ..Attributes::default() },
+            attributes: Attributes { run_as: Some(run_as), ..Attributes::default() },
             ..shell("exec sleep 60")
         };
         let started = daemonry::launch(&plan).unwrap();

@@ -347,7 +347,7 @@ fn a_mere_name_is_looked_for_as_execvp_does() {
     );
     let plan = LaunchPlan {
         arguments: vec!["tool".into(), "a b".into(), "c".into()],
-        environment: vec![("PATH".into(), path.unwrap()), ("SAID".into(), scratch.at("said").into())],
+        inherited_env: vec![("PATH".into(), path.unwrap()), ("SAID".into(), scratch.at("said").into())],
         working_directory: Some(scratch.at("third")),
         pid_file: Some(scratch.at("a.pid")),
         ..scratch::plan("tool")
@@ -364,7 +364,7 @@ fn a_program_that_cannot_be_executed_is_told_with_the_errno_of_execvp() {
     fs::write(scratch.at("tool"), "").unwrap();
     for (program, errno) in [("tool", Errno::EACCES), ("no-such-tool", Errno::ENOENT)] {
         let plan = LaunchPlan {
-            environment: vec![("PATH".into(), scratch.path.clone().into())],
+            inherited_env: vec![("PATH".into(), scratch.path.clone().into())],
             pid_file: Some(scratch.at("a.pid")),
             ..scratch::plan(program)
         };

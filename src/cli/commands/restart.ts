@@ -12,8 +12,8 @@ import {
 } from '../../errors.js';
 import { reportUnrecorded, writeStderr } from '../../launch/stderr.js';
 import { native, unwrap } from '../../native/index.js';
-import { restarting, type Restart } from '../../options/env.js';
-import { resolveSpawn } from '../../options/resolve.js';
+import { restarting, variableNames, type Restart } from '../../options/env.js';
+import { resolveSpawn, withRequest } from '../../options/resolve.js';
 import type { SpawnDaemonOptions } from '../../options/types.js';
 import { rehearse, spawnResolved } from '../../spawn-daemon.js';
 import { locate, type Located } from '../../store/locate.js';
@@ -139,14 +139,14 @@ function startAgain(name: string, record: FullRecord, restart: Restart, { values
   const options = record.method === 'spawnDaemon' ? recordedOptions(record) : placesOf(record);
   const { stopsBefore } = restart;
   // Of several restarts at once all get the daemon that comes up.
-  const resolved = { ...resolveSpawn(program, options, cwd), ifRunning: 'reuse' as const, stopsBefore };
+  const resolved = withRequest(resolveSpawn(program, options, cwd), { ifRunning: 'reuse', stopsBefore });
   rehearse(program, args, options, resolved);
   const again = async () => {
     await spin(`${name} starts`, spawnResolved(program, args, options, resolved, true));
     return exitCodes.success;
   };
   return {
-    variables: resolved.environment([]).map((variable) => variable.split('=', 1)[0]!),
+    variables: variableNames(resolved.request),
     run: record.method === 'daemonize' ? async () => runAgain(record, restart, values) : again,
   };
 }

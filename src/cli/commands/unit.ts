@@ -2,7 +2,7 @@
 import { userInfo } from 'node:os';
 import { resolve } from 'node:path';
 import { absolute } from '../../files/working-directory.js';
-import { isFailure, native } from '../../native/index.js';
+import { native } from '../../native/index.js';
 import * as check from '../../options/check.js';
 import type { SpawnDaemonOptions } from '../../options/types.js';
 import { locate } from '../../store/locate.js';
@@ -146,6 +146,5 @@ function ownUser(): string | undefined {
 
 /** Where a user's places are; unknown for one of another machine, or of a number without a name. */
 function homeOf(user: string): string | undefined {
-  const account = native().lookUpUser(/^\d+$/.test(user) ? Number(user) : user, undefined, undefined);
-  return isFailure(account) ? undefined : account.home;
+  return native().homeDirectory(user) ?? undefined;
 }

@@ -27,11 +27,11 @@ pub(crate) struct PreparedAttributes {
 impl PreparedAttributes {
     /// With the ids to change to, if they are not the launcher's.
     pub(super) fn new(attributes: &Attributes, ids: Option<&Ids>) -> Result<Self> {
-        let Attributes { umask, ids: _, limits, nice, oom_score, no_new_privileges } = attributes;
+        let Attributes { umask, run_as: _, limits, nice, oom_score_adjust, no_new_privileges } = attributes;
         let is_other_user = matches!(Recipient::with(ids), Recipient::User(_));
         // A better place than others have is for those who may take it.
         let (own_nice, own_score) = if is_other_user { sys::own_priorities() } else { (0, 0) };
-        let oom_score = oom_score.or((own_score < 0).then_some(0)).map(|score| score.to_string());
+        let oom_score = oom_score_adjust.or((own_score < 0).then_some(0)).map(|score| score.to_string());
         Ok(Self {
             umask: sys::file_mode(*umask).bits(),
             ids: ids.cloned(),

@@ -1,17 +1,31 @@
 //! The daemon's environment, into which the child writes its pid.
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::ptr;
 
 use super::c_strings::{Pointers, c_string};
+use super::pinned::PinnedPlan;
 use super::plan::LaunchPlan;
 use crate::error::{Error, Result};
 use crate::protocol::{START_VARIABLE, StartToken};
 use crate::state::{SESSION_VARIABLE, SessionMark};
 use crate::sys::Digits;
+use crate::user::Account;
 
 /// As many digits as the longest pid has.
 const PID_ROOM: &str = "0000000000";
+
+/// The variables of a plan: what is inherited, changed for the user of `account`, then what the plan sets and removes.
+pub(super) fn variables(plan: &LaunchPlan, account: Option<&Account>) -> Vec<(OsString, OsString)> {
+    let names = || plan.inherited_env.iter().map(|(name, _)| name.as_os_str());
+    let of_user = account.map_or_else(Vec::new, |account| account.variables(names()));
+    // The last change of a variable counts.
+    let changes: BTreeMap<OsString, Option<OsString>> = of_user.into_iter().chain(plan.env.iter().cloned()).collect();
+    let inherited = plan.inherited_env.iter().filter(|(name, _)| !changes.contains_key(name)).cloned();
+    let set = changes.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+    inherited.chain(set).collect()
+}
 
 /// The variables, and where the child writes its pid into them: with leading zeros into the start token, without into
 /// `LISTEN_PID`.
@@ -23,7 +37,7 @@ pub(crate) struct Environment {
 
 impl Environment {
     /// The environment of the plan, with the variables for the session, the sockets and the start token.
-    pub(super) fn new(plan: &LaunchPlan, mark: &SessionMark, token: &StartToken) -> Result<Self> {
+    pub(super) fn new(plan: &PinnedPlan, mark: &SessionMark, token: &StartToken) -> Result<Self> {
         const LISTEN_PID: &str = "LISTEN_PID=";
         let listens = !plan.listeners.is_empty();
         let is_ours = |name: &OsStr| {
@@ -31,8 +45,8 @@ impl Environment {
                 || name == SESSION_VARIABLE
                 || listens && ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"].iter().any(|ours| name == *ours)
         };
-        let mut strings = Vec::with_capacity(plan.environment.len() + 5);
-        for (name, value) in plan.environment.iter().filter(|(name, _)| !is_ours(name)) {
+        let mut strings = Vec::with_capacity(plan.environment().len() + 5);
+        for (name, value) in plan.environment().iter().filter(|(name, _)| !is_ours(name)) {
             let mut variable = name.clone();
             variable.push("=");
             variable.push(value);

@@ -7,6 +7,7 @@ mod command;
 mod created_files;
 mod descriptors;
 mod environment;
+mod failed_step;
 mod fork_thread;
 mod interpreter;
 mod interrupts;
@@ -67,6 +68,7 @@ impl PinnedPlan {
         let signals = self.launcher_leaves.then(SignalWatch::install).transpose()?;
         let interrupts = Interrupts { signals, abort: self.abort.clone() };
         interrupts.check()?;
+        self.make_places()?;
         let mut timeout = self.start_timeout;
         if self.needs_resolver() {
             if let Some(pid) = find_running(&self, &interrupts)? {

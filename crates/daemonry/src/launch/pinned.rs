@@ -1,6 +1,6 @@
 //! A plan that holds everything of its surroundings that the caller may change after the call.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use nix::unistd::{AccessFlags, access};
 
+use super::environment;
 use super::interpreter;
 use super::interrupts::Interrupts;
 use super::plan::LaunchPlan;
@@ -17,30 +18,43 @@ use crate::error::{Error, Result, Step};
 use crate::listen::{self, Source};
 use crate::listen_address::ListenAddress;
 use crate::stdio::{LogFile, Stream};
+use crate::store::{Name, Places};
 use crate::sys;
+use crate::user::{Account, Ids};
 
 /// A plan with descriptors of its own and with absolute paths: closing a descriptor, opening another file by its number or
-/// changing the working directory no longer has an effect on the start. See [`LaunchPlan::pin`].
+/// changing the working directory or the environment no longer has an effect on the start. See [`LaunchPlan::pin`].
 #[derive(Debug)]
 pub struct PinnedPlan {
     plan: LaunchPlan,
+    ids: Option<Ids>,
+    environment: Vec<(OsString, OsString)>,
+    places: Option<Places>,
     programs: Vec<PathBuf>,
     addresses: Vec<Option<SocketAddr>>,
     _descriptors: Vec<OwnedFd>,
 }
 
 impl LaunchPlan {
-    /// Checks the plan, duplicates the descriptors that it names, and makes its paths absolute. For a caller that launches on
+    /// Checks the plan, looks up the user to run as, duplicates the descriptors that it names, and makes its paths absolute. For a caller that launches on
     /// another thread: pin on the thread of the call.
     ///
     /// A plan without a working directory still means the one that the process has when it forks.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidPlan`]; [`Error::System`] for a descriptor that is not open.
+    /// [`Error::InvalidPlan`]; those of [`Account::look_up`]; [`Error::System`] for a user that the caller may not run it as, and for a
+    /// descriptor that is not open.
     pub fn pin(&self) -> Result<PinnedPlan> {
         self.check()?;
         let mut plan = self.clone();
+        let account = self.attributes.run_as.as_ref().map(Account::look_up).transpose()?;
+        if let (Some(account), Some(record)) = (&account, &mut plan.record) {
+            record.set_uid(account.ids.uid);
+        }
+        let environment = environment::variables(self, account.as_ref());
+        let ids = account.map(Account::new_ids).transpose()?.flatten();
+        let places = self.name.as_deref().map(Name::new).transpose()?.as_ref().map(Places::own);
         let mut descriptors = Vec::new();
         let mut hold = |number: RawFd, step: Step| {
             let duplicate = sys::duplicate_number_above(number, FIRST).map_err(|errno| Error::system(step, errno))?;
@@ -68,7 +82,10 @@ impl LaunchPlan {
         let paths = [&mut plan.working_directory, &mut plan.must_read, &mut plan.pid_file];
         paths.into_iter().filter_map(Option::as_mut).chain(record).for_each(|path| self.make_absolute(path));
         let addresses = vec![None; plan.listeners.len()];
-        Ok(PinnedPlan { programs: self.candidates(&self.program), plan, addresses, _descriptors: descriptors })
+        let programs = Vec::new();
+        let mut pinned = PinnedPlan { plan, ids, environment, places, programs, addresses, _descriptors: descriptors };
+        pinned.programs = pinned.candidates(&self.program);
+        Ok(pinned)
     }
 
     fn make_absolute(&self, path: &mut PathBuf) {
@@ -79,6 +96,31 @@ impl LaunchPlan {
     fn absolute(&self, path: &Path) -> PathBuf {
         let place = self.directory.as_ref().map_or_else(|| path.to_owned(), |directory| directory.join(path));
         std::path::absolute(&place).unwrap_or(place)
+    }
+}
+
+/// Duplicates leave the standard streams alone: a number that is free there stays free.
+pub(crate) const FIRST: RawFd = 3;
+
+impl PinnedPlan {
+    /// The ids to change to, if they are not the launcher's anyway.
+    pub(crate) fn ids(&self) -> Option<&Ids> {
+        self.ids.as_ref()
+    }
+
+    /// The real uids that its processes may have.
+    pub(crate) fn uids(&self) -> Vec<u32> {
+        vec![self.ids().map_or_else(|| nix::unistd::getuid().as_raw(), |ids| ids.uid)]
+    }
+
+    /// The whole environment of the daemon, but for what a start adds.
+    pub(crate) fn environment(&self) -> &[(OsString, OsString)] {
+        &self.environment
+    }
+
+    /// Makes the directories of a named daemon, for the user that it runs as.
+    pub(crate) fn make_places(&self) -> Result<()> {
+        self.places.as_ref().map_or(Ok(()), |places| places.make(self.ids()))
     }
 
     /// Where execvp(3) looks for a program: at its path, or for a mere name in the directories of `PATH`.
@@ -94,12 +136,7 @@ impl LaunchPlan {
             .map(|directory| self.absolute(&directory.join(program)))
             .collect()
     }
-}
 
-/// Duplicates leave the standard streams alone: a number that is free there stays free.
-pub(crate) const FIRST: RawFd = 3;
-
-impl PinnedPlan {
     /// Where to try to find the program, one after the other.
     pub(crate) fn programs(&self) -> &[PathBuf] {
         &self.programs
@@ -136,7 +173,15 @@ impl PinnedPlan {
             record: None,
             ..self.plan.clone()
         };
-        Self { plan, programs: self.programs.clone(), addresses: Vec::new(), _descriptors: Vec::new() }
+        Self {
+            plan,
+            ids: self.ids.clone(),
+            environment: self.environment.clone(),
+            places: None,
+            programs: self.programs.clone(),
+            addresses: Vec::new(),
+            _descriptors: Vec::new(),
+        }
     }
 
     /// Whether a host name has to be resolved.

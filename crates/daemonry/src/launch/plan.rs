@@ -1,16 +1,13 @@
 //! What to launch, and how.
 
 use std::ffi::{CString, OsString};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::errno::Errno;
-
-use super::interpreter;
 use super::interrupts::AbortHandle;
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, Result};
 use crate::instance::IfRunning;
-use crate::listen::{self, Listener, Source};
+use crate::listen::{self, Listener};
 use crate::pidfile;
 use crate::protocol::{RehearsedSocket, WaitFor};
 use crate::rlimit::Limit;
@@ -18,7 +15,7 @@ use crate::state::KillMode;
 use crate::stdio::Stream;
 use crate::store::Record;
 use crate::sys;
-use crate::user::Ids;
+use crate::user::RunAs;
 
 /// How the launcher forks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,21 +31,28 @@ pub enum Fork {
 pub struct Attributes {
     /// File mode creation mask. Default: `0o022`.
     pub umask: u32,
-    /// The user to run as. Default: the launcher's.
-    pub ids: Option<Ids>,
+    /// The user to run as, who also becomes the owner of the directories and logs that are made. Default: the launcher's.
+    pub run_as: Option<RunAs>,
     /// Its resource limits. Default: the launcher's.
     pub limits: Vec<Limit>,
     /// Its niceness, -20 to 19. Default: the launcher's.
     pub nice: Option<i32>,
     /// Its OOM score adjustment, -1000 to 1000; Linux. Default: the launcher's.
-    pub oom_score: Option<i32>,
+    pub oom_score_adjust: Option<i32>,
     /// Nothing that it executes gains privileges; Linux. Default: false.
     pub no_new_privileges: bool,
 }
 
 impl Default for Attributes {
     fn default() -> Self {
-        Self { umask: 0o022, ids: None, limits: Vec::new(), nice: None, oom_score: None, no_new_privileges: false }
+        Self {
+            umask: 0o022,
+            run_as: None,
+            limits: Vec::new(),
+            nice: None,
+            oom_score_adjust: None,
+            no_new_privileges: false,
+        }
     }
 }
 
@@ -57,12 +61,15 @@ impl Default for Attributes {
 /// All paths are the launcher's: relative ones start at `directory`.
 #[derive(Debug, Clone)]
 pub struct LaunchPlan {
-    /// The executable: a path, or a name without a slash that is looked for in the `PATH` of `environment` as execvp(3) does.
+    /// The executable: a path, or a name without a slash that is looked for in the daemon's `PATH` as execvp(3) does.
     pub program: PathBuf,
     /// Its arguments, the name that it is called by (`argv[0]`) first.
     pub arguments: Vec<OsString>,
-    /// Its whole environment.
-    pub environment: Vec<(OsString, OsString)>,
+    /// What it inherits of the launcher's environment. A daemon that runs as another user gets that user's `HOME`, `USER`,
+    /// `LOGNAME` and `SHELL`, and nothing that leads to the files or the session of the launcher's. Default: everything.
+    pub inherited_env: Vec<(OsString, OsString)>,
+    /// Variables to set in that environment; `None` removes one. Default: none.
+    pub env: Vec<(OsString, Option<OsString>)>,
     /// Standard input. Default: [`Stream::Null`].
     pub stdin: Stream,
     /// Standard output. Default: [`Stream::Null`].
@@ -87,7 +94,8 @@ pub struct LaunchPlan {
     pub stop_timeout: Option<Duration>,
     /// What is ended besides the program itself when it is stopped. Default: [`KillMode::Session`].
     pub kill_mode: KillMode,
-    /// The daemon's name, under which it is one instance whatever its pidfile. Default: none.
+    /// The daemon's name, under which it is one instance whatever its pidfile. The directories of its [`crate::Places`] are made.
+    /// Default: none.
     pub name: Option<String>,
     /// Its version, for [`IfRunning::Reuse`]: an instance of another version is replaced. Default: none.
     pub version: Option<String>,
@@ -123,7 +131,8 @@ impl LaunchPlan {
         Self {
             arguments: vec![program.clone().into()],
             program,
-            environment: std::env::vars_os().collect(),
+            inherited_env: std::env::vars_os().collect(),
+            env: Vec::new(),
             stdin: Stream::Null,
             stdout: Stream::Null,
             stderr: Stream::Null,
@@ -165,90 +174,18 @@ impl LaunchPlan {
         if self.pid_file.is_none() && (self.if_running != IfRunning::Error || self.record.is_some()) {
             return refuse("without a pidfile it cannot be known whether the daemon runs, and no record can be kept");
         }
-        if self.attributes.oom_score.is_some() && !sys::HAS_OOM_SCORE {
+        if self.attributes.oom_score_adjust.is_some() && !sys::HAS_OOM_SCORE {
             return refuse("there are no OOM scores on this platform");
         }
         if self.attributes.no_new_privileges && !sys::HAS_NO_NEW_PRIVILEGES {
             return refuse("this platform has no flag against new privileges");
         }
-        listen::check(&self.listeners)?;
-        if let Some(ids) = self.new_ids()? {
-            ids.check_privilege()?;
-        }
-        Ok(())
+        listen::check(&self.listeners)
     }
 
     /// Whether executing the program is all that a start waits for.
     pub(crate) fn is_up_at_exec(&self) -> bool {
         self.wait_for == WaitFor::Exec && self.alive_for.is_zero()
-    }
-
-    /// The ids to change to, if they are not the launcher's anyway.
-    pub(crate) fn new_ids(&self) -> Result<Option<&Ids>> {
-        match &self.attributes.ids {
-            Some(ids) if !ids.are_own()? => Ok(Some(ids)),
-            _ => Ok(None),
-        }
-    }
-
-    /// The real uids that its processes may have.
-    pub(crate) fn uids(&self) -> Result<Vec<u32>> {
-        Ok(vec![self.new_ids()?.map_or_else(|| nix::unistd::getuid().as_raw(), |ids| ids.uid)])
-    }
-
-    /// A step of the child that failed, as an error.
-    pub(crate) fn failure_at(&self, step: Step, index: u8, errno: Errno) -> Error {
-        if step == Step::SetLimit
-            && let Some(limit) = self.attributes.limits.get(usize::from(index))
-            && let Ok((resource, limit)) = limit.resolve()
-        {
-            return Error::SetLimit { resource, soft: limit.rlim_cur, hard: limit.rlim_max, errno };
-        }
-        if step == Step::Listen
-            && let Some(Listener { source: Source::Address(address), .. }) = self.listeners.get(usize::from(index))
-        {
-            return Error::Listen { address: address.clone(), errno };
-        }
-        if step == Step::ReadPidFile
-            && let (Some(path), Some(reason)) =
-                (&self.pid_file, pidfile::FAULTS.get(usize::from(index).wrapping_sub(1)))
-        {
-            return Error::NotAPidFile { reason, path: path.clone() };
-        }
-        if step == Step::Exec
-            && let Some(program) = self.candidates(&self.program).into_iter().find(|program| program.exists())
-            && let Some((errno, reason)) = interpreter::explain(&program, self.directory_at_exec())
-        {
-            return Error::Explained { step, path: self.program.clone(), reason, errno };
-        }
-        match self.path_at(step) {
-            Some(path) => Error::opening(step, path, errno),
-            None => Error::system(step, errno),
-        }
-    }
-
-    /// Where relative paths lead when the program is executed.
-    fn directory_at_exec(&self) -> &Path {
-        self.working_directory.as_deref().or(self.directory.as_deref()).unwrap_or_else(|| Path::new(""))
-    }
-
-    /// The file that a step of the child is about.
-    fn path_at(&self, step: Step) -> Option<&Path> {
-        match step {
-            Step::ReadScript => self.must_read.as_deref(),
-            Step::OpenPidFile
-            | Step::ReadPidFile
-            | Step::ClearPidFile
-            | Step::WritePid
-            | Step::WriteLock
-            | Step::MarkPhase => self.pid_file.as_deref(),
-            Step::Chdir => self.working_directory.as_deref(),
-            Step::OpenStdin => self.stdin.path(),
-            Step::OpenStdout => self.stdout.path(),
-            Step::OpenStderr => self.stderr.path(),
-            Step::Exec => Some(&self.program),
-            _ => None,
-        }
     }
 }
 

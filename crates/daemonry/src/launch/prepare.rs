@@ -58,7 +58,7 @@ unsafe impl Send for Prepared {}
 impl Prepared {
     pub(crate) fn new(plan: &PinnedPlan, pid_file: Option<&PidFile>) -> Result<(Self, Descriptors, LauncherEnds)> {
         plan.refuse_what_env_misses()?;
-        let ids = plan.new_ids()?;
+        let ids = plan.ids();
         let attributes = PreparedAttributes::new(&plan.attributes, ids)?;
         let opened = Opened::open(plan, ids)?;
         let (exec, exec_pipe) = pipe()?;
@@ -76,7 +76,7 @@ impl Prepared {
 
         let status_identity =
             sys::identity(status_pipe.as_fd()).map_err(|errno| Error::system(Step::OpenPipe, errno))?;
-        let origin = Origin { mark: session_mark(pid_file), pipe: status_identity, uids: plan.uids()? };
+        let origin = Origin { mark: session_mark(pid_file), pipe: status_identity, uids: plan.uids() };
         let token = StartToken {
             pid: 0,
             status_fd,

@@ -20,7 +20,7 @@ use crate::protocol::RehearsedSocket;
 impl LaunchPlan {
     /// Does the steps of the start up to the execution of the program, with the rights that it would have, in a process
     /// that then exits: its user and limits, the standard streams, the working directory, the script that it must read, the program
-    /// and its interpreter. Nothing is locked, emptied or left behind.
+    /// and its interpreter. Nothing is locked, emptied or left behind but the directories of a named daemon.
     ///
     /// Sockets are bound only if they are TCP sockets on a free port, for an instant. One on which a process listens is a failure if it
     /// is known to be of another service than the daemon that the pidfile names.
@@ -31,6 +31,7 @@ impl LaunchPlan {
     pub fn rehearse(&self) -> Result<()> {
         let interrupts = Interrupts { signals: None, abort: self.abort.clone() };
         let mut plan = self.pin()?;
+        plan.make_places()?;
         if plan.needs_resolver() {
             plan.resolve(plan.start_timeout, &interrupts)?;
         }
@@ -42,7 +43,7 @@ impl PinnedPlan {
     /// Whether the start could have the pidfile, the record and the sockets once the instance that runs has ended. What is returned is
     /// left to the child.
     pub(crate) fn rehearse_place(&self) -> Result<Vec<RehearsedSocket>> {
-        let ids = self.new_ids()?;
+        let ids = self.ids();
         if let Some(path) = &self.pid_file {
             pidfile::rehearse(path, ids.map(|ids| ids.uid))?;
         }
@@ -86,7 +87,7 @@ fn c_strings(paths: &[PathBuf]) -> Result<Vec<CString>> {
 
 /// Where the interpreter of a script may be, which can be more than one place if `env(1)` looks for it; none for any other
 /// program, and where it cannot be known.
-fn interpreters(plan: &LaunchPlan, program: &Path) -> Vec<PathBuf> {
+fn interpreters(plan: &PinnedPlan, program: &Path) -> Vec<PathBuf> {
     let Some(line) = interpreter::shebang(program) else { return Vec::new() };
     let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(OsStr::from_bytes);
     let Some(interpreter) = words.next().map(Path::new).filter(|path| path.is_absolute()) else { return Vec::new() };

@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags};
 use super::descriptors::Descriptors;
 use super::fork_thread::{EXIT_GRACE, EXIT_POLL, ForkThread};
 use super::interrupts::Interrupts;
-use super::plan::LaunchPlan;
+use super::pinned::PinnedPlan;
 use super::prepare::{LauncherEnds, Prepared};
 use crate::error::{Error, Result, Step};
 use crate::pidfile::PidFile;
@@ -73,7 +73,7 @@ impl<'a> Start<'a> {
     }
 
     /// Waits until the daemon is up, and has stayed so, or has failed.
-    pub(super) fn wait(&mut self, plan: &LaunchPlan, pid_file: Option<&PidFile>, timeout: Duration) -> Result<i32> {
+    pub(super) fn wait(&mut self, plan: &PinnedPlan, pid_file: Option<&PidFile>, timeout: Duration) -> Result<i32> {
         let deadline = sys::deadline_after(timeout);
         let mut alive_until = None;
         loop {
@@ -104,7 +104,7 @@ impl<'a> Start<'a> {
     }
 
     /// Waits for the end of a child that executes nothing. A step that failed is returned with its index.
-    pub(crate) fn rehearse(&mut self, plan: &LaunchPlan, timeout: Duration) -> std::result::Result<(), (Error, u8)> {
+    pub(crate) fn rehearse(&mut self, plan: &PinnedPlan, timeout: Duration) -> std::result::Result<(), (Error, u8)> {
         let deadline = sys::deadline_after(timeout);
         while !self.exec_closed && self.failure.is_none() {
             if Instant::now() >= deadline {
@@ -118,7 +118,7 @@ impl<'a> Start<'a> {
     /// What is known now: up, failed (an error), or not yet.
     fn settled(
         &mut self,
-        plan: &LaunchPlan,
+        plan: &PinnedPlan,
         pid_file: Option<&PidFile>,
         alive_until: &mut Option<Instant>,
     ) -> Result<Option<i32>> {
@@ -160,7 +160,7 @@ impl<'a> Start<'a> {
     }
 
     /// Waits for one thing to happen.
-    fn turn(&mut self, plan: &LaunchPlan, wake: Instant) -> Result<()> {
+    fn turn(&mut self, plan: &PinnedPlan, wake: Instant) -> Result<()> {
         let process = self.process();
         let must_ask = process.is_some_and(|process| process.exit_event().is_none());
         let wake = if must_ask { wake.min(Instant::now() + EXIT_POLL) } else { wake };
@@ -188,7 +188,7 @@ impl<'a> Start<'a> {
         Ok(())
     }
 
-    fn read_frames(&mut self, plan: &LaunchPlan) -> Result<()> {
+    fn read_frames(&mut self, plan: &PinnedPlan) -> Result<()> {
         while !self.exec_closed && sys::is_readable(self.ends.exec.as_fd()) {
             self.exec_closed |= read_some(self.ends.exec.as_fd(), &mut self.frames)?;
         }
@@ -220,7 +220,7 @@ impl<'a> Start<'a> {
     }
 
     /// What a daemon that has ended said last may still be in the pipes, of which its leader may still have one open.
-    fn read_rest(&mut self, plan: &LaunchPlan) -> Result<()> {
+    fn read_rest(&mut self, plan: &PinnedPlan) -> Result<()> {
         let deadline = Instant::now() + EXIT_GRACE;
         while !self.exec_closed && Instant::now() < deadline {
             let mut event = [PollFd::new(self.ends.exec.as_fd(), PollFlags::POLLIN)];
@@ -294,7 +294,7 @@ impl<'a> Start<'a> {
         self.ends.memory.as_ref().map_or_else(Vec::new, |memory| read_tail(memory.as_fd(), 0))
     }
 
-    pub(super) fn stderr_tail(&self, plan: &LaunchPlan) -> Vec<u8> {
+    pub(super) fn stderr_tail(&self, plan: &PinnedPlan) -> Vec<u8> {
         match (&plan.stderr, self.ends.created.last_log()) {
             (Stream::File(_), Some(log)) => log.tail(),
             _ => self.captured(),

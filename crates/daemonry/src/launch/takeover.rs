@@ -49,7 +49,7 @@ impl<'a> Takeover<'a> {
             version: plan.version.as_deref(),
             journal: plan.record.as_ref().and_then(Record::journal),
             program: plan.record.as_ref().map(|record| record.json.as_str()),
-            uids: plan.uids()?,
+            uids: plan.uids(),
             kill_mode: plan.kill_mode,
             if_running: plan.if_running,
             patience: patience(plan),

@@ -8,7 +8,7 @@ use nix::unistd::{Pid, getpgid};
 
 use super::fork_thread::{EXIT_GRACE, EXIT_POLL, reap};
 use super::outcome::{Advice, LaunchFailure};
-use super::plan::LaunchPlan;
+use super::pinned::PinnedPlan;
 use super::signal_watch::SignalWatch;
 use super::start::{Daemon, Start};
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 impl Start<'_> {
     /// Undoes a start that has failed.
-    pub(super) fn undo(&mut self, error: Error, plan: &LaunchPlan) -> LaunchFailure {
+    pub(super) fn undo(&mut self, error: Error, plan: &PinnedPlan) -> LaunchFailure {
         let (had_others, Others { ended, left, .. }) = self.end_all();
         let advice = if had_others { Advice::on(&error) } else { None };
         let (pid, stderr) = (self.daemon_pid(), self.stderr_tail(plan));

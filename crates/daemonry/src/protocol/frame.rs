@@ -184,12 +184,13 @@ pub(crate) mod tests {
 
     #[test]
     fn any_bytes_are_a_frame_or_none() {
+        let plan = LaunchPlan::new("/bin/true").pin().expect("it is a plan");
         holds("frame on the exec pipe", 1000, &any::<[u8; FRAME_LENGTH]>(), |bytes| {
             let Some(frame) = Frame::decode(bytes) else { return };
             assert_eq!(Frame::decode(frame.encode()), Some(frame));
             if let Frame::Failed { step, index, errno } = frame {
                 let step = Step::from_number(step).unwrap_or(Step::Exec);
-                let error = LaunchPlan::new("/bin/true").failure_at(step, index, Errno::from_raw(errno));
+                let error = plan.failure_at(step, index, Errno::from_raw(errno));
                 assert!(error.to_string().starts_with("cannot "), "{error}");
             }
         });

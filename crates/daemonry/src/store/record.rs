@@ -145,14 +145,15 @@ impl Recorded {
         })
     }
 
-    /// The JSON of a record from what only the starting program knows: adds `startedBy`, and `cwd` unless that is there. What is no
-    /// object stays as it is, and is no record.
+    /// The JSON of a record from what only the starting program knows: adds `startedBy`, `uid`, and `cwd` unless that is there. What
+    /// is no object stays as it is, and is no record.
     pub fn complete(json: &str) -> String {
         let Some(members) = Value::parse(json).and_then(Value::members) else { return json.to_owned() };
         let mut object = Object::with(json);
         if members.get("cwd").is_none() {
             object.text("cwd", directory_or_root());
         }
+        object.json("uid", &geteuid().as_raw().to_string());
         object.json("startedBy", &Caller::own().to_json());
         object.end()
     }
@@ -219,6 +220,13 @@ impl Record {
     /// Where the journal of the same daemon is.
     pub(crate) fn journal(&self) -> Option<PathBuf> {
         self.path.as_deref().map(journal::of_record)
+    }
+
+    /// Changes it to that of a daemon that runs as this user. What is no record stays as it is.
+    pub(crate) fn set_uid(&mut self, uid: u32) {
+        if let Some(recorded) = Recorded::parse(&self.json) {
+            self.json = Recorded { uid, ..recorded }.to_json();
+        }
     }
 
     /// Writes the record, for a process that holds the daemon's lock itself.
