@@ -33,8 +33,7 @@ import type { DaemonizeOptions } from './options/types.js';
  * });
  *
  * @throws `ERR_INVALID_OPTION`, `ERR_WORKER_THREAD`, `ERR_UNSUPPORTED_PLATFORM`, `ERR_NOT_RESTARTABLE`, and a
- * {@link SystemCallError} for a working directory or a conventional place that cannot be used; uncaught, each prints as one
- * sentence
+ * {@link SystemCallError} for a working directory that cannot be used; uncaught, each prints as one sentence
  */
 export function daemonize<Sockets extends string = never>(
   options: DaemonizeOptions<Sockets>,

@@ -22,7 +22,7 @@ export function launchRequest(
   { how, options, ...oneWay }: OneWay,
 ): LaunchRequest {
   const { name, pidFile, version, recordFile, selfReportFile: selfReport, request } = start;
-  // At the latest in the daemon it would fail, after another one was stopped for it.
+  // Otherwise only the daemon itself would fail, after another one was stopped for it.
   checkDirectory(start.cwd);
   const listeners = withInherited(request.listeners);
   const handover: Handover = {

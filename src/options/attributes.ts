@@ -8,18 +8,20 @@ import type { StartOptions } from './types.js';
 import { resolveRunAs } from './user.js';
 
 export function resolveAttributes(options: StartOptions): NativeAttributes {
-  const { nice, oomScoreAdjust } = options;
   const noNewPrivileges = check.boolean('noNewPrivileges', options.noNewPrivileges, false);
   if (process.platform !== 'linux') {
-    if (oomScoreAdjust !== undefined) throw invalidOption(`${check.named('oomScoreAdjust')} is for Linux only`);
+    if (options.oomScoreAdjust !== undefined) throw invalidOption(`${check.named('oomScoreAdjust')} is for Linux only`);
     if (noNewPrivileges) throw invalidOption(`${check.named('noNewPrivileges')} is for Linux only`);
   }
+  /** `null` if the option is not given. */
+  const integer = (option: keyof StartOptions, least: number, most: number) =>
+    options[option] === undefined ? null : check.integer(option, options[option], least, most);
   return {
     umask: check.mode('umask', options.umask, defaults.umask),
     runAs: resolveRunAs(options),
     limits: resolveLimits(options.limits),
-    nice: nice === undefined ? null : check.integer('nice', nice, -20, 19),
-    oomScoreAdjust: oomScoreAdjust === undefined ? null : check.integer('oomScoreAdjust', oomScoreAdjust, -1000, 1000),
+    nice: integer('nice', -20, 19),
+    oomScoreAdjust: integer('oomScoreAdjust', -1000, 1000),
     noNewPrivileges,
   };
 }

@@ -214,24 +214,25 @@ fn user_ref(user: Either<String, u32>) -> UserRef {
 }
 
 impl From<NativeRunAs> for RunAs {
-    fn from(run_as: NativeRunAs) -> Self {
+    fn from(NativeRunAs { user, group, groups }: NativeRunAs) -> Self {
         Self {
-            user: run_as.user.map(user_ref),
-            group: run_as.group.map(user_ref),
-            groups: run_as.groups.map(|groups| groups.into_iter().map(user_ref).collect()),
+            user: user.map(user_ref),
+            group: group.map(user_ref),
+            groups: groups.map(|groups| groups.into_iter().map(user_ref).collect()),
         }
     }
 }
 
 impl From<NativeAttributes> for Attributes {
     fn from(attributes: NativeAttributes) -> Self {
+        let NativeAttributes { umask, run_as, limits, nice, oom_score_adjust, no_new_privileges } = attributes;
         Self {
-            umask: attributes.umask,
-            run_as: attributes.run_as.map(Into::into),
-            limits: attributes.limits.into_iter().filter_map(limit).collect(),
-            nice: attributes.nice,
-            oom_score_adjust: attributes.oom_score_adjust,
-            no_new_privileges: attributes.no_new_privileges,
+            umask,
+            run_as: run_as.map(Into::into),
+            limits: limits.into_iter().filter_map(limit).collect(),
+            nice,
+            oom_score_adjust,
+            no_new_privileges,
         }
     }
 }
@@ -281,36 +282,64 @@ fn change(change: String) -> (OsString, Option<OsString>) {
 
 impl From<LaunchRequest> for LaunchPlan {
     fn from(request: LaunchRequest) -> Self {
+        let LaunchRequest {
+            program,
+            arguments,
+            inherited_env,
+            env,
+            stdin,
+            stdout,
+            stderr,
+            directory,
+            working_directory,
+            listeners,
+            attributes,
+            must_read,
+            copies,
+            pid_file,
+            stop_timeout,
+            kill_mode,
+            name,
+            version,
+            record,
+            if_running,
+            stops_before,
+            wait_for,
+            alive_for,
+            start_timeout,
+            launcher_leaves,
+            note,
+        } = request;
         Self {
-            program: request.program.into(),
-            arguments: request.arguments.into_iter().map(Into::into).collect(),
-            inherited_env: request.inherited_env.into_iter().map(variable).collect(),
-            env: request.env.into_iter().map(change).collect(),
-            stdin: request.stdin.into(),
-            stdout: request.stdout.into(),
-            stderr: request.stderr.into(),
-            directory: request.directory.map(Into::into),
-            working_directory: request.working_directory.map(Into::into),
-            listeners: request.listeners.into_iter().map(Into::into).collect(),
-            attributes: request.attributes.into(),
-            must_read: request.must_read.map(Into::into),
-            pid_file: request.pid_file.map(Into::into),
+            program: program.into(),
+            arguments: arguments.into_iter().map(Into::into).collect(),
+            inherited_env: inherited_env.into_iter().map(variable).collect(),
+            env: env.into_iter().map(change).collect(),
+            stdin: stdin.into(),
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+            directory: directory.map(Into::into),
+            working_directory: working_directory.map(Into::into),
+            listeners: listeners.into_iter().map(Into::into).collect(),
+            attributes: attributes.into(),
+            must_read: must_read.map(Into::into),
+            pid_file: pid_file.map(Into::into),
             pid_file_mode: DEFAULT_MODE,
-            stop_timeout: Some(duration(request.stop_timeout)),
-            kill_mode: if request.kill_mode == "process" { KillMode::Process } else { KillMode::Session },
-            name: request.name,
-            version: request.version,
-            record: request.record.map(Into::into),
-            if_running: parse_if_running(&request.if_running),
-            stops_before: request.stops_before.map(count),
-            wait_for: crate::wait_for(&request.wait_for),
-            alive_for: duration(request.alive_for),
-            start_timeout: duration(request.start_timeout),
-            launcher_leaves: request.launcher_leaves,
+            stop_timeout: Some(duration(stop_timeout)),
+            kill_mode: if kill_mode == "process" { KillMode::Process } else { KillMode::Session },
+            name,
+            version,
+            record: record.map(Into::into),
+            if_running: parse_if_running(&if_running),
+            stops_before: stops_before.map(count),
+            wait_for: crate::wait_for(&wait_for),
+            alive_for: duration(alive_for),
+            start_timeout: duration(start_timeout),
+            launcher_leaves,
             // Not a request's: it is a handle of the caller.
             abort: None,
-            fork: if request.copies { Fork::Copy } else { Fork::Automatic },
-            note: request.note.into(),
+            fork: if copies { Fork::Copy } else { Fork::Automatic },
+            note: note.into(),
         }
     }
 }
@@ -327,6 +356,7 @@ impl From<HoldRequest> for LaunchPlan {
             listeners: listeners.into_iter().map(Into::into).collect(),
             if_running: if replaces { IfRunning::Replace } else { IfRunning::Error },
             start_timeout: duration(start_timeout),
+            // The rest is about what is launched.
             ..Self::new("")
         }
     }

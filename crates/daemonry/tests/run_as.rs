@@ -4,12 +4,13 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 mod scratch;
 
 use daemonry::{
-    Account, Attributes, Caller, Errno, Error, LaunchPlan, LogFile, Name, Places, Record, Recorded, RunAs, StartMethod,
-    Step, StopOptions, Stream, UserRef,
+    Account, Attributes, Errno, Error, LaunchPlan, LogFile, Name, Places, Record, Recorded, RunAs, StartMethod, Step,
+    StopOptions, Stream, UserRef,
 };
 use scratch::{Scratch, shell, stop, until};
 
@@ -74,6 +75,27 @@ fn a_daemon_of_another_user_gets_the_variables_of_that_user() {
     assert!(!found.iter().any(|found| found.starts_with("USER=") || found.starts_with("LANG=")), "{found:?}");
 }
 
+/// The places of a daemon that is stopped in the end, with every file in them.
+struct OwnPlaces(Places);
+
+impl OwnPlaces {
+    fn directories(&self) -> [&Path; 2] {
+        [&self.0.pid_file, &self.0.log_file].map(|file| file.parent().unwrap())
+    }
+}
+
+impl Drop for OwnPlaces {
+    fn drop(&mut self) {
+        let _outcome = daemonry::stop(&self.0.pid_file, StopOptions::default());
+        for directory in self.directories() {
+            let _left = fs::remove_dir_all(directory);
+        }
+        for file in [&self.0.record, &self.0.journal] {
+            let _left = fs::remove_file(file);
+        }
+    }
+}
+
 #[test]
 fn the_directories_and_the_record_of_a_named_daemon_are_those_of_its_user() {
     if !is_root() {
@@ -81,9 +103,9 @@ fn the_directories_and_the_record_of_a_named_daemon_are_those_of_its_user() {
     }
     let account = Account::look_up(nobody().run_as.as_ref().unwrap()).unwrap();
     let name = Name::new(&format!("test-run-as-{}", std::process::id())).unwrap();
-    let places = Places::own(&name);
+    let own = OwnPlaces(Places::own(&name));
+    let places = &own.0;
     let recorded = Recorded::of_caller(name.as_str(), &places.pid_file, "/bin/sh", StartMethod::SpawnDaemon);
-    assert_eq!(recorded.started_by.uid, Caller::own().uid);
     let plan = LaunchPlan {
         attributes: nobody(),
         name: Some(name.as_str().to_owned()),
@@ -93,19 +115,11 @@ fn the_directories_and_the_record_of_a_named_daemon_are_those_of_its_user() {
         ..shell("exec sleep 60")
     };
     daemonry::launch(&plan).unwrap();
-    let owner = |path: &std::path::Path| fs::metadata(path).unwrap().uid();
-    let directories = [&places.pid_file, &places.log_file].map(|file| file.parent().unwrap());
-    assert_eq!(directories.map(owner), [account.ids.uid; 2]);
+    let owner = |path: &Path| fs::metadata(path).unwrap().uid();
+    assert_eq!(own.directories().map(owner), [account.ids.uid; 2]);
     assert_eq!(owner(&places.record), 0);
     let found = Recorded::read(&places.record).unwrap();
     assert_eq!((found.uid, found.started_by.uid), (account.ids.uid, 0));
-    daemonry::stop(&places.pid_file, StopOptions::default()).unwrap();
-    for directory in directories {
-        fs::remove_dir_all(directory).unwrap();
-    }
-    for file in [&places.record, &places.journal] {
-        fs::remove_file(file).unwrap();
-    }
 }
 
 #[test]

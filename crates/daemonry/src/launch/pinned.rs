@@ -36,25 +36,37 @@ pub struct PinnedPlan {
 }
 
 impl LaunchPlan {
-    /// Checks the plan, looks up the user to run as, duplicates the descriptors that it names, and makes its paths absolute. For a caller that launches on
-    /// another thread: pin on the thread of the call.
+    /// Checks the plan, looks up the user to run as, duplicates the descriptors that the plan names, and makes its paths absolute.
+    /// For a caller that launches on another thread: pin on the thread of the call.
     ///
     /// A plan without a working directory still means the one that the process has when it forks.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidPlan`]; those of [`Account::look_up`]; [`Error::System`] for a user that the caller may not run it as, and for a
-    /// descriptor that is not open.
+    /// [`Error::InvalidPlan`]; those of [`Account::look_up`]; [`Error::System`] for a user that the caller may not run it as, and
+    /// for a descriptor that is not open.
     pub fn pin(&self) -> Result<PinnedPlan> {
         self.check()?;
-        let mut plan = self.clone();
         let account = self.attributes.run_as.as_ref().map(Account::look_up).transpose()?;
+        let mut plan = self.clone();
         if let (Some(account), Some(record)) = (&account, &mut plan.record) {
             record.set_uid(account.ids.uid);
         }
-        let environment = environment::variables(self, account.as_ref());
-        let ids = account.map(Account::new_ids).transpose()?.flatten();
-        let places = self.name.as_deref().map(Name::new).transpose()?.as_ref().map(Places::own);
+        let mut pinned = PinnedPlan {
+            environment: environment::variables(self, account.as_ref()),
+            ids: account.map(Account::new_ids).transpose()?.flatten(),
+            places: self.name.as_deref().map(Name::new).transpose()?.as_ref().map(Places::own),
+            programs: Vec::new(),
+            addresses: vec![None; self.listeners.len()],
+            _descriptors: self.pin_files(&mut plan)?,
+            plan,
+        };
+        pinned.programs = pinned.candidates(&self.program);
+        Ok(pinned)
+    }
+
+    /// Makes `plan`, a copy of this one, name duplicates and absolute paths. The duplicates live as long as what is returned.
+    fn pin_files(&self, plan: &mut Self) -> Result<Vec<OwnedFd>> {
         let mut descriptors = Vec::new();
         let mut hold = |number: RawFd, step: Step| {
             let duplicate = sys::duplicate_number_above(number, FIRST).map_err(|errno| Error::system(step, errno))?;
@@ -81,11 +93,7 @@ impl LaunchPlan {
         let record = plan.record.as_mut().and_then(|record| record.path.as_mut());
         let paths = [&mut plan.working_directory, &mut plan.must_read, &mut plan.pid_file];
         paths.into_iter().filter_map(Option::as_mut).chain(record).for_each(|path| self.make_absolute(path));
-        let addresses = vec![None; plan.listeners.len()];
-        let programs = Vec::new();
-        let mut pinned = PinnedPlan { plan, ids, environment, places, programs, addresses, _descriptors: descriptors };
-        pinned.programs = pinned.candidates(&self.program);
-        Ok(pinned)
+        Ok(descriptors)
     }
 
     fn make_absolute(&self, path: &mut PathBuf) {
