@@ -4,11 +4,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::unistd::{Uid, User};
 
 use crate::listen_address::ListenAddress;
 use crate::shown::Shown;
-use crate::sys::{Exit, Resource, shown, signal_name};
+use crate::sys::{self, Exit, Resource, shown, signal_name};
 
 macro_rules! steps {
     ($($(#[$doc:meta])* $variant:ident = $number:literal, $name:literal, $syscall:literal, $phrase:literal;)*) => {
@@ -431,8 +430,7 @@ impl Error {
 
     /// What is at `path` belongs to another user than it must.
     pub(crate) fn stranger(step: Step, path: &Path, owner: libc::uid_t) -> Self {
-        let name =
-            User::from_uid(Uid::from_raw(owner)).ok().flatten().map_or_else(String::new, |user| user.name + ", ");
+        let name = sys::user_entry(owner).map_or_else(String::new, |user| user.name + ", ");
         let reason =
             format!("it belongs to {name}user {owner}, and root uses there only what is its own or the daemon user's");
         Self::distrusted(step, path, &reason)

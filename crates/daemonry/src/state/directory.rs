@@ -10,7 +10,6 @@ use std::sync::{Mutex, PoisonError};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
-use nix::unistd::{Uid, User};
 
 use crate::error::{Error, Result, Step};
 use crate::sys::{self, retry};
@@ -90,8 +89,7 @@ fn home_of(owner: u32) -> Option<PathBuf> {
     if let Some((_, home)) = known.iter().find(|(uid, _)| *uid == owner) {
         return home.clone();
     }
-    let entry = User::from_uid(Uid::from_raw(owner)).ok().flatten();
-    let home = entry.map(|user| user.dir).filter(|home| {
+    let home = sys::user_entry(owner).map(|user| user.dir).filter(|home| {
         let stat = nix::sys::stat::stat(home);
         home.is_absolute() && stat.is_ok_and(|stat| sys::kind_of(&stat) == SFlag::S_IFDIR && stat.st_uid == owner)
     });

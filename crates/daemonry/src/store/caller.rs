@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 
-use nix::unistd::{User, getuid};
+use nix::unistd::getuid;
 
 use crate::json::{Members, Object, Value};
 use crate::sys;
@@ -31,12 +31,12 @@ pub struct Caller {
 impl Caller {
     /// The calling process.
     pub fn own() -> Self {
-        let uid = getuid();
+        let uid = getuid().as_raw();
         let mut command = sys::command_line().join(OsStr::new(" ")).into_vec();
         command.truncate(LONGEST_COMMAND);
         Self {
-            uid: uid.as_raw(),
-            user: User::from_uid(uid).ok().flatten().map(|user| user.name),
+            uid,
+            user: sys::user_entry(uid).map(|user| user.name),
             login_uid: fs::read_to_string("/proc/self/loginuid")
                 .ok()
                 .and_then(|text| text.trim_end().parse().ok())

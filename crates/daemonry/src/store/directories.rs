@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode};
-use nix::unistd::{AccessFlags, Gid, Uid, UnlinkatFlags, User, geteuid};
+use nix::unistd::{AccessFlags, Gid, Uid, UnlinkatFlags, geteuid};
 
 use super::places::{Owner, Places, lacks_home};
 use crate::error::{Error, Result, Step};
@@ -193,8 +193,7 @@ fn can_be_written_by_others(stat: &FileStat) -> bool {
 
 /// As the database calls a user, with the number if it does not.
 fn user(uid: u32) -> String {
-    let entry = User::from_uid(Uid::from_raw(uid)).ok().flatten();
-    entry.map_or_else(|| format!("user {uid}"), |entry| entry.name)
+    sys::user_entry(uid).map_or_else(|| format!("user {uid}"), |entry| entry.name)
 }
 
 fn failed(doing: &'static str, path: &Path, errno: Errno) -> Error {

@@ -5,10 +5,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use nix::unistd::{User, geteuid};
+use nix::unistd::geteuid;
 
 use super::{Name, journal};
 use crate::json::Object;
+use crate::sys;
 
 /// Whose places they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +172,7 @@ pub(super) fn lacks_home() -> bool {
 /// fails with a sentence, and a service in the foreground runs without files.
 fn home() -> PathBuf {
     absolute("HOME")
-        .or_else(|| User::from_uid(geteuid()).ok().flatten().map(|user| user.dir).filter(|home| home.is_absolute()))
+        .or_else(|| sys::user_entry(geteuid().as_raw()).map(|user| user.dir).filter(|home| home.is_absolute()))
         .unwrap_or_else(|| "/".into())
 }
 

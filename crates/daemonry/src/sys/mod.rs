@@ -36,7 +36,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FcntlArg, FdFlag};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::stat::{FileStat, Mode, SFlag};
-use nix::unistd::AccessFlags;
+use nix::unistd::{AccessFlags, Uid, User};
 
 /// What the kernel says about a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,6 +204,11 @@ fn whole(written: usize, bytes: &[u8]) -> nix::Result<()> {
 /// What kind of file a `stat` is about.
 pub(crate) fn kind_of(stat: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+}
+
+/// What the user database has about a user; `None` also if it cannot be asked, for a caller that can do without it.
+pub(crate) fn user_entry(uid: libc::uid_t) -> Option<User> {
+    User::from_uid(Uid::from_raw(uid)).ok().flatten()
 }
 
 /// Whether the calling process may make and remove names in a directory, with its effective ids.
