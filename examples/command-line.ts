@@ -1,6 +1,6 @@
 /** What the command lines of the examples have in common. */
 import { basename } from 'node:path';
-import { isDaemonError, paths, status, stop } from 'daemonry';
+import { DaemonError, paths, status, stop } from 'daemonry';
 
 /** What the user gave cannot be used; the message says what and where. */
 export class BadInput extends Error {}
@@ -20,12 +20,12 @@ export function explain(error: unknown, usage: string): void {
   const program = basename(process.argv[1] ?? '');
   if (code?.startsWith('ERR_PARSE_ARGS_')) {
     console.error(`${program}: ${message.split(/\. |\n/)[0]} (usage: ${usage})`);
-  } else if (error instanceof BadInput || isDaemonError(error)) {
+  } else if (error instanceof BadInput || error instanceof DaemonError) {
     console.error(`${program}: ${message}`);
   } else {
     throw error;
   }
-  process.exitCode = isDaemonError(error) ? 1 : 2;
+  process.exitCode = error instanceof DaemonError ? 1 : 2;
 }
 
 /** Prints the state of a daemon; the exit code tells it as those of init scripts do. */

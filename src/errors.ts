@@ -142,7 +142,18 @@ export interface UsageError extends CommonError {
   readonly code: 'ERR_INVALID_OPTION' | 'ERR_NOT_RESTARTABLE' | 'ERR_WORKER_THREAD' | 'ERR_UNSUPPORTED_PLATFORM';
 }
 
-/** Every error that daemonry throws, distinguished by its `code`. */
+/**
+ * An error that daemonry throws, distinguished by its `code`. `instanceof DaemonError` recognises it, also if another copy of the
+ * package has thrown it.
+ *
+ * @example
+ * try {
+ *   await spawnDaemon('redis-server', { name: 'cache' });
+ * } catch (error) {
+ *   if (!(error instanceof DaemonError) || error.code !== 'ERR_ALREADY_RUNNING') throw error;
+ *   console.log(`it is running already, with pid ${error.pid}`);
+ * }
+ */
 export type DaemonError =
   | SystemCallError
   | AlreadyRunningError
@@ -173,13 +184,18 @@ type Fields<Code extends DaemonErrorCode> = Omit<ErrorOf<Code>, keyof Error | 'c
 /** By this property every copy of the package knows the errors of the others. */
 const brand = Symbol.for('daemonry.error');
 
-class DaemonErrorImplementation extends Error {
+/** The class behind the kinds. What each has besides is in their interfaces. */
+class Implementation extends Error {
   declare readonly code: string;
 
   constructor(code: string, message: string, fields: object, cause: unknown) {
     // It names what others have chosen: paths, and what a daemon has thrown.
     super(printableLine(message), cause === undefined ? undefined : { cause });
     Object.assign(this, { code }, fields);
+  }
+
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return isDaemonError(value);
   }
 
   static {
@@ -190,7 +206,13 @@ class DaemonErrorImplementation extends Error {
   }
 }
 
-/** Whether `error` was thrown by daemonry, be it by another copy of the package. */
+/** The class of every {@link DaemonError}. It is for `instanceof`: only daemonry makes errors of it. */
+export const DaemonError = Implementation as unknown as {
+  readonly prototype: DaemonError;
+  [Symbol.hasInstance](value: unknown): value is DaemonError;
+};
+
+/** Whether daemonry has thrown `error`; the same as `error instanceof DaemonError`. */
 export function isDaemonError(error: unknown): error is DaemonError {
   return error instanceof Error && brand in error;
 }
@@ -202,7 +224,7 @@ export function daemonError<Code extends DaemonErrorCode>(
   fields: Fields<Code>,
   cause?: unknown,
 ): DaemonError {
-  return new DaemonErrorImplementation(code, message, fields, cause) as Error as DaemonError;
+  return new Implementation(code, message, fields, cause) as Error as DaemonError;
 }
 
 /** The call or an option is wrong. */

@@ -22,9 +22,9 @@ export {
 } from './control.js';
 export { daemonEvents, type DaemonEvent, type EventsOptions } from './daemon-events.js';
 export {
+  DaemonError,
   isDaemonError,
   type AlreadyRunningError,
-  type DaemonError,
   type DaemonErrorCode,
   type DaemonStep,
   type Errno,

@@ -4,7 +4,16 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import anyTest from 'ava';
-import { isDaemonError, paths, sendSignal, status, stop, type StopOptions, type Target } from '../../dist/index.js';
+import {
+  DaemonError,
+  isDaemonError,
+  paths,
+  sendSignal,
+  status,
+  stop,
+  type StopOptions,
+  type Target,
+} from '../../dist/index.js';
 import { service } from '../fixtures/service.js';
 import { bench } from '../helpers/bench.js';
 import { locksOn, read } from '../helpers/files.js';
@@ -401,13 +410,12 @@ test('a wrong target, signal or option is named', async (t) => {
 test('an error of daemonry is told from others, and carries only the fields that apply', async (t) => {
   const { at } = workspace(t);
   const error: Error = await t.throwsAsync(sendSignal({ pidFile: at('a.pid') }, 'SIGTERM'));
-  t.true(error instanceof Error);
-  if (!isDaemonError(error)) return t.fail('not a DaemonError');
+  t.true(isDaemonError(error) && error instanceof DaemonError && error instanceof Error);
   t.deepEqual({ ...error } as object, { code: 'ERR_NOT_RUNNING', path: at('a.pid') });
   t.is(error.name, 'DaemonError');
   t.is(`${error}`, `DaemonError: no daemon is running (pidfile ${at('a.pid')})`);
   for (const other of [new Error('no daemon is running'), { ...error }, null, undefined, 'ERR_NOT_RUNNING']) {
-    t.false(isDaemonError(other));
+    t.false(isDaemonError(other) || (other as unknown) instanceof DaemonError);
   }
 });
 

@@ -86,11 +86,22 @@ test('a second installed copy of the package finds the handle and knows the erro
     note(JSON.stringify({
       handles: [currentDaemon(), copy.currentDaemon(), daemonize(), fromMain].every((handle) => handle === daemon),
       copies: copy.daemonize !== daemonize,
-      errors: copy.isDaemonError(error) && !copy.isDaemonError(new Error('x')) && !copy.isDaemonError(undefined),
+      errors: [copy.isDaemonError, (value) => value instanceof copy.DaemonError].map((recognises) =>
+        [error, new Error('x'), undefined].map(recognises),
+      ),
+      classes: copy.DaemonError !== daemonry.DaemonError,
     }));
     forever();
   `);
-  t.deepEqual(JSON.parse(notes()[0]!), { handles: true, copies: true, errors: true });
+  t.deepEqual(JSON.parse(notes()[0]!), {
+    handles: true,
+    copies: true,
+    errors: [
+      [true, false, false],
+      [true, false, false],
+    ],
+    classes: true,
+  });
 });
 
 test('a child of a daemon is no daemon', async (t) => {

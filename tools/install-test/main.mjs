@@ -187,12 +187,12 @@ for (const [module, moduleResolution] of [
 ]) {
   await check(`TypeScript, strict, module ${module}, moduleResolution ${moduleResolution}`, async () => {
     const program = `
-      import { daemonize, isDaemonError, status, type Daemon, type DaemonStatus } from 'daemonry';
+      import { DaemonError, daemonize, status, type Daemon, type DaemonStatus } from 'daemonry';
       const found: DaemonStatus = status('app');
       const pid: number | undefined = found.state === 'running' ? found.pid : undefined;
       const main = async (daemon: Daemon<'http'>): Promise<void> => void daemon.listeners.http;
       try { daemonize({ name: 'app', listen: { http: { port: 80 } } }, main); }
-      catch (error) { if (isDaemonError(error) && error.code === 'ERR_ALREADY_RUNNING') console.log(error.pid, pid); }
+      catch (error) { if (error instanceof DaemonError && error.code === 'ERR_ALREADY_RUNNING') console.log(error.pid, pid); }
       // @ts-expect-error: were the types not found, this would not be wrong
       daemonize({ name: 1 });`;
     const options = {
