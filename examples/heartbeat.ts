@@ -51,8 +51,8 @@ function start(name: string, target: Target, every: number): void {
   const onStarted = ({ pid }: { pid: number }) => console.log(`Daemon PID ${pid}`);
 
   daemonize({ name, onStarted }, async (daemon) => {
-    const { pid, stopping } = daemon;
-    log(`${name} started with pid ${pid}`);
+    const stopping = daemon.abortOnStop();
+    log(`${name} started with pid ${daemon.pid}`);
     daemon.ready();
     while (!stopping.aborted) {
       await Promise.allSettled([probe(target, every, stopping), sleep(every, undefined, { signal: stopping })]);

@@ -45,6 +45,28 @@ test('in the foreground it says so, and holds the pidfile, complete, by the same
   await done;
 });
 
+test('a look at the handle installs no listener for a signal; abortOnStop() does, and returns one signal', async (t) => {
+  const { foreground, notes } = bench(t);
+  const { child, done } = await foreground(`
+    const { inspect } = await import('node:util');
+    const daemon = daemonize(options);
+    const listeners = () => ['SIGTERM', 'SIGINT'].map((signal) => process.listenerCount(signal));
+    inspect(daemon, { showHidden: true, getters: true });
+    JSON.stringify({ ...daemon });
+    for (let looked = daemon; looked !== null; looked = Object.getPrototypeOf(looked)) {
+      for (const key of Reflect.ownKeys(looked)) void daemon[key];
+    }
+    const [before, signal, after] = [listeners(), daemon.abortOnStop(), listeners()];
+    note(JSON.stringify([before, signal.aborted, after, signal === daemon.abortOnStop(), listeners()]));
+    const timer = setInterval(() => {}, 1000);
+    signal.addEventListener('abort', () => clearInterval(timer));
+    note('up');
+  `);
+  child.kill();
+  t.like(await done, { code: 0, signal: null, stderr: '' });
+  t.deepEqual(JSON.parse(notes()[0]!), [[0, 0], false, [1, 1], true, [1, 1]]);
+});
+
 test('without a pidfile, the handle has none', async (t) => {
   const { foreground, notes } = bench(t);
   const { done } = await foreground("note(String(daemonize().pidFile)); note('up');");

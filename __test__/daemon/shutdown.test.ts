@@ -82,7 +82,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       const daemon = daemonize(options);
       process.on('exit', (code) => note('exit ' + code + (fs.existsSync(options.pidFile) ? ' with the pidfile' : '')));
       daemon.onStop(async () => { note('first begins'); await sleep(50); note('first ends'); });
-      daemon.onStop(() => note('second, aborted: ' + daemon.stopping.aborted));
+      daemon.onStop(() => note('second, aborted: ' + daemon.abortOnStop().aborted));
       forever();
       note('up');
     `);
@@ -150,12 +150,12 @@ test("the program's own process.exitCode is kept", async (t) => {
   t.like(await done, { code: 5, signal: null });
 });
 
-test('a program that only watches `stopping` winds down by itself', async (t) => {
+test('a program that only has the signal of `abortOnStop` winds down by itself', async (t) => {
   const { foreground, notes } = bench(t);
   const { child, done } = await foreground(`
-    const { stopping } = daemonize(options);
+    const signal = daemonize(options).abortOnStop();
     const timer = setInterval(() => {}, 1000);
-    stopping.addEventListener('abort', async () => {
+    signal.addEventListener('abort', async () => {
       await sleep(100);
       note('wound down');
       clearInterval(timer);
@@ -168,19 +168,22 @@ test('a program that only watches `stopping` winds down by itself', async (t) =>
 });
 
 for (const [what, body] of [
-  ['returns', "await once(daemon.stopping, 'abort'); await sleep(50); note('settled');"],
-  ['rejects with an AbortError', "await sleep(1e6, null, { signal: daemon.stopping }).finally(() => note('settled'));"],
+  ['returns', "await once(daemon.abortOnStop(), 'abort'); await sleep(50); note('settled');"],
+  [
+    'rejects with an AbortError',
+    "await sleep(1e6, null, { signal: daemon.abortOnStop() }).finally(() => note('settled'));",
+  ],
   [
     'disposes of the handle',
-    "await once(daemon.stopping, 'abort'); await daemon[Symbol.asyncDispose](); note('settled');",
+    "await once(daemon.abortOnStop(), 'abort'); await daemon[Symbol.asyncDispose](); note('settled');",
   ],
 ] as const) {
-  test(`a main that ${what} when \`stopping\` is aborted ends the process with 0, whatever is left to do`, async (t) => {
+  test(`a main that ${what} when the signal of \`abortOnStop\` is aborted ends the process with 0, whatever is left to do`, async (t) => {
     const { foreground, notes } = bench(t);
     const { child, done } = await foreground(`
       daemonize({ ...options, stopTimeout: 20_000 }, async (daemon) => {
         forever();
-        void daemon.stopping;
+        void daemon.abortOnStop();
         note('up');
         ${body}
       });
@@ -196,7 +199,7 @@ test('a handler that was added while main winds down still runs', async (t) => {
   const { child, done } = await foreground(`
     daemonize(options, async (daemon) => {
       forever();
-      const aborted = once(daemon.stopping, 'abort');
+      const aborted = once(daemon.abortOnStop(), 'abort');
       note('up');
       await aborted;
       await sleep(50);

@@ -17,12 +17,6 @@ export interface Daemon<Sockets extends string = string> extends AsyncDisposable
    */
   readonly listeners: { readonly [Name in Sockets]: number };
   /**
-   * Aborted when the daemon is asked to stop. Reading it opts in: SIGTERM and SIGINT no longer end the process at once, and
-   * the program has `stopTimeout` to wind down. It exits when the {@link Daemon.onStop} handlers are done; where there are
-   * none, when a `main` that is still running has settled or nothing is left to do.
-   */
-  readonly stopping: AbortSignal;
-  /**
    * Reports that the daemon is ready. A start that is waiting for readiness then succeeds, once the event loop has turned: an
    * exception directly after the call is still a failed start, and so is a program that nothing keeps alive.
    * @param status one line about what it does, which `status` shows of a named daemon; a later call changes it
@@ -35,6 +29,16 @@ export interface Daemon<Sockets extends string = string> extends AsyncDisposable
    * decides when to exit within `stopTimeout`.
    */
   onStop(handler: () => unknown): void;
+  /**
+   * Returns a signal that is aborted when the daemon is asked to stop; every call returns the same one. The first call opts in:
+   * SIGTERM and SIGINT no longer end the process at once, and the program has `stopTimeout` to stop. It exits when the
+   * {@link Daemon.onStop} handlers are done; without handlers, when a `main` that is still running has settled, or when nothing is
+   * left to do.
+   * @example
+   * const signal = daemon.abortOnStop();
+   * while (!signal.aborted) await work({ signal });
+   */
+  abortOnStop(): AbortSignal;
   /**
    * Adds a handler for SIGHUP; it runs after the logs were reopened. If it throws, the reload has failed: the log,
    * {@link reloadDaemon} and {@link DaemonStatus} report that, the other handlers run, and the daemon lives on. Signals during a

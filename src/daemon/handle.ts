@@ -120,10 +120,6 @@ export class DaemonHandle implements Daemon {
     (globalThis as { [handleKey]?: Daemon })[handleKey] = this;
   }
 
-  get stopping(): AbortSignal {
-    return this.#termination.signal;
-  }
-
   ready(status?: string): void {
     if (status !== undefined && typeof status !== 'string') throw new TypeError('the status must be a string');
     if (status !== undefined) {
@@ -138,6 +134,10 @@ export class DaemonHandle implements Daemon {
 
   onStop(handler: () => unknown): void {
     this.#termination.add(checkHandler(handler));
+  }
+
+  abortOnStop(): AbortSignal {
+    return this.#termination.abortOnStop();
   }
 
   onReload(handler: () => unknown): void {
@@ -267,7 +267,7 @@ export class DaemonHandle implements Daemon {
     this.#upkeep.begin();
   }
 
-  /** While `main` runs, a program that only reads `stopping` is not considered done. */
+  /** While `main` runs, a program that only has the signal of `abortOnStop` is not considered done. */
   mainRuns(main: Promise<unknown>): void {
     this.#termination.awaitMain(main);
   }
@@ -329,7 +329,7 @@ export function runMain(daemon: DaemonHandle, main: (daemon: Daemon) => unknown)
   running.then(
     () => daemon.ready(),
     (error: unknown) => {
-      // A main that waits on `stopping` ends this way when the daemon stops.
+      // A main that passes the signal of `abortOnStop` on ends this way when the daemon stops.
       if (daemon.isStopping && (error as Error | undefined)?.name === 'AbortError') return;
       daemon.failed(error);
       process.stderr.write(`${inspect(error)}\n`);

@@ -30,9 +30,9 @@ export class Shutdown {
   /** When the first signal came. */
   #signalledAt: number | undefined;
   #limited = false;
-  /** The program has seen `stopping`. */
+  /** The program has called `abortOnStop`. */
   #isWatched = false;
-  /** Who only watches `stopping` winds down by itself. */
+  /** A program that has only that signal stops by itself. */
   #windsDown = false;
   #main: Promise<unknown> | undefined;
 
@@ -50,7 +50,7 @@ export class Shutdown {
     if (mode === 'daemon' || pidFile !== undefined || process.pid === 1) this.#armDefaults();
   }
 
-  get signal(): AbortSignal {
+  abortOnStop(): AbortSignal {
     this.#isWatched = true;
     this.#optIn();
     return this.#controller.signal;
