@@ -5,11 +5,12 @@ import { status } from './control.js';
 import { daemonError, invalidOption } from './errors.js';
 import { absolute } from './files/working-directory.js';
 import { holdCaller } from './launch/held-start.js';
+import { resolveCall } from './options/call.js';
 import * as check from './options/check.js';
 import { defaults } from './options/defaults.js';
 import { resolveSpawn, withRequest, type ResolvedStart } from './options/resolve.js';
 import type { ConnectOptions, SpawnDaemonOptions } from './options/types.js';
-import { aborted, checkCommand, refuseOtherProgram, spawnResolved } from './spawn-daemon.js';
+import { aborted, refuseOtherProgram, spawnResolved } from './spawn-daemon.js';
 import { paths } from './store/paths.js';
 import { isOfAnotherVersion } from './store/record.js';
 
@@ -18,6 +19,9 @@ const retryPause = 25;
 
 /** A daemon may be stopped, or be idle, before it is reached; after this number of starts the call fails. */
 const mostStarts = 5;
+
+/** Connects to the daemon of a program without arguments. */
+export function connectDaemon(command: string | URL, options: ConnectOptions): Promise<Socket>;
 
 /**
  * Resolves with a connection to the daemon's Unix socket. When nothing listens there (`ENOENT`, `ECONNREFUSED`; every other
@@ -36,11 +40,13 @@ const mostStarts = 5;
  * @throws a {@link DaemonError}; what connect(2) says, as Node does; `ERR_START_FAILED` when the daemon ends
  * each time before it can be reached, and `ERR_START_TIMEOUT` if no process listens within twice `startTimeout`
  */
+export function connectDaemon(command: string | URL, args: readonly string[], options: ConnectOptions): Promise<Socket>;
 export async function connectDaemon(
-  command: string,
-  args: readonly string[] = [],
-  options: ConnectOptions = {},
+  command: string | URL,
+  second: readonly string[] | ConnectOptions,
+  third?: ConnectOptions,
 ): Promise<Socket> {
+  const { program, args, options } = resolveCall(command, second, third);
   const { socket: chosen, ...others } = { ...options };
   const { cwd = defaults.cwd } = others;
   const start: SpawnDaemonOptions = { waitFor: 'ready', ifRunning: 'reuse', ...others, cwd };
@@ -51,13 +57,13 @@ export async function connectDaemon(
   if (ifRunning === 'error') {
     throw invalidOption(`option "ifRunning" of connectDaemon must be 'reuse' or 'replace', not 'error'`);
   }
-  const resolved = resolveSpawn(checkCommand(command, args), start);
+  const resolved = resolveSpawn(program, start);
   const path = check.socketPath(chosen === undefined ? paths(name!).socket : absolute(check.path('socket', chosen)));
   // The caller may change them before there is a start.
   const kept: SpawnDaemonOptions = start.env === undefined ? start : { ...start, env: { ...start.env } };
   const held = holdCaller(resolved);
   try {
-    return await reach(path, command, [...args], kept, held.start);
+    return await reach(path, program, [...args], kept, held.start);
   } finally {
     held.release();
   }

@@ -15,6 +15,8 @@ import { takeRestart } from './options/env.js';
 import { resolveOptions } from './options/resolve.js';
 import type { DaemonizeOptions } from './options/types.js';
 
+type Main = (daemon: Daemon) => unknown;
+
 /**
  * Makes this program a daemon and runs `main` in it.
  *
@@ -36,9 +38,15 @@ import type { DaemonizeOptions } from './options/types.js';
  * {@link SystemCallError} for a working directory that cannot be used; uncaught, each prints as one sentence
  */
 export function daemonize<Sockets extends string = never>(
-  options: DaemonizeOptions<Sockets>,
+  options: DaemonizeOptions<Sockets> & { readonly waitFor?: never },
   main: (daemon: Daemon<Sockets>) => unknown,
 ): void;
+
+/**
+ * Makes this program a daemon and runs `main` in it, with the default of every option, or those of the `spawnDaemon` or
+ * `daemonry start` that has started it.
+ */
+export function daemonize(main: (daemon: Daemon<never>) => unknown): void;
 
 /**
  * Makes this program a daemon: returns only in the daemon, with its handle. A second call returns the same handle.
@@ -52,7 +60,8 @@ export function daemonize<Sockets extends string = never>(
  * @throws a {@link DaemonError} when the daemon does not come up; uncaught, it prints as one sentence
  */
 export function daemonize<Sockets extends string = never>(options?: DaemonizeOptions<Sockets>): Daemon<Sockets>;
-export function daemonize(options?: DaemonizeOptions, main?: (daemon: Daemon) => unknown): Daemon | void {
+export function daemonize(first: DaemonizeOptions | Main = {}, second?: Main): Daemon | void {
+  const [options, main] = second === undefined && typeof first === 'function' ? [{}, first] : [first, second];
   try {
     return begin(options, main);
   } catch (error) {
@@ -61,8 +70,11 @@ export function daemonize(options?: DaemonizeOptions, main?: (daemon: Daemon) =>
   }
 }
 
-function begin(options: DaemonizeOptions = {}, main?: (daemon: Daemon) => unknown): Daemon | void {
+function begin(options: DaemonizeOptions | Main, main: Main | undefined): Daemon | void {
   nativeOfMainThread();
+  if (typeof options === 'function') {
+    throw invalidOption('the options come before the main function, as in daemonize(options, main)');
+  }
   if (main !== undefined && typeof main !== 'function') throw invalidOption('main must be a function');
   const existing = currentDaemon();
   if (existing !== undefined) return main === undefined ? existing : runMain(existing as DaemonHandle, main);

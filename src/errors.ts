@@ -314,7 +314,7 @@ export function show(value: unknown): string {
   if (typeof value === 'bigint' || typeof value === 'symbol') return String(value);
   if (typeof value === 'string') return JSON.stringify(value);
   try {
-    return inspect(value, { depth: 0, breakLength: Infinity });
+    return value instanceof URL ? value.href : inspect(value, { depth: 0, breakLength: Infinity });
   } catch {
     // Its own way to be shown has failed.
     return 'an object';

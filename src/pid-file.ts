@@ -24,7 +24,7 @@ export class PidFile implements Disposable {
    * @throws `ERR_ALREADY_RUNNING` with the holder's pid, `ERR_PIDFILE_HELD`, `ERR_NOT_A_PIDFILE`, `ERR_INVALID_OPTION`, a
    * {@link SystemCallError}
    */
-  static acquire(path: string, options: { readonly mode?: number } = {}): PidFile {
+  static acquire(path: string | URL, options: { readonly mode?: number } = {}): PidFile {
     check.only(options, 'mode');
     const mode = check.mode('mode', options.mode, defaults.pidFileMode);
     if ((mode & 0o002) !== 0) throw invalidOption('option "mode" must not let everybody write');

@@ -1,13 +1,14 @@
 /** Any program as a daemon, while the caller lives on. */
 import { resolve } from 'node:path';
 import type { Abort, LaunchRequest } from '../index.js';
-import { daemonError, downNow, invalidOption, show } from './errors.js';
+import { daemonError, downNow } from './errors.js';
 import { boundListeners } from './launch/endpoints.js';
 import { failureMessage } from './launch/failure-message.js';
 import { keepable, launchRequest, recordOf } from './launch/request.js';
 import type { Program } from './launch/restart-command.js';
 import { reportUnrecorded } from './launch/stderr.js';
 import { failureError, isFailure, native, unwrap } from './native/index.js';
+import { resolveCall } from './options/call.js';
 import type { Endpoint } from './options/listen.js';
 import { resolveSpawn, type ResolvedStart } from './options/resolve.js';
 import type { SpawnDaemonOptions, StartOutcome } from './options/types.js';
@@ -24,6 +25,9 @@ export interface SpawnedDaemon {
   readonly listeners?: Readonly<Record<string, Endpoint>>;
 }
 
+/** Starts a program without arguments. */
+export function spawnDaemon(command: string | URL, options: SpawnDaemonOptions): Promise<SpawnedDaemon>;
+
 /**
  * Starts any program as a daemon; the caller lives on, with no child, zombie or descriptor of it.
  *
@@ -35,17 +39,24 @@ export interface SpawnedDaemon {
  *
  * @example
  * const { pid, outcome } = await spawnDaemon('redis-server', ['--port', '7000'], { name: 'cache', ifRunning: 'reuse' });
+ * await spawnDaemon(new URL('./watch.sh', import.meta.url), { name: 'watch' });
  *
  * @throws a {@link DaemonError}: `ENOENT` or `EACCES` with `step: 'exec'` for a program that is missing or not executable, and
  * what `daemonize` throws; `step: 'read-script'` for the script of an interpreter; `ERR_OTHER_PROGRAM` for `ifRunning: 'reuse'` of
  * another program. The message is one sentence
  */
+export function spawnDaemon(
+  command: string | URL,
+  args?: readonly string[],
+  options?: SpawnDaemonOptions,
+): Promise<SpawnedDaemon>;
 export async function spawnDaemon(
-  command: string,
-  args: readonly string[] = [],
-  options: SpawnDaemonOptions = {},
+  command: string | URL,
+  second?: readonly string[] | SpawnDaemonOptions,
+  third?: SpawnDaemonOptions,
 ): Promise<SpawnedDaemon> {
-  return spawnResolved(command, args, options, resolveSpawn(checkCommand(command, args), options), false);
+  const { program, args, options } = resolveCall(command, second, third);
+  return spawnResolved(program, args, options, resolveSpawn(program, options), false);
 }
 
 /** The same with options that were checked already. A caller that `leaves` afterwards has the daemon as its child until then. */
@@ -131,20 +142,6 @@ function scriptOf({ program, arguments: args }: Program, directory: string): str
   const script = args[native().scriptAmong(program, [...args]) ?? args.length];
   // Yarn's loader finds what lies in an archive.
   return script === undefined || script.includes('.zip/') ? null : resolve(directory, script);
-}
-
-export function checkCommand(command: unknown, args: unknown): string {
-  if (typeof command !== 'string' || command === '' || command.includes('\0')) {
-    throw invalidOption(`the command must be a program's name or path, not ${show(command)}`);
-  }
-  const wrong = Array.isArray(args)
-    ? args.findIndex((argument) => typeof argument !== 'string' || argument.includes('\0'))
-    : undefined;
-  if (wrong !== -1) {
-    const shown = show(wrong === undefined ? args : (args as unknown[])[wrong]);
-    throw invalidOption(`the arguments must be an array of strings without NUL, not ${shown}`);
-  }
-  return command;
 }
 
 /** Runs `work` while the signal's abort reaches the launch. */

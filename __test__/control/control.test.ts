@@ -380,6 +380,7 @@ test('a wrong target, signal or option is named', async (t) => {
     [{}, 'target'],
     [{ pidFile: '' }, 'target'],
     [{ pidFile: 7 }, 'target'],
+    [{ pidFile: new URL('https://example.org/a.pid') }, 'target'],
   ] as [Target, string][]) {
     calls.push([() => status(target), word], [() => stop(target), word], [() => sendSignal(target, 'SIGTERM'), word]);
   }

@@ -22,11 +22,23 @@ const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [so
     ['7', 'option "pidFile" must be a path, not 7'],
     ["''", 'option "pidFile" must be a path, not ""'],
     ["'a\\0b'", 'option "pidFile" must be a path, not "a\\u0000b"'],
+    [
+      "new URL('https://example.org/a.pid')",
+      'option "pidFile" must be a path or a local file: URL, not https://example.org/a.pid',
+    ],
+    [
+      "new URL('file://example.org/a.pid')",
+      'option "pidFile" must be a path or a local file: URL, not file://example.org/a.pid',
+    ],
+    ["new URL('file:///a%00b')", 'option "pidFile" must be a path or a local file: URL, not file:///a%00b'],
+    ["new URL('file:///a%2Fb')", 'option "pidFile" must be a path or a local file: URL, not file:///a%2Fb'],
   ],
   log: [
     ['1', 'option "log" must be a path or { path, mode, append }, not 1'],
     ['null', 'option "log" must be a path or { path, mode, append }, not null'],
     ["''", 'option "log" must be a path, not ""'],
+    ["new URL('data:,a')", 'option "log" must be a path or a local file: URL, not data:,a'],
+    ["{ path: new URL('data:,a') }", 'option "log.path" must be a path or a local file: URL, not data:,a'],
     ['{}', 'option "log.path" must be a path, not undefined'],
     ["{ path: 'l', mode: '0640' }", 'option "log.mode" must be an integer from 0 to 0o777, not "0640"'],
     ["{ path: 'l', mode: 0o642 }", 'option "log.mode" (0o642) must not let everybody write'],
@@ -54,6 +66,7 @@ const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [so
     ["''", 'option "stderr" must be a path, not ""'],
   ],
   cwd: [
+    ["new URL('http://a/')", 'option "cwd" must be a path or a local file: URL, not http://a/'],
     ['7', 'option "cwd" must be a path, not 7'],
     ["''", 'option "cwd" must be a path, not ""'],
   ],
@@ -107,6 +120,10 @@ const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [so
       'option "listen.http.backlog" must be an integer from 0 to 2147483647, not -1',
     ],
     ['{ http: { path: "" } }', 'option "listen.http.path" must be a path, not ""'],
+    [
+      '{ http: { path: new URL("http://a/") } }',
+      'option "listen.http.path" must be a path or a local file: URL, not http://a/',
+    ],
     ['{ "a:b": { port: 1 } }', 'option "listen" has an impossible name: "a:b"'],
     [
       `{ ctl: { path: '/${'s'.repeat(107)}' } }`,
@@ -183,10 +200,7 @@ const misuses: readonly (readonly [source: string, message: string])[] = [
   ],
   ['{ logFile: "a.log" }', 'unknown option "logFile": did you mean "log"?'],
   ['{ colour: 1 }', 'unknown option "colour"'],
-  [
-    '() => {}',
-    'the options must be an object, not a function: a main function comes second, as in daemonize({}, main)',
-  ],
+  ['() => {}, {}', 'the options come before the main function, as in daemonize(options, main)'],
   [
     '{ name: "a.pid" }',
     "a daemon's name must not end in .pid, as a.pid does: a path is given as the pidfile, not as the name",

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
-import { connectDaemon, status, stop, type ConnectOptions } from '../../dist/index.js';
+import { connectDaemon, status, stop, type ConnectOptions, type SpawnDaemonOptions } from '../../dist/index.js';
 import { bench, type Bench } from '../helpers/bench.js';
 import { until } from '../helpers/until.js';
 
@@ -23,7 +23,7 @@ const server = (options = '') => `
 /** Connects to the program written last; what it started is stopped after the test. */
 function connecting(t: ExecutionContext, { at, pidFile }: Bench) {
   t.teardown(() => stop({ pidFile }, { timeout: 1000 }));
-  return (options: ConnectOptions = {}) =>
+  return (options: Omit<SpawnDaemonOptions, 'ifRunning'> & Pick<ConnectOptions, 'ifRunning' | 'socket'> = {}) =>
     connectDaemon(process.execPath, [at('program.mjs')], { pidFile, socket: at('socket'), log: at('log'), ...options });
 }
 
@@ -169,6 +169,7 @@ test('a call that cannot be meant is refused with a sentence', async (t) => {
     ],
     [{ name: 'a', sokcet: 'b' }, 'unknown option "sokcet"'],
     [{ name: 'a', socket: 7 }, 'option "socket" must be a path, not 7'],
+    [{ name: 'a', socket: new URL('http://a/') }, 'option "socket" must be a path or a local file: URL, not http://a/'],
   ] as const) {
     await t.throwsAsync(async () => connectDaemon('no-such-program', [], options as never), {
       code: 'ERR_INVALID_OPTION',

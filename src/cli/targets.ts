@@ -120,7 +120,9 @@ async function attempt<T extends Target>(
 }
 
 function idOf(target: Target): object {
-  return typeof target === 'string' ? { name: target } : { pidFile: absoluteIfPossible(target.pidFile) };
+  return typeof target === 'string'
+    ? { name: target }
+    : { pidFile: absoluteIfPossible(check.path('pidFile', target.pidFile)) };
 }
 
 /** In a working directory that was removed a relative path leads nowhere, which is the daemon's failure already. */
@@ -161,5 +163,5 @@ export function nameOnly(parsed: Parsed): string {
 
 /** How messages call a target. */
 export function labelOf(target: Target): string {
-  return printableLine(typeof target === 'string' ? target : target.pidFile);
+  return printableLine(typeof target === 'string' ? target : check.path('pidFile', target.pidFile));
 }

@@ -1,11 +1,11 @@
 /** The request to the core to launch a daemon, and the record that goes with it. */
 import type { LaunchRequest, NativeRecord } from '../../index.js';
+import { isPathLike, pathOf } from '../files/path-like.js';
 import { absoluteAsCalled, checkDirectory } from '../files/working-directory.js';
-import * as check from '../options/check.js';
 import { forkVariable } from '../options/env.js';
 import type { ListenAddress } from '../options/listen.js';
 import type { ResolvedStart } from '../options/resolve.js';
-import type { SpawnDaemonOptions } from '../options/types.js';
+import type { SpawnDaemonOptions, StreamOption } from '../options/types.js';
 import { newRecord, type NewRecord } from '../store/record.js';
 import type { Handover, StartMethod } from './handover.js';
 import { socketFiles, withInherited } from './inherited-sockets.js';
@@ -75,21 +75,21 @@ export function keepable({
   ...options
 }: SpawnDaemonOptions): Record<string, unknown> {
   const { cwd, pidFile, log, stdin, stdout, stderr, listen, env } = options;
-  const place = <T>(path: T) => (typeof path === 'string' ? absoluteAsCalled(path) : path);
-  const file = <T>(stream: T) => {
+  const place = (path: string | URL) => absoluteAsCalled(pathOf(path)!);
+  const file = (stream: StreamOption) => {
     if (stream === 'ignore' || stream === 'inherit' || typeof stream === 'number') return stream;
-    return check.isRecord(stream) ? { ...stream, path: place(stream['path']) } : place(stream);
+    return isPathLike(stream) ? place(stream) : { ...stream, path: place(stream.path) };
   };
   const address = ([name, where]: [string, ListenAddress]) =>
-    [name, 'path' in where ? { ...where, path: place(where.path) } : where] as const;
+    [name, where.path === undefined ? where : { ...where, path: place(where.path) }] as const;
   const kept = {
     ...options,
-    cwd: place(cwd),
-    pidFile: place(pidFile),
-    log: file(log),
-    stdin: file(stdin),
-    stdout: file(stdout),
-    stderr: file(stderr),
+    cwd: cwd && place(cwd),
+    pidFile: pidFile && place(pidFile),
+    log: log && file(log),
+    stdin: stdin && file(stdin),
+    stdout: stdout && file(stdout),
+    stderr: stderr && file(stderr),
     listen: listen && Object.fromEntries(Object.entries(listen).map(address)),
     env: env && Object.fromEntries(Object.entries(env).map(([name, value]) => [name, value ?? null])),
   };

@@ -1,6 +1,7 @@
 /** Checks of single options: the value, the fallback where there is none, or `ERR_INVALID_OPTION` naming the option. */
 import { types } from 'node:util';
 import { invalidOption, show } from '../errors.js';
+import { pathOf } from '../files/path-like.js';
 
 /** How messages spell an option: as this library does, unless a program that spells them otherwise has said so. */
 let spelling = (option: string) => `option "${option}"`;
@@ -23,9 +24,11 @@ export function isRecord(value: unknown): value is Readonly<Record<string, unkno
   return Object.prototype.toString.call(value) === '[object Object]';
 }
 
+/** A path, as text. */
 export function path(option: string, value: unknown): string {
-  if (typeof value === 'string' && value !== '' && !value.includes('\0')) return value;
-  throw invalid(option, 'a path', value);
+  const found = pathOf(value);
+  if (found !== undefined) return found;
+  throw invalid(option, value instanceof URL ? 'a path or a local file: URL' : 'a path', value);
 }
 
 export function milliseconds(option: string, value: unknown, fallback: number): number {

@@ -23,12 +23,16 @@ export interface TcpAddress {
    * @default false
    */
   readonly ipv6Only?: boolean;
+  /** Not beside a port. */
+  readonly path?: never;
+  /** Not beside a port. */
+  readonly mode?: never;
 }
 
 /** A Unix socket to listen on. A socket that is left there, and on which no process listens, is replaced. */
 export interface UnixAddress {
   /** Relative to the launcher's working directory. */
-  readonly path: string;
+  readonly path: string | URL;
   /**
    * Exactly this mode, whatever the umask. The file belongs to the daemon's user and group.
    * @default 0o660
@@ -36,6 +40,12 @@ export interface UnixAddress {
   readonly mode?: number;
   /** As for {@link TcpAddress.backlog}. */
   readonly backlog?: number;
+  /** Not beside a path. */
+  readonly port?: never;
+  /** Not beside a path. */
+  readonly host?: never;
+  /** Not beside a path. */
+  readonly ipv6Only?: never;
 }
 
 /** Where a socket listens. */
@@ -62,7 +72,7 @@ function resolveAddress(name: string, address: unknown): NativeListener {
   if (!check.isRecord(address)) {
     throw check.invalid(option, '{ port, host } or { path }', address);
   }
-  const { port, host, backlog, ipv6Only, path, mode } = address as Partial<TcpAddress & UnixAddress>;
+  const { port, host, backlog, ipv6Only, path, mode } = address;
   const known = path === undefined ? ['port', 'host', 'backlog', 'ipv6Only'] : ['path', 'mode', 'backlog'];
   for (const key of Object.keys(address)) {
     if (!known.includes(key)) throw check.unknownOption(`${option}.${key}`, []);

@@ -91,11 +91,6 @@ const startOptions = [
 
 /** Checks the options of `daemonize` and fills in the defaults. Throws `ERR_INVALID_OPTION`, naming what was wrong. */
 export function resolveOptions(options: DaemonizeOptions, hasMain: boolean): ResolvedOptions {
-  if (typeof options === 'function') {
-    throw invalidOption(
-      'the options must be an object, not a function: a main function comes second, as in daemonize({}, main)',
-    );
-  }
   check.only(options, ...startOptions, 'mode', 'idleTimeout', 'onStarted');
   const waitFor = check.oneOf('waitFor', options.waitFor, 'start', ['start', 'ready']);
   if (hasMain && options.waitFor !== undefined) {

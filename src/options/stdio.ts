@@ -1,6 +1,7 @@
 /** The options `stdin`, `stdout`, `stderr` and `log`: streams, and the log files among them. */
 import type { LaunchRequest, NativeStream } from '../../index.js';
 import { invalidOption } from '../errors.js';
+import { isPathLike } from '../files/path-like.js';
 import { absolute } from '../files/working-directory.js';
 import * as check from './check.js';
 import { defaults } from './defaults.js';
@@ -59,7 +60,7 @@ function resolveStream(option: string, value: unknown, ignored: NativeStream, fa
 }
 
 function resolveLogFile(option: string, value: unknown): NativeStream {
-  const file = typeof value === 'string' ? { path: value } : value;
+  const file = isPathLike(value) ? { path: value } : value;
   if (!check.isRecord(file)) {
     const others = option === 'log' ? '' : ", 'ignore', 'inherit', an open file descriptor";
     throw check.invalid(option, `a path${others} or { path, mode, append }`, value);
@@ -74,7 +75,7 @@ function resolveLogFile(option: string, value: unknown): NativeStream {
   }
   return {
     kind: 'file',
-    path: absolute(check.path(typeof value === 'string' ? option : `${option}.path`, place)),
+    path: absolute(check.path(isPathLike(value) ? option : `${option}.path`, place)),
     mode: resolved,
     append: check.boolean(`${option}.append`, append, true),
   };

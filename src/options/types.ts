@@ -5,7 +5,7 @@ import type { Endpoint, ListenAddress } from './listen.js';
 /** A file that a daemon writes to. */
 export interface LogFile {
   /** Where it is; relative to the launcher's working directory. */
-  readonly path: string;
+  readonly path: string | URL;
   /**
    * Exactly this mode when it has to be created, whatever the umask; never writable by everybody.
    * @default 0o640
@@ -19,7 +19,7 @@ export interface LogFile {
 }
 
 /** What a standard stream is connected to: `/dev/null`, the launcher's own, a file, or an open descriptor. */
-export type StreamOption = 'ignore' | 'inherit' | (string & {}) | LogFile | number;
+export type StreamOption = 'ignore' | 'inherit' | (string & {}) | URL | LogFile | number;
 
 /** How there came to be a daemon: this call started it, it ran already, or this call started it in the place of another. */
 export type StartOutcome = 'started' | 'reused' | 'replaced';
@@ -34,7 +34,10 @@ export interface StartedDaemon {
   readonly listeners?: Readonly<Record<string, Endpoint>>;
 }
 
-/** Options of every way to start a daemon. `Sockets` are the names of the sockets of `listen`. */
+/**
+ * Options of every way to start a daemon. `Sockets` are the names of the sockets of `listen`. A path can be given as a `file:` URL,
+ * such as `new URL('app.log', import.meta.url)`.
+ */
 export interface StartOptions<Sockets extends string = string> {
   /**
    * `[A-Za-z0-9_.@-]+`; picks the conventional pidfile and log of {@link paths}, makes their directories, and keeps a record
@@ -47,12 +50,12 @@ export interface StartOptions<Sockets extends string = string> {
    * locked, and `status` and `stop` cannot find the daemon.
    * @default from `name`, else none
    */
-  readonly pidFile?: string;
+  readonly pidFile?: string | URL;
   /**
    * The file for stdout and stderr.
    * @default from `name`, else none
    */
-  readonly log?: string | LogFile;
+  readonly log?: string | URL | LogFile;
   /** @default 'ignore' */
   readonly stdin?: StreamOption;
   /** @default `log`, else 'ignore' */
@@ -66,7 +69,7 @@ export interface StartOptions<Sockets extends string = string> {
    * The daemon's working directory.
    * @default '/' for `daemonize` and `connectDaemon`, the caller's for `spawnDaemon`
    */
-  readonly cwd?: string;
+  readonly cwd?: string | URL;
   /**
    * The daemon's file mode creation mask. Pidfiles and logs have their own modes, whatever it is.
    * @default 0o022
@@ -215,16 +218,21 @@ export interface SpawnDaemonOptions extends StartOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Options of {@link connectDaemon}. */
-export interface ConnectOptions extends SpawnDaemonOptions {
+/** Options of {@link connectDaemon}: a `name`, or a `pidFile` and a `socket`, and others. */
+export type ConnectOptions = SpawnDaemonOptions & {
   /**
    * The path of the Unix socket that the daemon listens on.
    * @default the socket of {@link paths} for `name`
    */
-  readonly socket?: string;
+  readonly socket?: string | URL;
   /**
    * As for {@link spawnDaemon}.
    * @default 'ready'
    */
   readonly waitFor?: 'exec' | 'start' | 'ready';
-}
+  /**
+   * As for {@link spawnDaemon}, but without `'error'`.
+   * @default 'reuse'
+   */
+  readonly ifRunning?: 'reuse' | 'replace';
+} & ({ readonly name: string } | { readonly pidFile: string | URL; readonly socket: string | URL });

@@ -1,11 +1,12 @@
 /** Where the daemon of a name or a pidfile is found. */
 import { invalidOption } from '../errors.js';
+import { pathOf } from '../files/path-like.js';
 import { absolute } from '../files/working-directory.js';
 import { native, unwrap } from '../native/index.js';
 import type { FullRecord } from './record.js';
 
 /** A daemon: the name that it was started with, or its pidfile. */
-export type Target = string | { readonly pidFile: string };
+export type Target = string | { readonly pidFile: string | URL };
 
 /** Where a target was found. */
 export interface Located {
@@ -24,10 +25,8 @@ export interface Located {
 /** The daemon that a target means. */
 export function locate(target: Target): Located {
   if (typeof target === 'string') return JSON.parse(unwrap(native().locate(target))) as Located;
-  const pidFile: unknown = (target as { pidFile?: unknown } | null | undefined)?.pidFile;
-  if (typeof pidFile !== 'string' || pidFile === '') {
-    throw invalidOption("a target must be a daemon's name or { pidFile: path }");
-  }
+  const pidFile = pathOf((target as { pidFile?: unknown } | null | undefined)?.pidFile);
+  if (pidFile === undefined) throw invalidOption("a target must be a daemon's name or { pidFile: path }");
   const path = absolute(pidFile);
   return { pidFile: path, searched: [path] };
 }

@@ -122,7 +122,7 @@ function onRecord(name: string): Known {
     program: locateCommand(program.includes('/') ? resolve(cwd, program) : program),
     args: words.slice(1),
     // What `spawnDaemon` has started runs in the directory of its option; everything else where it was started.
-    cwd: resolve(cwd, options.cwd ?? '.'),
+    cwd: resolve(cwd, check.path('cwd', options.cwd ?? '.')),
     env: Object.fromEntries(
       Object.entries(env).filter((entry): entry is [string, string] => typeof entry[1] === 'string'),
     ),
