@@ -115,7 +115,7 @@ test('a wrong command line is told in one sentence, with exit code 2', async (t)
     'sleep',
   );
   await fails(t, 2, '"a b" cannot be a daemon\'s name: give one with --name', 'start', './a b');
-  await fails(t, 2, '--timeout must be a whole number, not "1s"', 'stop', '-t', '1s', 'a');
+  await fails(t, 2, '--lines must be a whole number, not "1s"', 'logs', '-n', '1s', 'a');
   await fails(t, 2, '--umask must be an octal number up to 777, not "8"', 'start', '--umask', '8', 'sleep');
   await fails(t, 2, '--umask must be an octal number up to 777, not "7777"', 'start', '--umask', '7777', 'sleep');
   await fails(t, 2, '--nice must be a whole number, not "much"', 'start', '--nice', 'much', 'sleep');

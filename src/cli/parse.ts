@@ -2,6 +2,7 @@
 import { parseArgs } from 'node:util';
 import { note } from '../launch/stderr.js';
 import type { Command, Option, Parsed } from './command.js';
+import { durationOf } from './quantity.js';
 import { optionMeant } from './suggestions.js';
 
 /** The command line itself is wrong; the message is one sentence. */
@@ -98,6 +99,20 @@ export function number(values: Parsed['values'], option: string): number | undef
   if (/^\d+$/.test(given)) return Number(given);
   throw new UsageError(`--${option} must be a whole number, not ${JSON.stringify(given)}`);
 }
+
+/** A duration, in milliseconds. */
+export function duration(values: Parsed['values'], option: string): number | undefined {
+  const given = text(values, option);
+  if (given === undefined) return undefined;
+  const milliseconds = durationOf(given);
+  if (milliseconds !== undefined) return milliseconds;
+  throw new UsageError(
+    `--${option} must be a duration such as 500ms, 10s, 1.5m or 2h, or a whole number of milliseconds, not ${JSON.stringify(given)}`,
+  );
+}
+
+/** For the help of a command that takes a duration. */
+export const durationNote = 'TIME is a number with a unit (500ms, 10s, 1.5m, 2h), or a whole number of milliseconds.';
 
 /** What was given as `NAME=VALUE`. */
 export function pairs(values: Parsed['values'], option: string): (readonly [name: string, value: string])[] {

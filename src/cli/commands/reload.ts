@@ -2,7 +2,7 @@
 import { reloadDaemon, type ReloadOptions } from '../../control.js';
 import type { Target } from '../../store/locate.js';
 import type { Command } from '../command.js';
-import { jsonOption, number } from '../parse.js';
+import { duration, durationNote, jsonOption } from '../parse.js';
 import { allOption, chosen, forEach, isUp, labelOf, targetOption, targetsOf, type Done } from '../targets.js';
 
 export const reload: Command = {
@@ -12,15 +12,16 @@ export const reload: Command = {
   options: {
     all: allOption,
     'pid-file': targetOption,
-    timeout: { type: 'string', short: 't', value: 'MS', help: 'how long to wait (default: 10000)' },
+    timeout: { type: 'string', short: 't', value: 'TIME', help: 'how long to wait (default: 10s)' },
     json: jsonOption,
   },
   notes: [
     'Exit code: 1 if a reload handler fails, time runs out, or the daemon exits first.',
     'Refused for a program that does not handle SIGHUP, because the signal would terminate it.',
+    durationNote,
   ],
   run: (parsed) => {
-    const timeout = number(parsed.values, 'timeout');
+    const timeout = duration(parsed.values, 'timeout');
     const options = timeout === undefined ? {} : { timeout };
     const targets = chosen(parsed, targetsOf, isUp);
     return forEach(parsed, targets, { doing: 'reloads', act: (target) => reloadOne(target, options) });

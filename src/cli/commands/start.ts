@@ -8,8 +8,9 @@ import { spawnResolved } from '../../spawn-daemon.js';
 import type { Command, Parsed } from '../command.js';
 import { exitCodes } from '../exit-codes.js';
 import { printJson, spin } from '../output.js';
-import { jsonOption, missing, number, pairs, text, UsageError } from '../parse.js';
+import { duration, durationNote, jsonOption, missing, pairs, text, UsageError } from '../parse.js';
 import { nameOf, programOf } from '../program.js';
+import { sizeOf } from '../quantity.js';
 
 /** How long a program that says nothing itself is watched before the start counts, in ms. */
 const aliveForDefault = 1000;
@@ -33,7 +34,7 @@ export const start: Command = {
       type: 'string',
       value: 'NAME=N',
       multiple: true,
-      help: 'a resource limit, as nofile=4096 or core=unlimited',
+      help: 'a resource limit, as nofile=4096, core=512M or core=unlimited',
     },
     listen: {
       type: 'string',
@@ -49,11 +50,11 @@ export const start: Command = {
     },
     'alive-for': {
       type: 'string',
-      value: 'MS',
-      help: `how long it must stay alive (default: ${aliveForDefault} with exec)`,
+      value: 'TIME',
+      help: `how long it must stay alive (default: ${aliveForDefault / 1000}s with exec)`,
     },
-    timeout: { type: 'string', short: 't', value: 'MS', help: 'how long the start may take (default: 30000)' },
-    'stop-timeout': { type: 'string', value: 'MS', help: 'how long it may take to stop (default: 8000)' },
+    timeout: { type: 'string', short: 't', value: 'TIME', help: 'how long the start may take (default: 30s)' },
+    'stop-timeout': { type: 'string', value: 'TIME', help: 'how long it may take to stop (default: 8s)' },
     'kill-mode': {
       type: 'string',
       value: 'MODE',
@@ -62,7 +63,10 @@ export const start: Command = {
     replace: { type: 'boolean', help: 'stop a daemon that is already running, instead of keeping it' },
     json: jsonOption,
   },
-  notes: ['PROGRAM is a Node.js script (.js, .ts, …) or a command. If it is already running, that is a success.'],
+  notes: [
+    'PROGRAM is a Node.js script (.js, .ts, …) or a command. If it is already running, that is a success.',
+    durationNote,
+  ],
   run,
 };
 
@@ -89,9 +93,9 @@ function optionsOf(values: Parsed['values'], program: string): SpawnDaemonOption
   const [pidFile, log, cwd] = [text(values, 'pid-file'), text(values, 'log'), text(values, 'cwd')];
   const name = text(values, 'name') ?? (pidFile === undefined ? nameOf(program) : undefined);
   const waitFor = check.oneOf('wait', text(values, 'wait'), 'exec', ['exec', 'start', 'ready']);
-  const aliveFor = number(values, 'alive-for') ?? (waitFor === 'exec' ? aliveForDefault : 0);
-  const startTimeout = number(values, 'timeout');
-  const stopTimeout = number(values, 'stop-timeout');
+  const aliveFor = duration(values, 'alive-for') ?? (waitFor === 'exec' ? aliveForDefault : 0);
+  const startTimeout = duration(values, 'timeout');
+  const stopTimeout = duration(values, 'stop-timeout');
   const killMode = text(values, 'kill-mode');
   const umask = text(values, 'umask');
   if (umask !== undefined && !/^0?[0-7]{1,3}$/.test(umask)) {
@@ -123,10 +127,7 @@ function rightsOf(values: Parsed['values']): Pick<SpawnDaemonOptions, 'user' | '
     throw new UsageError(`--nice must be a whole number, not ${JSON.stringify(nice)}`);
   }
   const limits = pairs(values, 'limit').map(([name, limit]) => {
-    if (limit !== 'unlimited' && !/^\d+$/.test(limit)) {
-      throw new UsageError(`--limit ${name} must be a whole number or unlimited, not ${JSON.stringify(limit)}`);
-    }
-    return [name, limit === 'unlimited' ? limit : Number(limit)] as const;
+    return [name, limit === 'unlimited' ? limit : limitOf(name, limit)] as const;
   });
   const sockets = pairs(values, 'listen').map(([name, where]) => [name, addressOf(where)] as const);
   return {
@@ -136,6 +137,18 @@ function rightsOf(values: Parsed['values']): Pick<SpawnDaemonOptions, 'user' | '
     ...(limits.length === 0 ? {} : { limits: Object.fromEntries(limits) }),
     ...(sockets.length === 0 ? {} : { listen: Object.fromEntries(sockets) }),
   };
+}
+
+/** The resources whose unit is the byte, getrlimit(2). */
+const inBytes = new Set(['as', 'core', 'data', 'fsize', 'memlock', 'msgqueue', 'rss', 'stack']);
+
+/** A limit in the unit of its resource. */
+function limitOf(resource: string, given: string): number {
+  const isSize = inBytes.has(resource);
+  const limit = isSize ? sizeOf(given) : /^\d+$/.test(given) ? Number(given) : undefined;
+  if (limit !== undefined) return limit;
+  const wanted = isSize ? 'a size such as 64k, 512M or 1G, a whole number of bytes' : 'a whole number';
+  throw new UsageError(`--limit ${resource} must be ${wanted} or unlimited, not ${JSON.stringify(given)}`);
 }
 
 /** `8080`, `localhost:8080`, `[::1]:8080`, or a path. */
