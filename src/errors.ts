@@ -208,7 +208,9 @@ class Implementation extends Error {
 
 /** The class of every {@link DaemonError}. It is for `instanceof`: only daemonry makes errors of it. */
 export const DaemonError = Implementation as unknown as {
+  /** What all of them inherit. */
   readonly prototype: DaemonError;
+  /** Whether daemonry has thrown `value`. */
   [Symbol.hasInstance](value: unknown): value is DaemonError;
 };
 

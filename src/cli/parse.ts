@@ -111,9 +111,6 @@ export function duration(values: Parsed['values'], option: string): number | und
   );
 }
 
-/** For the help of a command that takes a duration. */
-export const durationNote = 'TIME is a number with a unit (500ms, 10s, 1.5m, 2h), or a whole number of milliseconds.';
-
 /** What was given as `NAME=VALUE`. */
 export function pairs(values: Parsed['values'], option: string): (readonly [name: string, value: string])[] {
   return ((values[option] as string[] | undefined) ?? []).map((setting) => {

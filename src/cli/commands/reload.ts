@@ -2,7 +2,7 @@
 import { reloadDaemon, type ReloadOptions } from '../../control.js';
 import type { Target } from '../../store/locate.js';
 import type { Command } from '../command.js';
-import { duration, durationNote, jsonOption } from '../parse.js';
+import { duration, jsonOption } from '../parse.js';
 import { allOption, chosen, forEach, isUp, labelOf, targetOption, targetsOf, type Done } from '../targets.js';
 
 export const reload: Command = {
@@ -12,13 +12,17 @@ export const reload: Command = {
   options: {
     all: allOption,
     'pid-file': targetOption,
-    timeout: { type: 'string', short: 't', value: 'TIME', help: 'how long to wait (default: 10s)' },
+    timeout: {
+      type: 'string',
+      short: 't',
+      value: 'TIME',
+      help: 'how long to wait, as 500ms, 10s or 1.5m (default: 10s)',
+    },
     json: jsonOption,
   },
   notes: [
     'Exit code: 1 if a reload handler fails, time runs out, or the daemon exits first.',
     'Refused for a program that does not handle SIGHUP, because the signal would terminate it.',
-    durationNote,
   ],
   run: (parsed) => {
     const timeout = duration(parsed.values, 'timeout');

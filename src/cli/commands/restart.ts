@@ -22,7 +22,7 @@ import type { Command, Parsed } from '../command.js';
 import { missingNow, variablesOf } from '../environment.js';
 import { exitCodes, NotConfiguredError } from '../exit-codes.js';
 import { spin } from '../output.js';
-import { durationNote, jsonOption } from '../parse.js';
+import { jsonOption } from '../parse.js';
 import { allOption, chosen, forEach, isUp, namesOf, type Done } from '../targets.js';
 import { stopOptions, stopOptionsOf } from './stop.js';
 
@@ -37,7 +37,6 @@ export const restart: Command = {
     'variables of --env are on record; all other variables, PATH included, are those of this command.',
     'What is known to fail is found before anything is stopped. A stop that is requested meanwhile',
     'cancels the restart.',
-    durationNote,
   ],
   run: (parsed) => {
     const names = chosen(parsed, namesOf, isUp);

@@ -8,7 +8,7 @@ import { spawnResolved } from '../../spawn-daemon.js';
 import type { Command, Parsed } from '../command.js';
 import { exitCodes } from '../exit-codes.js';
 import { printJson, spin } from '../output.js';
-import { duration, durationNote, jsonOption, missing, pairs, text, UsageError } from '../parse.js';
+import { duration, jsonOption, missing, pairs, text, UsageError } from '../parse.js';
 import { nameOf, programOf } from '../program.js';
 import { sizeOf } from '../quantity.js';
 
@@ -53,7 +53,12 @@ export const start: Command = {
       value: 'TIME',
       help: `how long it must stay alive (default: ${aliveForDefault / 1000}s with exec)`,
     },
-    timeout: { type: 'string', short: 't', value: 'TIME', help: 'how long the start may take (default: 30s)' },
+    timeout: {
+      type: 'string',
+      short: 't',
+      value: 'TIME',
+      help: 'how long the start may take, as 500ms, 10s or 1.5m (default: 30s)',
+    },
     'stop-timeout': { type: 'string', value: 'TIME', help: 'how long it may take to stop (default: 8s)' },
     'kill-mode': {
       type: 'string',
@@ -63,10 +68,7 @@ export const start: Command = {
     replace: { type: 'boolean', help: 'stop a daemon that is already running, instead of keeping it' },
     json: jsonOption,
   },
-  notes: [
-    'PROGRAM is a Node.js script (.js, .ts, …) or a command. If it is already running, that is a success.',
-    durationNote,
-  ],
+  notes: ['PROGRAM is a Node.js script (.js, .ts, …) or a command. If it is already running, that is a success.'],
   run,
 };
 

@@ -2,13 +2,18 @@
 import { stop as stopDaemon, type StopOptions, type StopResult } from '../../control.js';
 import type { Target } from '../../store/locate.js';
 import type { Command, Option, Parsed } from '../command.js';
-import { duration, durationNote, jsonOption, text } from '../parse.js';
+import { duration, jsonOption, text } from '../parse.js';
 import { allOption, chosen, forEach, labelOf, nothingDone, targetOption, targetsOf, type Done } from '../targets.js';
 import { signalName } from './signal.js';
 
 export const stopOptions: Readonly<Record<string, Option>> = {
   signal: { type: 'string', short: 's', value: 'SIGNAL', help: 'the signal to send first (default: SIGTERM)' },
-  timeout: { type: 'string', short: 't', value: 'TIME', help: 'how long to wait (default: its own stop timeout)' },
+  timeout: {
+    type: 'string',
+    short: 't',
+    value: 'TIME',
+    help: 'how long to wait, as 500ms, 10s or 1.5m (default: its own stop timeout)',
+  },
   'no-force': { type: 'boolean', help: 'then fail, instead of sending SIGKILL' },
 };
 
@@ -17,7 +22,7 @@ export const stop: Command = {
   usage: '[OPTIONS] NAME… | --all | -p FILE',
   summary: 'Stop daemons, all at once, and wait until they have exited.',
   options: { all: allOption, 'pid-file': targetOption, ...stopOptions, json: jsonOption },
-  notes: ['If a daemon is not running, that is printed, and counts as success.', durationNote],
+  notes: ['If a daemon is not running, that is printed, and counts as success.'],
   run: (parsed) => {
     const options = stopOptionsOf(parsed.values);
     // One that has ended by itself may have left processes behind.
