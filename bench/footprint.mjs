@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { status, stop } from '../dist/index.js';
+import { daemonStatus, stopDaemon } from '../dist/index.js';
 import { machine, table, today, writeParts } from '../tools/docs/generated.mjs';
 
 const { values } = parseArgs({ options: { rounds: { type: 'string', default: '40' }, docs: { type: 'boolean' } } });
@@ -56,9 +56,9 @@ async function memories() {
   const plain = spawn(process.execPath, [programs.plain], { stdio: 'ignore' });
   run(programs.starts);
   await sleep(settled);
-  const both = { plainMemory: memory(plain.pid), daemonMemory: memory(status({ pidFile }).pid) };
+  const both = { plainMemory: memory(plain.pid), daemonMemory: memory((await daemonStatus({ pidFile })).pid) };
   plain.kill();
-  await stop({ pidFile });
+  await stopDaemon({ pidFile });
   return both;
 }
 
@@ -67,7 +67,7 @@ try {
   for (let round = -1; round < rounds; round++) {
     const boots = run(programs.boots).took + run(programs.boots).took;
     const start = run(programs.starts).took;
-    await stop({ pidFile });
+    await stopDaemon({ pidFile });
     const nothing = run(programs.importsNothing).printed;
     const library = run(programs.importsDaemonry).printed;
     const sample = { boots, start, nothing, library, ...(await memories()) };
@@ -75,7 +75,7 @@ try {
     if (round >= 0) samples.push(sample);
   }
 } finally {
-  await stop({ pidFile });
+  await stopDaemon({ pidFile });
   rmSync(folder, { recursive: true });
 }
 

@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { daemonize, paths, reloadDaemon, type Daemon } from 'daemonry';
+import { daemonize, daemonPaths, reloadDaemon, type Daemon } from 'daemonry';
 import { explain, kill, log, onlyCommand, showStatus, stamp } from './command-line.js';
 import { nextRing, readAlarms, Schedule, type Alarm } from './schedule.js';
 
@@ -17,7 +17,7 @@ const tooLate = 3_600_000;
 try {
   const { name, file, command } = commandLine();
   if (command === 'list') for (const alarm of readAlarms(file)) console.log(describe(alarm));
-  else if (command === 'status') showStatus(name);
+  else if (command === 'status') await showStatus(name);
   else if (command === 'reload') console.log(`${name}: reloaded (pid ${(await reloadDaemon(name)).pid})`);
   else if (command === 'kill') await kill(name);
   else start(name, file);
@@ -39,7 +39,7 @@ function start(name: string, file: string): void {
   // Above the call, so that a bad file is reported before there is a daemon.
   const alarms = readAlarms(file);
   const onStarted = ({ pid }: { pid: number }) =>
-    console.log(`${name} started with pid ${pid}, log ${paths(name).logFile}`);
+    console.log(`${name} started with pid ${pid}, log ${daemonPaths(name).logFile}`);
 
   daemonize({ name, onStarted }, (daemon) => {
     log(`${name} started with pid ${daemon.pid}, alarms from ${file}`);

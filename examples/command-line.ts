@@ -1,6 +1,6 @@
 /** What the command lines of the examples have in common. */
 import { basename } from 'node:path';
-import { DaemonError, paths, status, stop } from 'daemonry';
+import { DaemonError, daemonPaths, daemonStatus, stopDaemon } from 'daemonry';
 
 /** What the user gave cannot be used; the message says what and where. */
 export class BadInput extends Error {}
@@ -29,13 +29,13 @@ export function explain(error: unknown, usage: string): void {
 }
 
 /** Prints the state of a daemon; the exit code tells it as those of init scripts do. */
-export function showStatus(name: string): void {
-  const daemon = status(name);
+export async function showStatus(name: string): Promise<void> {
+  const daemon = await daemonStatus(name);
   const pid = 'pid' in daemon ? ` with pid ${daemon.pid}` : '';
   const since = 'since' in daemon ? ` since ${stamp(daemon.since)}` : '';
   console.log(`${name} is ${daemon.state}${pid}${since}`);
   console.log(`pidfile: ${daemon.pidFile}`);
-  const { pidFile, logFile } = paths(name);
+  const { pidFile, logFile } = daemonPaths(name);
   // Another user's daemon of that name has its log elsewhere.
   if (daemon.pidFile === pidFile) console.log(`log: ${logFile}`);
   process.exitCode = { running: 0, stopping: 0, starting: 0, dead: 1, stopped: 3, unknown: 4 }[daemon.state];
@@ -43,7 +43,7 @@ export function showStatus(name: string): void {
 
 /** Stops a daemon, and prints how that went. */
 export async function kill(name: string): Promise<void> {
-  const result = await stop(name);
+  const result = await stopDaemon(name);
   const pid = 'pid' in result ? ` (pid ${result.pid})` : '';
   console.log(`${name}: ${result.outcome}${pid}`);
 }

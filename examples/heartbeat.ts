@@ -15,7 +15,7 @@ const longestProbe = 10_000;
 
 try {
   const { name, every, positionals, command } = commandLine();
-  if (command === 'status') showStatus(name);
+  if (command === 'status') await showStatus(name);
   else if (command === 'kill') await kill(name);
   else start(name, targetOf(positionals[0]), milliseconds(every));
 } catch (error) {

@@ -15,7 +15,7 @@ try {
   const { values, positionals } = parseArgs({ options, allowPositionals: true });
   const { name = 'web', port = '80', user = 'nobody', ...flags } = values;
   const command = onlyCommand(flags, positionals, () => 0);
-  if (command === 'status') showStatus(name);
+  if (command === 'status') await showStatus(name);
   else if (command === 'kill') await kill(name);
   else start(name, portOf(port), user);
 } catch (error) {

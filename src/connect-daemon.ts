@@ -1,7 +1,7 @@
 /** A connection to a daemon's Unix socket, and the daemon behind it if there is none yet. */
 import { existsSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { status } from './control.js';
+import { daemonStatus, isUp } from './daemon-status.js';
 import { daemonError, invalidOption } from './errors.js';
 import { absolute } from './files/working-directory.js';
 import { holdCaller } from './launch/held-start.js';
@@ -11,7 +11,7 @@ import { defaults } from './options/defaults.js';
 import { resolveSpawn, withRequest, type ResolvedStart } from './options/resolve.js';
 import type { ConnectOptions, SpawnDaemonOptions } from './options/types.js';
 import { aborted, refuseOtherProgram, spawnResolved } from './spawn-daemon.js';
-import { paths } from './store/paths.js';
+import { daemonPaths } from './store/paths.js';
 import { isOfAnotherVersion } from './store/record.js';
 
 /** Between two tries to connect to a daemon that is there, in ms. */
@@ -31,7 +31,7 @@ export function connectDaemon(command: string | URL, options: ConnectOptions): P
  *
  * Descriptors, relative paths and the environment are those of the call, however late the daemon is started.
  *
- * The program behind `command` listens on `paths(name).socket`, as {@link Daemon.listen} does, or wherever `socket` says. If the
+ * The program behind `command` listens on `daemonPaths(name).socket`, as {@link Daemon.listen} does, or wherever `socket` says. If the
  * socket of a running daemon is missing, the call waits until it is back.
  *
  * @example
@@ -58,7 +58,9 @@ export async function connectDaemon(
     throw invalidOption(`option "ifRunning" of connectDaemon must be 'reuse' or 'replace', not 'error'`);
   }
   const resolved = resolveSpawn(program, start);
-  const path = check.socketPath(chosen === undefined ? paths(name!).socket : absolute(check.path('socket', chosen)));
+  const path = check.socketPath(
+    chosen === undefined ? daemonPaths(name!).socket : absolute(check.path('socket', chosen)),
+  );
   // The caller may change them before there is a start.
   const kept: SpawnDaemonOptions = start.env === undefined ? start : { ...start, env: { ...start.env } };
   const held = holdCaller(resolved);
@@ -90,7 +92,7 @@ async function reach(
     if (performance.now() > deadline) throw unreachable(path, resolved);
     if (answer === 'absent' && starts === mostStarts) {
       // Not started once more: the last one may end between a check and a start.
-      if (!isRunning(pidFile)) throw endedEarly(path, label);
+      if (!isUp(await daemonStatus({ pidFile }))) throw endedEarly(path, label);
     } else if (answer === 'absent') {
       const again = mustReplace ? resolved : withRequest(resolved, { ifRunning: 'reuse' });
       const { outcome } = await spawnResolved(command, args, start, again, false);
@@ -119,10 +121,6 @@ async function tryToConnect(path: string): Promise<Socket | 'absent' | 'busy'> {
     if (code === 'EAGAIN') return 'busy';
     throw error;
   }
-}
-
-function isRunning(pidFile: string): boolean {
-  return !['stopped', 'dead'].includes(status({ pidFile }).state);
 }
 
 function endedEarly(socket: string, label: string) {

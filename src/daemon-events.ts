@@ -1,7 +1,7 @@
 /** What has happened to named daemons: their journals, read once or followed. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { NativeJournal, PidFileStatus } from '../index.js';
-import type { DaemonEnd } from './control.js';
+import type { DaemonEnd } from './daemon-end.js';
 import { invalidOption } from './errors.js';
 import { isFailure, native, unwrap } from './native/index.js';
 import * as check from './options/check.js';
@@ -66,7 +66,7 @@ export type DaemonEvent = EventBase &
         readonly event: 'exit';
         /** The pid that it had. */
         readonly pid: number;
-      } & Omit<DaemonEnd, 'at' | 'replacementFailed'>)
+      } & DaemonEnd)
     | {
         readonly event: 'cleanup';
         /** The pid that the daemon had. */

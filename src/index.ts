@@ -3,24 +3,11 @@ export { connectDaemon } from './connect-daemon.js';
 export { currentDaemon } from './current-daemon.js';
 export { type Daemon } from './daemon/daemon.js';
 export { daemonize } from './daemonize.js';
-export {
-  forgetDaemon,
-  list,
-  reloadDaemon,
-  sendSignal,
-  status,
-  stop,
-  type DaemonEnd,
-  type DaemonStatus,
-  type FailedReload,
-  type FailedStart,
-  type ReloadOptions,
-  type ReloadResult,
-  type ForgetResult,
-  type StopOptions,
-  type StopResult,
-} from './control.js';
+export { type DaemonEnd } from './daemon-end.js';
 export { daemonEvents, type DaemonEvent, type EventsOptions } from './daemon-events.js';
+export { daemonStatus, type DaemonStatus, type FailedReload, type FailedStart } from './daemon-status.js';
+export { forgetDaemon, type ForgetResult } from './forget-daemon.js';
+export { listDaemons } from './list-daemons.js';
 export {
   DaemonError,
   isDaemonError,
@@ -55,7 +42,11 @@ export {
 export { type Limit, type LimitValue, type Resource } from './options/limits.js';
 export { type Endpoint, type ListenAddress, type TcpAddress, type UnixAddress } from './options/listen.js';
 export { PidFile } from './pid-file.js';
+export { reloadDaemon, type ReloadOptions, type ReloadResult } from './reload-daemon.js';
+export { restartDaemon, type RestartResult } from './restart-daemon.js';
+export { signalDaemon, type SignalResult } from './signal-daemon.js';
 export { spawnDaemon, type SpawnedDaemon } from './spawn-daemon.js';
-export { paths, type DaemonPaths } from './store/paths.js';
+export { stopDaemon, type StopOptions, type StopResult } from './stop-daemon.js';
+export { daemonPaths, type DaemonPaths } from './store/paths.js';
 export { type DaemonCaller, type DaemonRecord } from './store/record.js';
-export { type Target } from './store/locate.js';
+export { type NamedTarget, type Target } from './store/locate.js';

@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
-import { paths, status, stop } from '../../dist/index.js';
+import { daemonPaths, daemonStatus, stopDaemon } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { daemonry, fails, main, ok, startDaemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
@@ -75,7 +75,7 @@ testUnless(isRoot ? noOtherUser : undefined)(
 test('start, status and stop tell machines the same in JSON', async (t) => {
   const name = named(t);
   const started = JSON.parse(await ok(t, 'start', '--json', '-n', name, 'sleep', '100'));
-  const { pidFile, logFile } = paths(name);
+  const { pidFile, logFile } = daemonPaths(name);
   t.deepEqual(started, { name, outcome: 'started', pid: started.pid, pidFile, logFile });
   t.like(JSON.parse(await ok(t, 'start', '--json', '-n', name, 'sleep', '100')), {
     outcome: 'reused',
@@ -193,9 +193,9 @@ test('status tells by its exit code what init scripts tell', async (t) => {
   const code = async () => (await daemonry(['status', '-p', pidFile])).code;
   t.is(await code(), 3);
   await ok(t, 'start', '-p', pidFile, 'sleep', '100');
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   t.is(await code(), 0);
-  const { pid } = status({ pidFile }) as { pid: number };
+  const { pid } = (await daemonStatus({ pidFile })) as { pid: number };
   process.kill(pid, 'SIGKILL');
   await until('it is dead', async () => (await code()) === 1);
   t.regex(
@@ -253,7 +253,7 @@ test('what is missing, not permitted or not running has its own exit code', asyn
   const { stdout, code } = await daemonry(['stop', name]);
   t.deepEqual([stdout, code], [`${name} is not running\n`, 0]);
   // Nothing of all that is left.
-  t.is(status(name).state, 'stopped');
+  t.is((await daemonStatus(name)).state, 'stopped');
 });
 
 testUnless(noOtherUser)('what belongs to another user is not permitted', async (t) => {
@@ -264,10 +264,10 @@ testUnless(noOtherUser)('what belongs to another user is not permitted', async (
   t.is(await code('status', name), 0);
   t.is(await code('stop', name), 4);
   t.is(await code('signal', 'TERM', name), 4);
-  t.is(await code('start', '-p', paths(name).pidFile, 'sleep', '100'), 1);
+  t.is(await code('start', '-p', daemonPaths(name).pidFile, 'sleep', '100'), 1);
   const { stderr } = await daemonry(['start', '-n', name, 'sleep', '100'], options);
   t.regex(stderr, /^daemonry: cannot make the directory \/nonexistent: .*\(E[A-Z]+\)\n$/);
-  t.like(status(name), { state: 'running' });
+  t.like(await daemonStatus(name), { state: 'running' });
 });
 
 test('options end at the program, and start gives it what it was told to', async (t) => {
@@ -285,7 +285,7 @@ test('options end at the program, and start gives it what it was told to', async
   await ok(t, 'stop', name);
   writeFileSync(said, '');
   const { stdout } = await daemonry(['restart', name], { cwd: '/', env: { ...process.env, TOLD: 'other' } });
-  t.regex(stdout, new RegExp(`^${name} restarted with pid \\d+\n$`));
+  t.regex(stdout, new RegExp(`^${name} started with pid \\d+\n$`));
   await until('it has spoken again', () => read(said) !== '');
   t.is(read(said), `${path} a=b 0027 -n x\n`);
 });
@@ -299,8 +299,8 @@ testOnLinux('start hands over sockets and sets limits, and restart does so again
   ]);
   const limits = ['--limit', 'nofile=123', '--limit', 'core=0', '--nice', '4'];
   await ok(t, 'start', '--name', name, ...listen, ...limits, '--', 'sleep', '60');
-  const look = () => {
-    const pid = pidOf(name)!;
+  const look = async () => {
+    const pid = (await pidOf(name))!;
     const variables = environmentOf(pid)!;
     t.true(variables.includes('LISTEN_FDNAMES=four:six:any:ctl'), variables.join('\n'));
     t.true(variables.includes(`LISTEN_PID=${pid}`), variables.join('\n'));
@@ -308,9 +308,9 @@ testOnLinux('start hands over sockets and sets limits, and restart does so again
     t.true(lstatSync(at('ctl.sock')).isSocket());
     return pid;
   };
-  const before = look();
+  const before = await look();
   await ok(t, 'restart', name);
-  t.not(look(), before);
+  t.not(await look(), before);
 });
 
 test('restart starts a program that makes itself a daemon as it was started; a supervisor has to do so itself', async (t) => {
@@ -323,7 +323,7 @@ test('restart starts a program that makes itself a daemon as it was started; a s
   const [, own, told] = /^started (\d+)\n\S+ restarted with pid (\d+)\n$/.exec(stdout) ?? [];
   t.is(own, told);
   t.not(Number(own), pid);
-  t.like(status(name), { state: 'running', pid: Number(own) });
+  t.like(await daemonStatus(name), { state: 'running', pid: Number(own) });
   await ok(t, 'stop', name);
   writeFileSync(at('notes'), '');
   const { child, done } = await foreground(program);
@@ -344,7 +344,7 @@ test('--replace ends the one that runs; stop kills what does not end, or fails',
   const name = named(t);
   const stubborn = ['sh', '-c', `trap '' TERM; echo deaf; while :; do sleep 0.05; done`];
   await ok(t, 'start', '-n', name, ...stubborn);
-  await until('it is deaf', () => read(paths(name).logFile) === 'deaf\n');
+  await until('it is deaf', () => read(daemonPaths(name).logFile) === 'deaf\n');
   await fails(
     t,
     1,
@@ -374,7 +374,7 @@ test('--replace ends the one that runs; stop kills what does not end, or fails',
 
 test('a script that calls daemonize() runs its top level once, and --wait ready tells the truth about it', async (t) => {
   const { write, notes, at, pidFile } = bench(t);
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   const script = write(`
     note('top level');
     daemonize({}, async () => { await sleep(50); if (fs.existsSync(at('bad'))) throw new Error('no configuration'); forever(); });
@@ -417,7 +417,7 @@ test('logs prints the last lines, and follows through rotation and truncation', 
     });
   `);
   await ok(t, 'start', '-w', 'ready', '-n', name, script);
-  const { logFile } = paths(name);
+  const { logFile } = daemonPaths(name);
   const numbers = (from: number, to: number) =>
     Array.from({ length: to - from + 1 }, (_, index) => `line ${from + index}\n`).join('');
   t.is(await ok(t, 'logs', name), numbers(11, 20));

@@ -4,7 +4,7 @@ import test from 'ava';
 import { durationOf, sizeOf } from '../../src/cli/quantity.js';
 import { daemonry, fails } from '../helpers/command.js';
 import { testOnLinux } from '../helpers/privileges.js';
-import { bench } from '../helpers/program.js';
+import { bench } from '../helpers/bench.js';
 
 const nothing = [
   '',

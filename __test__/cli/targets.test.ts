@@ -1,7 +1,7 @@
 /** Commands for several daemons, for all of them, and for machines and pipes. */
 import { chmodSync, chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { paths, status } from '../../dist/index.js';
+import { daemonPaths, daemonStatus } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { daemonry, fails, main, ok, startDaemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
@@ -41,7 +41,7 @@ test('several daemons are stopped at once, and reported in the order in which th
   for (const name of names.toReversed()) {
     t.is(seen, '');
     writeFileSync(at(`go-${name}`), '');
-    await until('it has ended', () => status(name).state === 'stopped');
+    await until('it has ended', async () => (await daemonStatus(name)).state === 'stopped');
   }
   const { code, stdout, stderr } = await done;
   t.is(code, 0, stderr);
@@ -51,7 +51,7 @@ test('several daemons are stopped at once, and reported in the order in which th
 test('each daemon is tried though another fails, once each, and the first failure decides the exit code', async (t) => {
   const [deaf, other, unknown] = [named(t), named(t), named(t)];
   await ok(t, 'start', '-n', deaf, 'sh', '-c', `trap '' TERM; echo deaf; while :; do sleep 0.05; done`);
-  await until('it is deaf', () => read(paths(deaf).logFile) === 'deaf\n');
+  await until('it is deaf', () => read(daemonPaths(deaf).logFile) === 'deaf\n');
   await ok(t, 'start', '-n', other, 'sleep', '1000');
 
   const signalled = await daemonry(['signal', 'CONT', unknown, deaf, other, deaf]);
@@ -81,8 +81,8 @@ test('each daemon is tried though another fails, once each, and the first failur
 
   const again = await daemonry(['restart', unknown, other]);
   t.is(again.code, 6);
-  t.regex(again.stdout, new RegExp(`^${other} restarted with pid \\d+\n$`));
-  t.like(status(other), { state: 'running' });
+  t.regex(again.stdout, new RegExp(`^${other} started with pid \\d+\n$`));
+  t.like(await daemonStatus(other), { state: 'running' });
 });
 
 test('one daemon is a JSON object, several are an array of them, failures included', async (t) => {
@@ -92,9 +92,9 @@ test('one daemon is a JSON object, several are an array of them, failures includ
     const { stdout, code } = await daemonry([args[0]!, '--json', ...args.slice(1)]);
     return [code, JSON.parse(stdout) as unknown] as const;
   };
-  const { pid } = status(one) as { pid: number };
+  const { pid } = (await daemonStatus(one)) as { pid: number };
   t.deepEqual(await call('signal', 'CONT', one), [0, { name: one, signal: 'SIGCONT', pid }]);
-  const { pidFile } = paths(one);
+  const { pidFile } = daemonPaths(one);
   t.deepEqual(await call('signal', '-p', pidFile, 'CONT'), [0, { pidFile, signal: 'SIGCONT', pid }]);
   const [code, found] = await call('status', unknown, one);
   t.is(code, 3);
@@ -103,12 +103,12 @@ test('one daemon is a JSON object, several are an array of them, failures includ
   t.is(refused, 1);
   t.like(outcomes as object[], {
     0: { name: one, code: 'ERR_SIGNAL_REFUSED', pid, signal: 'SIGHUP' },
-    1: { name: unknown, code: 'ERR_NOT_RUNNING', path: paths(unknown).pidFile },
+    1: { name: unknown, code: 'ERR_NOT_RUNNING', path: daemonPaths(unknown).pidFile },
   });
   const [restarted, [first, second]] = (await call('restart', one, unknown)) as [number, object[]];
   t.is(restarted, 6);
   t.like(first, { name: one, outcome: 'restarted', pidFile });
-  t.like(second, { name: unknown, code: 'ERR_NOT_CONFIGURED' });
+  t.like(second, { name: unknown, code: 'ERR_NOT_RESTARTABLE' });
   const [stopped, [, last]] = (await call('stop', one, unknown, other)) as [number, object[]];
   t.deepEqual([stopped, last], [0, { name: unknown, outcome: 'not-running' }]);
 });
@@ -129,7 +129,7 @@ test('with --json every failure is an object on stdout, and the same sentence on
     [4, 'ERR_INVALID_OPTION', 'status', 'a b'],
     [5, 'ENOENT', 'start', '-n', name, '/no-such-program'],
     [1, 'ERR_START_FAILED', 'start', '-n', name, 'sh', '-c', 'exit 3'],
-    [6, 'ERR_NOT_CONFIGURED', 'restart', name],
+    [6, 'ERR_NOT_RESTARTABLE', 'restart', name],
     [6, 'ERR_NOT_CONFIGURED', 'forget', `${name}-unknown`],
     [7, 'ERR_NOT_RUNNING', 'reload', name],
     [7, 'ERR_NOT_RUNNING', 'signal', 'CONT', name],
@@ -189,7 +189,7 @@ testAsUser('--all means all daemons of the user that run, and no other', async (
     t.like(await call(verb, '--all', 'a'), both);
   }
   await fails(t, 2, 'give --pid-file or --all, not both', 'stop', '--all', '-p', '/tmp/a.pid');
-  if (isRoot) t.like(status(roots), { state: 'running' });
+  if (isRoot) t.like(await daemonStatus(roots), { state: 'running' });
 });
 
 testAsUser('stop, restart and reload take the name all for a daemon of that name, or ask for --all', async (t) => {
@@ -311,14 +311,14 @@ test('the logs of several daemons have titles, also while they are followed, and
   ] as const) {
     const says = `echo "$0"; until [ -e go-$1 ]; do sleep 0.05; done; echo more; exec sleep 1000`;
     await ok(t, 'start', '-C', at('.'), '-n', name, 'sh', '-c', says, text, name);
-    await until('it has spoken', () => read(paths(name).logFile) !== '');
+    await until('it has spoken', () => read(daemonPaths(name).logFile) !== '');
   }
   const told = await daemonry(['logs', '-n', '1', one, unknown, other, one]);
   t.is(told.code, 6);
   t.is(told.stdout, `==> ${one} <==\nlast\n\n==> ${other} <==\nhello\n`);
   t.regex(told.stderr, new RegExp(`^daemonry: ${unknown}: there is no log of ${unknown}: it has no record, .*\n$`));
   const json = JSON.parse(await ok(t, 'logs', '--json', one)) as unknown;
-  t.deepEqual(json, { name: one, logFile: paths(one).logFile, lines: ['first', 'last'] });
+  t.deepEqual(json, { name: one, logFile: daemonPaths(one).logFile, lines: ['first', 'last'] });
 
   const { child, done } = startDaemonry(['logs', '-f', '-n', '1', one, other]);
   let seen = '';
@@ -364,8 +364,8 @@ test('a reader that has left is no reason to fail, or to leave something undone'
     const told = await call(1, ...args);
     t.is(told.code, code, `${args.join(' ')}: ${told.stderr}`);
     if (code !== 7) t.is(told.stderr, '', args.join(' '));
-    if (args[0] === 'restart') t.is(status(name).state, 'running');
-    if (args[0] === 'stop') t.is(status(name).state, 'stopped');
+    if (args[0] === 'restart') t.is((await daemonStatus(name)).state, 'running');
+    if (args[0] === 'stop') t.is((await daemonStatus(name)).state, 'stopped');
   }
   t.is((await call(2, 'reload', name)).code, 7);
   t.is((await call(2, 'strat')).code, 2);

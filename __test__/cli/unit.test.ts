@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import anyTest, { type ExecutionContext } from 'ava';
-import { paths, status } from '../../dist/index.js';
+import { daemonPaths, daemonStatus } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { seen } from '../helpers/cells.js';
 import { daemonry, main } from '../helpers/command.js';
@@ -264,7 +264,7 @@ for (const kind of ['sysv', 'openrc']) {
         // The same executable, without a handler for SIGHUP.
         const stranger = start(process.execPath, ['-e', 'setInterval(() => {}, 1e6)', path]).child;
         t.teardown(() => stranger.kill('SIGKILL'));
-        const { pidFile } = paths(name);
+        const { pidFile } = daemonPaths(name);
         const recycle = () => {
           mkdirSync(dirname(pidFile), { recursive: true });
           writeFileSync(pidFile, `${stranger.pid}\n`);
@@ -276,12 +276,16 @@ for (const kind of ['sysv', 'openrc']) {
         recycle();
         const started = await action(kind, script, 'start');
         t.is(started.code, 0, started.stderr);
-        const found = status(name);
+        const found = await daemonStatus(name);
         t.is(found.state, 'running');
         t.not('pid' in found ? found.pid : undefined, stranger.pid);
         t.is(await codeOf('status'), 0);
         t.is(await codeOf('start'), 0);
-        t.is('pid' in found && found.pid, (status(name) as typeof found & { pid: number }).pid, 'it was left alone');
+        t.is(
+          'pid' in found && found.pid,
+          ((await daemonStatus(name)) as typeof found & { pid: number }).pid,
+          'it was left alone',
+        );
         if (!plain) {
           t.is(await codeOf('reload'), 0);
           await until('it has reloaded', () => existsSync(at('reloaded')));

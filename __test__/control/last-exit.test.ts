@@ -1,6 +1,6 @@
 /** How a daemon has ended, as `status` reports it until the next start. */
 import test from 'ava';
-import { spawnDaemon, status, stop } from '../../dist/index.js';
+import { daemonStatus, spawnDaemon, stopDaemon } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
@@ -59,9 +59,9 @@ for (const [what, options, body, state, end] of [
     });`);
     t.is(code, 0, stderr);
     write('', 'go');
-    await until('it has ended', () => endOf({ pidFile }) !== undefined);
-    t.is(status({ pidFile }).state, state, read(at('log')));
-    const { at: when, ...others } = endOf({ pidFile })!;
+    await until('it has ended', async () => (await endOf({ pidFile })) !== undefined);
+    t.is((await daemonStatus({ pidFile })).state, state, read(at('log')));
+    const { at: when, ...others } = { at: undefined, ...(await endOf({ pidFile }))! };
     t.deepEqual(others, end);
     if (end.reason === 'vanished') t.is(when, undefined);
     else t.true(when!.getTime() >= before && when!.getTime() <= Date.now(), String(when));
@@ -74,22 +74,22 @@ test('a program that calls no daemonize() has vanished, unless it was stopped', 
   const waits = 'while ! [ -e go ]; do sleep 0.05; done; exit 3';
   await spawnDaemon('sh', ['-c', waits], { pidFile, cwd: at('.') });
   write('', 'go');
-  await until('it has ended', () => endOf({ pidFile }) !== undefined);
-  t.deepEqual(endOf({ pidFile }), { reason: 'vanished' });
+  await until('it has ended', async () => (await endOf({ pidFile })) !== undefined);
+  t.deepEqual(await endOf({ pidFile }), { reason: 'vanished' });
 
   await spawnDaemon('sleep', ['1000'], { pidFile });
-  t.is(endOf({ pidFile }), undefined);
+  t.is(await endOf({ pidFile }), undefined);
   const before = Date.now();
-  await stop({ pidFile });
-  t.is(status({ pidFile }).state, 'stopped');
-  t.is(endOf({ pidFile })?.reason, 'stopped');
-  t.true(endOf({ pidFile })!.at!.getTime() >= before);
+  await stopDaemon({ pidFile });
+  t.is((await daemonStatus({ pidFile })).state, 'stopped');
+  const end = await endOf({ pidFile });
+  t.true(end?.reason === 'stopped' && end.at!.getTime() >= before);
 
   await spawnDaemon('sh', ['-c', "trap '' TERM; echo up >up; while :; do sleep 0.05; done"], { pidFile, cwd: at('.') });
   await until('it is deaf', () => read(at('up')) === 'up\n');
-  t.is((await stop({ pidFile }, { timeout: 50 })).outcome, 'killed');
-  t.is(status({ pidFile }).state, 'dead');
-  t.is(endOf({ pidFile })?.reason, 'killed');
+  t.is((await stopDaemon({ pidFile }, { timeout: 50 })).outcome, 'killed');
+  t.is((await daemonStatus({ pidFile })).state, 'dead');
+  t.is((await endOf({ pidFile }))?.reason, 'killed');
 });
 
 for (const [what, program] of [
@@ -108,7 +108,7 @@ test('a daemon that has nothing left to do says so', async (t) => {
   const { launch, at, pidFile, write } = bench(t);
   await launch(`daemonize({ ...options, log: at('log') }, () => { void exists('go'); });`);
   write('', 'go');
-  await until('it has ended', () => endOf({ pidFile })?.reason === 'finished');
+  await until('it has ended', async () => (await endOf({ pidFile }))?.reason === 'finished');
   t.is(read(at('log')), 'nothing keeps the daemon alive: it exits\n');
 });
 
@@ -130,14 +130,14 @@ test('a start that has failed leaves no end', async (t) => {
   const { launch, pidFile } = bench(t);
   const { code } = await launch(`daemonize(options, () => { throw new Error('no'); });`);
   t.is(code, 1);
-  t.deepEqual(status({ pidFile }), { state: 'stopped', pidFile });
+  t.deepEqual(await daemonStatus({ pidFile }), { state: 'stopped', pidFile });
 });
 
 test('status prints when and why, and its exit code is 1 after a crash', async (t) => {
   const { launch, pidFile, write } = bench(t);
   await launch(`daemonize(options, () => { exists('go').then(() => { throw new Error('no luck'); }); });`);
   write('', 'go');
-  await until('it has ended', () => endOf({ pidFile }) !== undefined);
+  await until('it has ended', async () => (await endOf({ pidFile })) !== undefined);
   const { code, stdout } = await daemonry(['status', '-p', pidFile]);
   t.is(code, 1);
   t.regex(

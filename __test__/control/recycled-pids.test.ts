@@ -11,8 +11,8 @@ const starts = 20 * Number(process.env['DAEMONRY_TEST_ROUNDS'] ?? 10);
 const answers: Readonly<Record<string, string>> = {
   spawnDaemon:
     'started reused replaced ERR_ALREADY_RUNNING ERR_OTHER_PROGRAM ERR_START_FAILED ERR_START_TIMEOUT ERR_START_CANCELLED ERR_STOP_TIMEOUT',
-  stop: 'stopped not-running',
-  sendSignal: 'done ERR_NOT_RUNNING ERR_SIGNAL_REFUSED',
+  stopDaemon: 'stopped not-running',
+  signalDaemon: 'done ERR_NOT_RUNNING ERR_SIGNAL_REFUSED',
   look: 'done',
 };
 

@@ -1,7 +1,14 @@
 /** What `reloadDaemon`, `daemonry reload` and `status` report about a reload. */
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { reloadDaemon, sendSignal, spawnDaemon, status, stop, type FailedReload } from '../../dist/index.js';
+import {
+  daemonStatus,
+  reloadDaemon,
+  signalDaemon,
+  spawnDaemon,
+  stopDaemon,
+  type FailedReload,
+} from '../../dist/index.js';
 import { bench, type Bench } from '../helpers/bench.js';
 import { daemonry } from '../helpers/command.js';
 import { named } from '../helpers/named.js';
@@ -20,8 +27,8 @@ import { endOf } from '../helpers/status.js';
 import { until } from '../helpers/until.js';
 import { workspace } from '../helpers/workspace.js';
 
-const failedReload = (pidFile: string): FailedReload | undefined => {
-  const found = status({ pidFile });
+const failedReload = async (pidFile: string): Promise<FailedReload | undefined> => {
+  const found = await daemonStatus({ pidFile });
   return found.state === 'running' ? found.failedReload : undefined;
 };
 
@@ -72,7 +79,7 @@ test('reloadDaemon settles when the reload handlers have finished', async (t) =>
   writeFileSync(place.at('go'), '');
   t.deepEqual(await reload, { outcome: 'reloaded', pid: place.pid });
   t.deepEqual(place.notes(), ['begins 1', 'ends 1']);
-  t.is(failedReload(place.pidFile), undefined);
+  t.is(await failedReload(place.pidFile), undefined);
 });
 
 test('a handler that throws is reported to the caller, and in status until a reload succeeds', async (t) => {
@@ -82,7 +89,7 @@ test('a handler that throws is reported to the caller, and in status until a rel
   const error = await t.throwsAsync(reloadDaemon(target), { code: 'ERR_RELOAD_FAILED' });
   t.is((error as { pid?: number }).pid, pid);
   t.is(error.message, `the daemon with pid ${pid} did not reload: Error: bad configuration\\x07`);
-  const failed = failedReload(pidFile)!;
+  const failed = (await failedReload(pidFile))!;
   t.is(failed.reason, 'Error: bad\x1b[31m configuration\x07');
   t.true(failed.at.getTime() >= before && failed.at.getTime() <= Date.now(), String(failed.at));
 
@@ -100,9 +107,9 @@ test('a handler that throws is reported to the caller, and in status until a rel
   behave(place, 'wait:go');
   process.kill(pid, 'SIGHUP');
   await place.noted('begins 3');
-  t.is(failedReload(pidFile)?.reason, failed.reason);
+  t.is((await failedReload(pidFile))?.reason, failed.reason);
   writeFileSync(place.at('go'), '');
-  await until('the failure is over', () => failedReload(pidFile) === undefined);
+  await until('the failure is over', async () => (await failedReload(pidFile)) === undefined);
   const again = await daemonry(['reload', '-p', pidFile]);
   t.is(again.stdout, `${pidFile} reloaded (pid ${pid})\n`);
   t.is(again.code, 0);
@@ -115,8 +122,8 @@ test('a plain SIGHUP whose handler throws shows in status', async (t) => {
   const { pid, pidFile } = await start(t, 'throw:no');
   process.kill(pid, 'SIGHUP');
   await until('it has failed', () => failedReload(pidFile));
-  t.is(failedReload(pidFile)?.reason, 'Error: no');
-  t.is(await sendSignal({ pidFile }, 'SIGHUP'), pid);
+  t.is((await failedReload(pidFile))?.reason, 'Error: no');
+  t.deepEqual(await signalDaemon({ pidFile }, 'SIGHUP'), { pid });
 });
 
 test('every handler that throws is named, and so is a log that cannot be reopened', async (t) => {
@@ -198,11 +205,11 @@ test('each of many callers gets the outcome of a reload that has read what the c
 test('reloads without number leave everything else that the daemon says about itself', async (t) => {
   const place = await start(t, `throw:${'long '.repeat(200)}`);
   for (let reload = 1; reload <= 30; reload++) await t.throwsAsync(reloadDaemon(place.target));
-  t.is(failedReload(place.pidFile)?.reason.length, 600);
+  t.is((await failedReload(place.pidFile))?.reason.length, 600);
   behave(place, 'exit:3');
   process.kill(place.pid, 'SIGHUP');
   await place.gone();
-  t.like(endOf(place.target), { reason: 'crashed', exitCode: 3 });
+  t.like(await endOf(place.target), { reason: 'crashed', exitCode: 3 });
 });
 
 test('a reload that takes longer than the timeout is reported, and goes on', async (t) => {
@@ -215,7 +222,7 @@ test('a reload that takes longer than the timeout is reported, and goes on', asy
   const late = await daemonry(['reload', '-t', '100', '-p', pidFile]);
   t.is(late.code, 1);
   t.is(late.stderr, `daemonry: the daemon with pid ${pid} is still reloading after 100 ms\n`);
-  t.is(status(target).state, 'running');
+  t.is((await daemonStatus(target)).state, 'running');
   writeFileSync(place.at('go'), '');
   await place.noted('ends 2');
   t.is((await reloadDaemon(target)).outcome, 'reloaded');
@@ -234,7 +241,7 @@ test('a daemon that does not get to its reload is reported', async (t) => {
 for (const [what, end] of [
   ['exits', () => {}],
   ['is killed', (_: Bench, pid: number) => process.kill(pid, 'SIGKILL')],
-  ['is stopped', ({ pidFile }: Bench) => void stop({ pidFile })],
+  ['is stopped', ({ pidFile }: Bench) => void stopDaemon({ pidFile })],
   [
     'is replaced',
     async (place: Bench) => {
@@ -259,9 +266,9 @@ test('a program that would die of SIGHUP is not signalled, whoever has written i
   const { daemon, pidFile, at } = bench(t);
   const pid = await daemon('daemonize(options); forever();');
   await t.throwsAsync(reloadDaemon({ pidFile }), { code: 'ERR_SIGNAL_REFUSED' });
-  t.like(status({ pidFile }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
   const foreign = { pidFile: at('sleep.pid') };
-  t.teardown(() => stop(foreign));
+  t.teardown(() => stopDaemon(foreign));
   const sleep = await spawnDaemon('sleep', ['60'], foreign);
   const { code, stderr } = await daemonry(['reload', '-p', foreign.pidFile]);
   t.is(code, 1);
@@ -269,7 +276,7 @@ test('a program that would die of SIGHUP is not signalled, whoever has written i
     stderr,
     `daemonry: SIGHUP was not sent to pid ${sleep.pid}: the program does not handle it, and would be terminated\n`,
   );
-  t.like(status(foreign), { state: 'running', pid: sleep.pid });
+  t.like(await daemonStatus(foreign), { state: 'running', pid: sleep.pid });
 });
 
 test('a program with its own listener gets SIGHUP, and is not waited for', async (t) => {
@@ -292,7 +299,7 @@ test('a reload in the foreground is waited for as well', async (t) => {
   t.deepEqual(await reloadDaemon({ pidFile }), { outcome: 'reloaded', pid: child.pid });
   writeFileSync(at('bad'), '');
   await t.throwsAsync(reloadDaemon({ pidFile }), { code: 'ERR_RELOAD_FAILED', message: /: Error: bad$/ });
-  t.is(failedReload(pidFile)?.reason, 'Error: bad');
+  t.is((await failedReload(pidFile))?.reason, 'Error: bad');
   child.kill();
   await done;
 });
@@ -330,7 +337,7 @@ testUnless(noOtherUser)('a daemon of another user reports to root, and to nobody
     forever();
   `);
   await t.throwsAsync(reloadDaemon({ pidFile }), { code: 'ERR_RELOAD_FAILED', message: /: Error: bad$/ });
-  t.is(failedReload(pidFile)?.reason, 'Error: bad');
+  t.is((await failedReload(pidFile))?.reason, 'Error: bad');
   // Its own user may signal it, but not read the state that root keeps.
   const own = await daemonry(['reload', '-p', pidFile], { ...nobody, cwd: '/' });
   t.is(own.stdout, `${pidFile}: sent SIGHUP to pid ${pid}, which does not report the outcome\n`, own.stderr);
@@ -363,19 +370,19 @@ testUnless(noOtherUser ?? noLinux)(
     forever();
   `);
     const target = { pidFile: place.pidFile };
-    const state = () => status(target).state;
+    const state = async () => (await daemonStatus(target)).state;
     t.is((await reloadDaemon(target)).outcome, 'signalled');
-    t.is(state(), 'running');
+    t.is(await state(), 'running');
     writeFileSync(place.at('go 2'), '');
     process.kill(pid, 'SIGHUP');
     await place.noted('left 1');
     // It has also said over that it is up.
-    t.is(state(), 'starting');
+    t.is(await state(), 'starting');
     writeFileSync(place.at('go 1'), '');
     process.kill(pid, 'SIGHUP');
     await place.noted('left 0');
-    t.is(state(), 'starting');
-    t.is((await stop(target)).outcome, 'stopped');
+    t.is(await state(), 'starting');
+    t.is((await stopDaemon(target)).outcome, 'stopped');
     t.true(hasEnded(pid));
   },
 );
@@ -386,10 +393,10 @@ testUnless(noOwnMounts)('without /proc only a program that reports its reloads i
   const client = `
     const target = { pidFile: options.pidFile };
     console.log((await reloadDaemon(target)).outcome);
-    await stop(target);
+    await stopDaemon(target);
     await spawnDaemon('sleep', ['60'], target);
     await reloadDaemon(target).catch(({ code }) => console.log(code));
-    console.log((await stop(target)).outcome);
+    console.log((await stopDaemon(target)).outcome);
   `;
   const via = [...ownMounts, 'sh', '-c', 'umount -l /proc && "$0" "$1" && "$0" "$2"'];
   const { stdout, stderr } = await place.launch(obedient, { via, args: [place.write(client, 'client.mjs')] });
@@ -415,7 +422,7 @@ testOnLinux('an outcome that cannot be written is said in the log, and reported 
   await limit('unlimited');
   t.deepEqual(await reload, { outcome: 'reloaded', pid: child.pid });
   t.is(said.split('cannot be reported').length, 2, said);
-  await stop({ pidFile });
+  await stopDaemon({ pidFile });
   await done;
 });
 
@@ -431,8 +438,8 @@ test('a reload that takes too long is reported with the problem that the daemon 
   `);
   t.is(code, 0);
   rmSync(at('logs'), { recursive: true });
-  await sendSignal(name, 'SIGHUP');
-  await until('the problem is told', () => status(name).record?.problem);
+  await signalDaemon(name, 'SIGHUP');
+  await until('the problem is told', async () => (await daemonStatus(name)).record?.problem);
   const error = await t.throwsAsync(reloadDaemon(name, { timeout: 100 }), { code: 'ERR_RELOAD_TIMEOUT' });
   t.regex(error.message, / 100 ms; it reports a problem: cannot reopen the log /);
 });

@@ -10,9 +10,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { spawnDaemon, status, stop, type DaemonError, type SpawnDaemonOptions } from '../../dist/index.js';
+import { daemonStatus, spawnDaemon, stopDaemon, type DaemonError, type SpawnDaemonOptions } from '../../dist/index.js';
 import { bench, type Bench } from '../helpers/bench.js';
 import { daemonry } from '../helpers/command.js';
+import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
 import { noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import type { RunOptions } from '../helpers/run.js';
@@ -27,7 +28,7 @@ async function started(t: ExecutionContext, args: readonly string[], tools: Benc
   const run: RunOptions = { cwd: tools.path, ...options };
   const { code, stderr } = await daemonry(['start', '-n', name, ...args], run);
   t.is(code, 0, stderr);
-  return { name, pid: pidOf(name), run };
+  return { name, pid: await pidOf(name), run };
 }
 
 interface Loss {
@@ -146,9 +147,9 @@ for (const [what, { command, lose, says, code, env }] of Object.entries(losses))
       t.regex(told.stderr, says);
       t.is(told.stderr.trimEnd().split('\n').length, 1, told.stderr);
       t.notRegex(told.stderr, /down now/);
-      t.is(pidOf(name), pid);
+      t.is(await pidOf(name), pid);
     }
-    t.like(status(name), { state: 'running' });
+    t.like(await daemonStatus(name), { state: 'running' });
   });
 }
 
@@ -159,7 +160,7 @@ test('restart says that the daemon runs on, or does not, when it does not even t
   tools.remove('server.mjs');
   const sentence = `: cannot read the script ${tools.at('server.mjs')}: No such file or directory (ENOENT)\n`;
   t.is((await daemonry(['restart', name], run)).stderr, `daemonry: ${name} was not restarted, and runs on${sentence}`);
-  await stop(name);
+  await stopDaemon(name);
   t.is((await daemonry(['restart', name], run)).stderr, `daemonry: ${name} was not restarted${sentence}`);
 });
 
@@ -167,7 +168,7 @@ test('a rehearsal leaves nothing behind and empties no log', async (t) => {
   const tools = bench(t);
   furnish(tools);
   const { at, path: cwd, pidFile } = tools;
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   const options: SpawnDaemonOptions = { cwd, pidFile, ifRunning: 'replace', log: { path: at('log'), append: false } };
   const { pid } = await spawnDaemon('sh', ['-c', 'echo spoken; exec sleep 100'], { ...options, aliveFor: 300 });
   const before = tools.entries();
@@ -175,7 +176,7 @@ test('a rehearsal leaves nothing behind and empties no log', async (t) => {
   await t.throwsAsync(spawnDaemon('./no-such', [], failed), { code: 'ENOENT' });
   t.deepEqual(tools.entries(), before);
   t.is(readFileSync(at('log'), 'utf8'), 'spoken\n');
-  t.like(status({ pidFile }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
 });
 
 for (const [what, options, code] of [
@@ -190,27 +191,28 @@ for (const [what, options, code] of [
 ] as const) {
   test(`replacing by ${what} leaves the daemon running`, async (t) => {
     const { path: cwd, pidFile } = bench(t);
-    t.teardown(() => stop({ pidFile }));
+    t.teardown(() => stopDaemon({ pidFile }));
     const { pid } = await spawnDaemon('sleep', ['100'], { cwd, pidFile });
     const error = await t.throwsAsync<DaemonError>(
       spawnDaemon('sleep', ['100'], { cwd, pidFile, ifRunning: 'replace', ...options }),
     );
     t.is(error.code, code, error.message);
     t.is(error.isDown, undefined);
-    t.like(status({ pidFile }), { state: 'running', pid });
+    t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
   });
 }
 
 testUnless(noOtherUser)('a script that its user can no longer read leaves the daemon running', async (t) => {
   const { at, pidFile, write } = bench(t);
   const script = write(service, 'server.mjs');
-  t.teardown(() => stop({ pidFile }));
-  const options: SpawnDaemonOptions = { cwd: '/', pidFile, user: 'nobody', ifRunning: 'replace' };
+  t.teardown(() => stopDaemon({ pidFile }));
+  const options: SpawnDaemonOptions = { cwd: '/', pidFile, user: 'nobody', ifRunning: 'replace', log: at('log') };
   const { pid } = await spawnDaemon(process.execPath, [script], options);
+  await until('it has read its script', () => read(at('log')) === 'up\n');
   chmodSync(at('server.mjs'), 0o600);
   const error = await t.throwsAsync<DaemonError>(spawnDaemon(process.execPath, [script], options));
   t.like(error, { code: 'EACCES', step: 'read-script', path: script });
-  t.like(status({ pidFile }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
 });
 
 test('a start that fails after the stop says that the daemon is down now', async (t) => {
@@ -223,14 +225,14 @@ test('a start that fails after the stop says that the daemon is down now', async
   const told = await daemonry(['restart', name], run);
   t.is(told.code, 1);
   t.regex(told.stderr, new RegExp(`^daemonry: ${reason}${isDown}\n$`));
-  t.is(pidOf(name), undefined);
+  t.is(await pidOf(name), undefined);
   // It was down before this one, which says nothing about that.
   t.regex((await daemonry(['restart', name], run)).stderr, new RegExp(`^daemonry: ${reason}\n$`));
 });
 
 test('an error of the API says so, too, in its message and with isDown', async (t) => {
   const { path: cwd, pidFile, write } = bench(t);
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   await spawnDaemon('sleep', ['100'], { cwd, pidFile });
   const script = write('process.exit(3);', 'broken.mjs');
   const options: SpawnDaemonOptions = { cwd, pidFile, ifRunning: 'replace', waitFor: 'ready' };
@@ -255,7 +257,7 @@ test('a restart that ends the main process but not the rest of its session says 
     told.stderr,
     new RegExp(`^daemonry: the daemon did not stop within \\d+ ms: process \\d+ is still running${isDown}`),
   );
-  t.is(pidOf(name), undefined);
+  t.is(await pidOf(name), undefined);
 });
 
 /** Takes its time to stop: until the file `go` is there, or its time is over. */
@@ -266,7 +268,7 @@ const slow = [
 
 test('a replacement that is aborted while the daemon stops says that it is down', async (t) => {
   const { at, path: cwd, pidFile } = bench(t);
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   await spawnDaemon('sh', slow, { cwd, pidFile });
   const aborter = new AbortController();
   const next = spawnDaemon('sleep', ['100'], { cwd, pidFile, ifRunning: 'replace', signal: aborter.signal });
@@ -287,9 +289,9 @@ test('of two restarts at once, both succeed, whichever ends what the other has s
   const told = await Promise.all(restarts);
   for (const { code, stdout, stderr } of told) {
     t.is(code, 0, stderr);
-    t.like(JSON.parse(stdout), { outcome: 'restarted', isDown: undefined });
+    t.like(JSON.parse(stdout), { pid: (await pidOf(name))!, isDown: undefined });
   }
-  t.is(status(name).state, 'running');
+  t.is((await daemonStatus(name)).state, 'running');
 });
 
 test('daemonize with ifRunning: replace says so, too', async (t) => {
@@ -310,7 +312,7 @@ test('a program that makes itself a daemon is checked before restart stops it, a
   const script = tools.write(`daemonize({ name: '${name}' }, forever);`, 'own.mjs');
   const { code, stderr } = await tools.launch(`await import('./own.mjs');`);
   t.is(code, 0, stderr);
-  const pid = pidOf(name);
+  const pid = await pidOf(name);
   // The launcher above is what is on record.
   renameSync(tools.at('program.mjs'), tools.at('moved.mjs'));
   const refused = await daemonry(['restart', name]);
@@ -319,13 +321,15 @@ test('a program that makes itself a daemon is checked before restart stops it, a
     refused.stderr,
     `daemonry: ${name} was not restarted, and runs on: cannot read the script ${tools.at('program.mjs')}: No such file or directory (ENOENT)\n`,
   );
-  t.is(pidOf(name), pid);
+  t.is(await pidOf(name), pid);
   renameSync(tools.at('moved.mjs'), tools.at('program.mjs'));
   rmSync(script);
   const failed = await daemonry(['restart', name]);
   t.is(failed.code, 1);
   const last = failed.stderr.trimEnd().split('\n').at(-1)!;
-  t.is(last, `daemonry: ${name} did not start; the daemon that ran was stopped for this start, so ${name} is down now`);
+  const reason = 'the program exited with code 1 before it was up';
+  const isDown = `the daemon that ran was stopped for this start, so ${name} is down now`;
+  t.is(last, `daemonry: ${name} did not start: ${reason}; ${isDown}`);
 });
 
 testOnLinux('after a restart that failed, the variables that the daemon had are named', async (t) => {
@@ -337,7 +341,7 @@ testOnLinux('after a restart that failed, the variables that the daemon had are 
   t.is(code, 1);
   t.regex(
     stderr,
-    /; the daemon that ran was stopped .* is down now; it ran with (SECRET_URL, OTHER_SETTING|OTHER_SETTING, SECRET_URL), which the environment of this command does not have\n$/,
+    /; the daemon that ran was stopped .* is down now; it ran with (SECRET_URL, OTHER_SETTING|OTHER_SETTING, SECRET_URL), which the environment of this process does not have\n$/,
   );
   t.false(stderr.includes('hidden'));
 });

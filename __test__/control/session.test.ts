@@ -1,6 +1,6 @@
 /** What a stop ends besides the main process: what is left of the session that the start made. */
 import { chmodSync, existsSync } from 'node:fs';
-import { paths, spawnDaemon, status, stop, type SpawnDaemonOptions } from '../../dist/index.js';
+import { daemonPaths, daemonStatus, spawnDaemon, stopDaemon, type SpawnDaemonOptions } from '../../dist/index.js';
 import { bench, type Bench } from '../helpers/bench.js';
 import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
@@ -30,23 +30,23 @@ async function shell(place: Bench, options: SpawnDaemonOptions = {}, server = 's
 testOnLinux('a stop ends what a shell has run, and says how many', async (t) => {
   const place = bench(t);
   const { pid, helper } = await shell(place);
-  t.deepEqual(await stop({ pidFile: place.pidFile }), { outcome: 'stopped', pid, othersEnded: 1 });
+  t.deepEqual(await stopDaemon({ pidFile: place.pidFile }), { outcome: 'stopped', pid, othersEnded: 1 });
   t.true(hasEnded(helper));
 });
 
 testOnLinux('helpers that ignore SIGTERM are killed when the time is over', async (t) => {
   const place = bench(t);
   const { helper } = await shell(place, { stopTimeout: 100 }, "sh -c 'trap : TERM; while :; do sleep 0.1; done'");
-  t.like(await stop({ pidFile: place.pidFile }), { outcome: 'stopped', othersLeft: undefined });
+  t.like(await stopDaemon({ pidFile: place.pidFile }), { outcome: 'stopped', othersLeft: undefined });
   t.true(hasEnded(helper));
 });
 
 testOnLinux('with force: false a helper that does not end is an error, with its pid', async (t) => {
   const place = bench(t);
   const { helper } = await shell(place, {}, "sh -c 'trap : TERM; while :; do sleep 0.1; done'");
-  const error = await t.throwsAsync(stop({ pidFile: place.pidFile }, { timeout: 500, force: false }));
+  const error = await t.throwsAsync(stopDaemon({ pidFile: place.pidFile }, { timeout: 500, force: false }));
   t.like(error, { code: 'ERR_STOP_TIMEOUT', pid: helper });
-  t.is((await stop({ pidFile: place.pidFile }, { timeout: 500 })).outcome, 'not-running');
+  t.is((await stopDaemon({ pidFile: place.pidFile }, { timeout: 500 })).outcome, 'not-running');
   t.true(hasEnded(helper));
 });
 
@@ -56,14 +56,18 @@ testOnLinux('a main process that makes a session of its own takes its helpers al
   const script = 'sleep 1000 & echo $! >helper.new; mv helper.new helper; wait';
   await spawnDaemon('setsid', ['sh', '-c', script], { pidFile, cwd: at('.') });
   await until('the helper runs', () => place.entries().includes('helper'));
-  t.like(await stop({ pidFile }), { outcome: 'stopped', othersEnded: 1, othersLeft: undefined });
+  t.like(await stopDaemon({ pidFile }), { outcome: 'stopped', othersEnded: 1, othersLeft: undefined });
   t.true(hasEnded(Number(read(at('helper')))));
 });
 
 testOnLinux("with killMode 'process' they run on", async (t) => {
   const place = bench(t);
   const { helper } = await shell(place, { killMode: 'process' });
-  t.like(await stop({ pidFile: place.pidFile }), { outcome: 'stopped', othersEnded: undefined, othersLeft: undefined });
+  t.like(await stopDaemon({ pidFile: place.pidFile }), {
+    outcome: 'stopped',
+    othersEnded: undefined,
+    othersLeft: undefined,
+  });
   t.false(hasEnded(helper));
   await kill(helper);
 });
@@ -73,7 +77,7 @@ testOnLinux(
   async (t) => {
     const place = bench(t);
     const { helper } = await shell(place, {}, 'env -i sleep 1000');
-    t.like(await stop({ pidFile: place.pidFile }), { othersEnded: 1, othersLeft: undefined });
+    t.like(await stopDaemon({ pidFile: place.pidFile }), { othersEnded: 1, othersLeft: undefined });
     t.true(hasEnded(helper));
   },
 );
@@ -81,7 +85,7 @@ testOnLinux(
 testOnLinux('a helper in a session of its own is none of the service', async (t) => {
   const place = bench(t);
   const { helper } = await shell(place, {}, 'setsid sleep 1000');
-  t.like(await stop({ pidFile: place.pidFile }), { othersEnded: undefined, othersLeft: undefined });
+  t.like(await stopDaemon({ pidFile: place.pidFile }), { othersEnded: undefined, othersLeft: undefined });
   t.false(hasEnded(helper));
   await kill(helper);
 });
@@ -93,20 +97,20 @@ for (const how of ['stop', 'start'] as const) {
       const place = bench(t);
       const { pid, helper } = await shell(place);
       process.kill(pid, 'SIGKILL');
-      await until('it is dead', () => status({ pidFile: place.pidFile }).state === 'dead');
+      await until('it is dead', async () => (await daemonStatus({ pidFile: place.pidFile })).state === 'dead');
       t.false(hasEnded(helper));
       if (how === 'start') {
         const next = await shell(place);
         t.true(hasEnded(helper));
-        t.is((await stop({ pidFile: place.pidFile })).outcome, 'stopped');
+        t.is((await stopDaemon({ pidFile: place.pidFile })).outcome, 'stopped');
         t.true(hasEnded(next.helper));
       } else {
-        const result = await stop({ pidFile: place.pidFile });
+        const result = await stopDaemon({ pidFile: place.pidFile });
         t.deepEqual(result, { outcome: 'not-running', lastPid: pid, othersEnded: 1 });
         t.false(existsSync(place.pidFile));
       }
       t.true(hasEnded(helper));
-      t.is(status({ pidFile: place.pidFile }).state, how === 'start' ? 'stopped' : 'dead');
+      t.is((await daemonStatus({ pidFile: place.pidFile })).state, how === 'start' ? 'stopped' : 'dead');
     },
   );
 }
@@ -115,7 +119,7 @@ testOnLinux('a stop from inside the session ends the others, and itself goes on'
   const place = bench(t);
   const program = place.write(`
     await exists('go');
-    const outcome = await daemonry.stop({ pidFile: options.pidFile });
+    const outcome = await daemonry.stopDaemon({ pidFile: options.pidFile });
     fs.writeFileSync(at('outcome'), JSON.stringify(outcome));
   `);
   const { pid } = await shell(place, {}, `'${process.execPath}' '${program}'`);
@@ -146,9 +150,9 @@ for (const [who, ids, obstacle] of [
         while (!fs.readFileSync('/proc/' + helper + '/cmdline', 'utf8').startsWith('sleep')) await sleep(10);
         const held = ['.lock', '.pid'].filter(has);
         process.kill(pid, 'SIGKILL');
-        while (daemonry.status({ pidFile }).state !== 'dead') await sleep(10);
+        while ((await daemonry.daemonStatus({ pidFile })).state !== 'dead') await sleep(10);
         const refused = await daemonry.forgetDaemon({ pidFile }).catch(({ message }) => message);
-        const stopped = await daemonry.stop({ pidFile });
+        const stopped = await daemonry.stopDaemon({ pidFile });
         const forgotten = await daemonry.forgetDaemon({ pidFile });
         console.log(JSON.stringify({ pid, helper, held, refused, stopped, forgotten }));
       `;
@@ -175,11 +179,11 @@ testOnLinux(
     const { pid, helper } = await shell(place, { name }, `sh -c '${closing('lock', 'phase', 'pid')}; ${deaf}'`);
     const isClosed = () => ![...descriptors(helper).values()].some((file) => file.endsWith('.pid'));
     await until('it has closed them', isClosed);
-    const error = await t.throwsAsync(stop(name, { timeout: 500, force: false }));
+    const error = await t.throwsAsync(stopDaemon(name, { timeout: 500, force: false }));
     t.like(error, { code: 'ERR_STOP_TIMEOUT', pid: helper });
     t.true(hasEnded(pid));
-    t.like(status(name), { state: 'dead', lastPid: pid, ended: { reason: 'stopped' } });
-    t.false(existsSync(paths(name).pidFile));
+    t.like(await daemonStatus(name), { state: 'dead', lastPid: pid, ended: { reason: 'stopped' } });
+    t.false(existsSync(daemonPaths(name).pidFile));
     const kinds = async () => (await eventsOf(name)).map(({ event }) => event);
     t.deepEqual(await kinds(), ['start', 'up', 'stop', 'exit']);
     t.is((await eventsOf(name)).at(-1)!.unseen, undefined);
@@ -195,10 +199,10 @@ testOnLinux(
       ),
     );
     t.true(hasEnded(helper));
-    t.like(status(name), { state: 'stopped', ended: { reason: 'stopped' } });
+    t.like(await daemonStatus(name), { state: 'stopped', ended: { reason: 'stopped' } });
     t.deepEqual(await kinds(), ['start', 'up', 'stop', 'exit', 'cleanup']);
     t.like((await eventsOf(name)).at(-1), { pid, by: { uid: process.getuid!() } });
-    t.deepEqual(await stop(name), { outcome: 'not-running' });
+    t.deepEqual(await stopDaemon(name), { outcome: 'not-running' });
   },
 );
 
@@ -224,7 +228,7 @@ testOnLinux('who takes the place of another ends also a helper that has cleared 
   const { helper } = await shell(place, {}, 'env -i sleep 1000');
   await shell(place, { ifRunning: 'replace' });
   t.true(hasEnded(helper));
-  t.is((await stop({ pidFile: place.pidFile })).outcome, 'stopped');
+  t.is((await stopDaemon({ pidFile: place.pidFile })).outcome, 'stopped');
 });
 
 testOnLinux('a stop removes the pidfile that a killed daemon has left, unless another process holds it', async (t) => {
@@ -234,7 +238,7 @@ testOnLinux('a stop removes the pidfile that a killed daemon has left, unless an
   if (isRoot) {
     const holder = start('flock', ['--no-fork', pidFile, 'sh', '-c', `: >'${at('held')}'; exec sleep 1000`]);
     await until('it is held', () => place.entries().includes('held'));
-    t.deepEqual(await stop({ pidFile }), { outcome: 'not-running' });
+    t.deepEqual(await stopDaemon({ pidFile }), { outcome: 'not-running' });
     t.true(existsSync(pidFile));
     holder.child.kill('SIGKILL');
     await holder.done;
@@ -242,5 +246,5 @@ testOnLinux('a stop removes the pidfile that a killed daemon has left, unless an
   const { code, stdout } = await daemonry(['stop', '-p', pidFile]);
   t.deepEqual([code, stdout], [0, `${pidFile} is not running\n`]);
   t.false(existsSync(pidFile));
-  t.like(status({ pidFile }), { state: 'dead', lastPid: pid, ended: { reason: 'vanished' } });
+  t.like(await daemonStatus({ pidFile }), { state: 'dead', lastPid: pid, ended: { reason: 'vanished' } });
 });

@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import test from 'ava';
-import { status, stop } from '../../dist/index.js';
+import { daemonStatus, stopDaemon } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { read } from '../helpers/files.js';
 import { keepAsking } from '../helpers/keep-alive.js';
@@ -29,7 +29,7 @@ test('no request of clients with keep-alive is reset', async (t) => {
     await daemon(serving(port));
     const asking = keepAsking(port, 20);
     await until('they are answered', async () => (await ask(port)) === 'answered');
-    t.like(await stop({ pidFile }), { outcome: 'stopped' });
+    t.like(await stopDaemon({ pidFile }), { outcome: 'stopped' });
     const { answered, lost } = await asking;
     t.true(answered >= 20, `${answered} answers`);
     t.deepEqual(lost, []);
@@ -46,7 +46,7 @@ test('a connection that is idle is answered once more, and told that it ends', a
   socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
   await until('it is answered', () => heard.endsWith('answered'));
   t.regex(heard, /^Connection: keep-alive\r$/m);
-  const stopping = stop({ pidFile });
+  const stopping = stopDaemon({ pidFile });
   await until('nobody listens any more', async () => {
     const other = connect(port, '127.0.0.1');
     const [error] = await Promise.race([once(other, 'connect'), once(other, 'error')]).catch((e: unknown) => [e]);
@@ -68,7 +68,7 @@ test('connections that nobody uses hold no stop beyond its time', async (t) => {
   const socket = connect(port, '127.0.0.1');
   await once(socket, 'connect');
   const ended = once(socket.resume(), 'end');
-  const outcome = await stop({ pidFile });
+  const outcome = await stopDaemon({ pidFile });
   t.is(outcome.outcome, 'stopped');
   t.is('handlers' in outcome ? outcome.handlers : undefined, undefined);
   await ended;
@@ -81,7 +81,7 @@ test('a keepAliveTimeout that is not below stopTimeout is warned of', async (t) 
     read(at('log')),
     "a stop can lose requests: the server's keepAliveTimeout (2000 ms) is not below stopTimeout (2000 ms)\n",
   );
-  t.is(status({ pidFile }).state, 'running');
+  t.is((await daemonStatus({ pidFile })).state, 'running');
 });
 
 test('the workers of a cluster finish their requests before their primary exits', async (t) => {
@@ -108,7 +108,7 @@ test('the workers of a cluster finish their requests before their primary exits'
   `);
   const asking = keepAsking(port, 20);
   await until('they are answered', async () => (await ask(port)) === 'answered');
-  t.like(await stop({ pidFile }), { outcome: 'stopped', handlers: undefined, othersEnded: undefined });
+  t.like(await stopDaemon({ pidFile }), { outcome: 'stopped', handlers: undefined, othersEnded: undefined });
   const { answered, lost } = await asking;
   t.true(answered >= 20, `${answered} answers`);
   t.deepEqual(lost, []);

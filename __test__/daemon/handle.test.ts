@@ -1,7 +1,7 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
-import { currentDaemon, paths, status, supported } from '../../dist/index.js';
+import { currentDaemon, daemonPaths, daemonStatus, supported } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { read } from '../helpers/files.js';
 import { isRoot } from '../helpers/privileges.js';
@@ -38,8 +38,8 @@ test('in the foreground it says so, and holds the pidfile, complete, by the same
     note('up');
   `);
   t.deepEqual(JSON.parse(notes()[0]!), [child.pid, 'foreground', pidFile]);
-  await until('it is up', () => status({ pidFile }).state === 'running');
-  t.like(status({ pidFile }), { pid: child.pid });
+  await until('it is up', async () => (await daemonStatus({ pidFile })).state === 'running');
+  t.like(await daemonStatus({ pidFile }), { pid: child.pid });
   t.is(read(pidFile), `${child.pid}\n`);
   child.kill();
   await done;
@@ -305,7 +305,7 @@ test("root's daemons have their places in the system's directories", (t) => {
     t.log('skipped: only root can see what root gets');
     return t.pass();
   }
-  t.deepEqual(paths('api'), {
+  t.deepEqual(daemonPaths('api'), {
     pidFile: '/run/api/api.pid',
     logFile: '/var/log/api/api.log',
     socket: '/run/api/api.sock',
@@ -322,7 +322,7 @@ for (const [what, state, expected] of [
     const { launch } = bench(t);
     const program = `
       if (process.geteuid() === 0) process.seteuid(65534);
-      console.log(JSON.stringify(daemonry.paths('my.api@2')));
+      console.log(JSON.stringify(daemonry.daemonPaths('my.api@2')));
     `;
     const env: NodeJS.ProcessEnv = { ...process.env, HOME: '/home/me', XDG_STATE_HOME: state };
     const { stdout, stderr } = await launch(program, { env });
@@ -334,7 +334,7 @@ for (const [what, state, expected] of [
 
 test('a name that could leave its place is refused', (t) => {
   for (const name of ['', '.', '..', 'a/b', '../a', 'a b', 'ä', 'a\0', 7 as never]) {
-    t.throws(() => paths(name), { code: 'ERR_INVALID_OPTION', name: 'DaemonError' }, String(name));
+    t.throws(() => daemonPaths(name), { code: 'ERR_INVALID_OPTION', name: 'DaemonError' }, String(name));
   }
 });
 
@@ -349,7 +349,7 @@ test('where there is no binary, importing works, `supported` is false and the ca
     at('program.mjs'),
     `
     import * as daemonry from './copy/dist/index.js';
-    const { daemonize, status, stop, sendSignal, PidFile, currentDaemon, supported } = daemonry;
+    const { daemonize, daemonStatus, listDaemons, stopDaemon, signalDaemon, restartDaemon, PidFile, currentDaemon, supported } = daemonry;
     const codeOf = async (call) => {
       try {
         await call();
@@ -361,9 +361,11 @@ test('where there is no binary, importing works, `supported` is false and the ca
     const calls = [
       () => daemonize({ pidFile }),
       () => daemonize({ pidFile }, () => {}),
-      () => status({ pidFile }),
-      () => stop({ pidFile }),
-      () => sendSignal({ pidFile }, 'SIGTERM'),
+      () => daemonStatus({ pidFile }),
+      () => listDaemons(),
+      () => stopDaemon({ pidFile }),
+      () => signalDaemon({ pidFile }, 'SIGTERM'),
+      () => restartDaemon('a'),
       () => PidFile.acquire(pidFile),
     ];
     const codes = await Promise.all(calls.map(codeOf));

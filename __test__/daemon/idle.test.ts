@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test from 'ava';
-import { status } from '../../dist/index.js';
+import { daemonStatus } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { read } from '../helpers/files.js';
 import { named } from '../helpers/named.js';
@@ -43,7 +43,7 @@ test('a hold keeps it, from before it is up until the last one is released; rele
   await noted('one released');
   // Ten times as long as it would take.
   await sleep(200);
-  t.like(status({ pidFile }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
   write('', 'release-last');
   t.true(await gone());
 });
@@ -113,8 +113,8 @@ test('a connection holds the daemon; when it has ended, so does the idle daemon,
   const socket = await held;
   // Five times as long as it would take.
   await sleep(1000);
-  t.like(status({ pidFile }), { state: 'running', pid });
-  t.like(status(name).record, { socket: at('socket'), status: 'serving' });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
+  t.like((await daemonStatus(name)).record, { socket: at('socket'), status: 'serving' });
   socket.end();
   t.is(await text(socket), 'hello and goodbye');
   t.true(await gone());

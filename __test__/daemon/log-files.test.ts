@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import { status } from '../../dist/index.js';
+import { daemonStatus } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { main } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
@@ -90,16 +90,16 @@ testUnless(noOwnMounts ?? noRoot)(
       `
     daemonize({ pidFile: at('daemon.pid'), name: '${name}', log: at('disk/a.log') }, async () => {
       fs.writeFileSync(at('disk/filler'), 'x'.repeat(2 ** 16));
-      const problem = () => daemonry.status('${name}').record?.problem;
+      const problem = async () => (await daemonry.daemonStatus('${name}')).record?.problem;
       for (let line = 0; line < 3000; line++) {
         console.log('x'.repeat(100));
         process.stdout.write('y'.repeat(100) + '\\n');
         process.stderr.write('z'.repeat(100) + '\\n');
         if (line % 100 === 0) await sleep(0);
       }
-      note('alive, problem: ' + problem());
+      note('alive, problem: ' + (await problem()));
       fs.rmSync(at('disk/filler'));
-      while (problem() !== undefined) await sleep(10);
+      while ((await problem()) !== undefined) await sleep(10);
       note('no problem any more');
       console.log('the end');
       fs.copyFileSync(at('disk/a.log'), at('copy'));
@@ -155,15 +155,15 @@ for (const [what, spoil, mend] of [
     spoil(at('logs'));
     process.kill(pid, 'SIGHUP');
     await noted('reload 1');
-    const reason = await until('the problem is told', () => status(name).record?.problem);
+    const reason = await until('the problem is told', async () => (await daemonStatus(name)).record?.problem);
     t.regex(reason, new RegExp(`^cannot reopen the log ${old}: .* \\(E[A-Z]+\\)$`));
     const code = /\((E[A-Z]+)\)$/.exec(reason)![1];
     await noted(`${code} reopen-log ${old}`);
-    t.like(status({ pidFile }), { state: 'running', pid });
+    t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
     mend(at('logs'));
     process.kill(pid, 'SIGHUP');
     await noted('reload 2');
-    await until('the problem is over', () => status(name).record?.problem === undefined);
+    await until('the problem is over', async () => (await daemonStatus(name)).record?.problem === undefined);
     t.is(statSync(old).mode & 0o7777, 0o640);
   });
 }

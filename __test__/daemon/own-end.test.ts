@@ -1,7 +1,7 @@
 /** What a daemon reports of its own end. */
 import { renameSync, rmdirSync } from 'node:fs';
 import test from 'ava';
-import { status } from '../../dist/index.js';
+import { daemonStatus } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { read } from '../helpers/files.js';
 import { eventsOf, journalOf, named } from '../helpers/named.js';
@@ -27,10 +27,10 @@ for (const [what, ends, exit] of [
     const { code, stderr } = await launch(program);
     t.is(code, 0, stderr);
     write('', 'go');
-    await until('it has ended', () => ['dead', 'stopped'].includes(status(name).state));
+    await until('it has ended', async () => ['dead', 'stopped'].includes((await daemonStatus(name)).state));
     rmdirSync(journal);
     renameSync(at('journal'), journal);
     t.regex(read(at('log')), new RegExp(`^cannot write the journal ${journal}: .*\\(E[A-Z]+\\)$`, 'm'));
-    status(name);
+    await daemonStatus(name);
     t.like((await eventsOf(name)).at(-1), { event: 'exit', ...exit });
   });

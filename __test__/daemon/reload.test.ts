@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import test from 'ava';
-import { status } from '../../dist/index.js';
+import { daemonStatus } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { read } from '../helpers/files.js';
 import { testOnLinux } from '../helpers/privileges.js';
@@ -46,7 +46,7 @@ test('a reload handler that rejects is reported in the log; the others run, and 
   process.kill(pid, 'SIGHUP');
   await noted('reload 2');
   t.deepEqual(notes(), ['reload 1', 'reload 2']);
-  t.like(status({ pidFile }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
   const reported = read(at('daemon.log')).match(/^a reload handler failed: .*$/gm);
   const each = ['a reload handler failed: Error: bad configuration', 'a reload handler failed: Error: worse'];
   t.deepEqual(reported, [...each, ...each]);
@@ -87,7 +87,7 @@ testOnLinux('a daemon with a log and no reload handler reopens it on SIGHUP and 
   await until('the log is there again', () => existsSync(at('daemon.log')));
   t.is(descriptors(pid).get(1), at('daemon.log'));
   t.is(descriptors(pid).get(2), at('daemon.log'));
-  t.like(status({ pidFile }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
 });
 
 test('a reopened log has its mode whatever the umask, and carries native output and that of children, too', async (t) => {
@@ -204,7 +204,7 @@ for (const [what, code, old, spoil] of [
     const line = read(at(old));
     t.true(line.startsWith(`cannot reopen the log ${at('logs/daemon.log')}: `), line);
     t.true(line.endsWith(` (${code})\n`), line);
-    t.like(status({ pidFile }), { state: 'running', pid });
+    t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
   });
 }
 
@@ -244,5 +244,5 @@ testOnLinux('in a foreground with a terminal, SIGHUP ends the program, and its p
   const { code, stdout } = await run('script', ['-qec', command, '/dev/null']);
   t.deepEqual(notes(), ['up'], stdout);
   t.is(code, 128 + 1);
-  t.is(status({ pidFile }).state, 'dead');
+  t.is((await daemonStatus({ pidFile })).state, 'dead');
 });

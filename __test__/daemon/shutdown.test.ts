@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import test from 'ava';
-import { sendSignal, status, stop } from '../../dist/index.js';
+import { daemonStatus, signalDaemon, stopDaemon } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { read } from '../helpers/files.js';
 import { isRoot, testOnLinux } from '../helpers/privileges.js';
@@ -98,8 +98,8 @@ test('while its handlers run, a daemon is "stopping"', async (t) => {
   const pid = await daemon("const daemon = daemonize(options); daemon.onStop(() => exists('go')); forever();");
   t.is(readFileSync(pidFile, 'utf8'), `${pid}\n`);
   process.kill(pid, 'SIGTERM');
-  await until('the daemon is stopping', () => status({ pidFile }).state === 'stopping');
-  t.like(status({ pidFile }), { state: 'stopping', pid });
+  await until('the daemon is stopping', async () => (await daemonStatus({ pidFile })).state === 'stopping');
+  t.like(await daemonStatus({ pidFile }), { state: 'stopping', pid });
   writeFileSync(at('go'), '');
   t.true(await gone());
 });
@@ -113,12 +113,12 @@ test('a daemon that begins to stop while it starts is "stopping", also when its 
     note('up');
   `);
   await noted('up');
-  await sendSignal({ pidFile }, 'SIGTERM');
+  await signalDaemon({ pidFile }, 'SIGTERM');
   await noted('stopping');
-  t.is(status({ pidFile }).state, 'stopping');
+  t.is((await daemonStatus({ pidFile })).state, 'stopping');
   launcher.child.kill('SIGKILL');
   await launcher.done;
-  t.is(status({ pidFile }).state, 'stopping');
+  t.is((await daemonStatus({ pidFile })).state, 'stopping');
   writeFileSync(at('end'), '');
   await until('the pidfile is gone', () => !existsSync(pidFile));
 });
@@ -251,10 +251,10 @@ test.serial('a second stop waits for the first one to finish, and cuts nothing o
     });
     forever();
   });`);
-  const first = stop({ pidFile });
+  const first = stopDaemon({ pidFile });
   await noted('stopping');
-  await until('it is stopping', () => status({ pidFile }).state === 'stopping');
-  const second = stop({ pidFile });
+  await until('it is stopping', async () => (await daemonStatus({ pidFile })).state === 'stopping');
+  const second = stopDaemon({ pidFile });
   if (process.platform === 'linux') await until('the second stop waits, too', () => openPidfds() === 2);
   write('', 'go');
   const outcomes = await Promise.all([first, second]);
@@ -336,14 +336,14 @@ test('a stop waits as long as the daemon has said that it takes, and tells how i
     daemon.onStop(() => { throw new Error('no'); });
     forever();
   });`);
-  const outcome = await stop({ pidFile });
+  const outcome = await stopDaemon({ pidFile });
   t.like(outcome, { outcome: 'stopped', handlers: 'failed' });
 });
 
 test('handlers that ran out of time are told as such', async (t) => {
   const { daemon, pidFile } = bench(t);
   await daemon(`daemonize({ ...options, stopTimeout: 100 }, (daemon) => { daemon.onStop(never); forever(); });`);
-  t.like(await stop({ pidFile }), { outcome: 'stopped', handlers: 'timed-out' });
+  t.like(await stopDaemon({ pidFile }), { outcome: 'stopped', handlers: 'timed-out' });
 });
 
 testOnLinux('a daemon that is stopped by SIGSTOP runs its handlers all the same', async (t) => {
@@ -351,7 +351,7 @@ testOnLinux('a daemon that is stopped by SIGSTOP runs its handlers all the same'
   const pid = await daemon(`daemonize(options, (daemon) => { daemon.onStop(() => note('handled')); forever(); });`);
   process.kill(pid, 'SIGSTOP');
   await until('it is stopped', () => stat(pid)?.state === 'T');
-  t.like(await stop({ pidFile }), { outcome: 'stopped', pid });
+  t.like(await stopDaemon({ pidFile }), { outcome: 'stopped', pid });
   t.deepEqual(notes(), ['handled']);
 });
 

@@ -17,7 +17,7 @@ import { connect, createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import test, { type ExecutionContext } from 'ava';
-import { connectDaemon, paths, spawnDaemon, status, stop } from '../../dist/index.js';
+import { connectDaemon, daemonPaths, daemonStatus, spawnDaemon, stopDaemon } from '../../dist/index.js';
 import { bench, type Bench } from '../helpers/bench.js';
 import { daemonry, main } from '../helpers/command.js';
 import { locksOn, read } from '../helpers/files.js';
@@ -43,9 +43,9 @@ async function started(t: ExecutionContext, tools: Bench, program = serving, opt
   const name = named(t);
   const { code, stderr } = await tools.launch(program(name, options));
   t.is(code, 0, stderr);
-  const found = status(name);
+  const found = await daemonStatus(name);
   if (found.state !== 'running') throw new Error(`it is ${found.state}`);
-  return { name, pid: found.pid, ...paths(name) };
+  return { name, pid: found.pid, ...daemonPaths(name) };
 }
 
 async function answerAt(socket: string): Promise<string> {
@@ -69,7 +69,7 @@ test('a daemon whose directory was removed makes it again, with pidfile and sock
   rmSync(directory, { recursive: true });
 
   // Nobody has to wait for the files to be told that it runs.
-  t.like(status(name), { state: 'running', pid });
+  t.like(await daemonStatus(name), { state: 'running', pid });
   const second = await tools.launch(serving(name));
   t.is(second.code, 1);
   t.regex(second.stderr, new RegExp(`is already running with pid ${pid} `));
@@ -79,7 +79,10 @@ test('a daemon whose directory was removed makes it again, with pidfile and sock
   await until('the pidfile is there', () => read(pidFile) === `${pid}\n`);
   const after = [directory, pidFile, socket].map((path) => lstatSync(path)).map(({ mode, uid }) => ({ mode, uid }));
   t.deepEqual(after, before);
-  await until('what it says about itself is there', () => status(name).record?.socket === socket || !isRoot);
+  await until(
+    'what it says about itself is there',
+    async () => (await daemonStatus(name)).record?.socket === socket || !isRoot,
+  );
   if (noLinux === undefined) {
     await until('both locks are taken', () => new Set(locksOn(pidFile).map((lock) => lock.kind)).size === 2);
   }
@@ -88,7 +91,7 @@ test('a daemon whose directory was removed makes it again, with pidfile and sock
     t.regex(stdout, new RegExp(`is running with pid ${pid} `));
   }
   t.is(timesIn(tools.at('log'), `the pidfile ${pidFile} was missing and has been made again`), 1);
-  t.like(await stop(name), { outcome: 'stopped', pid });
+  t.like(await stopDaemon(name), { outcome: 'stopped', pid });
   t.false(existsSync(pidFile));
   t.false(existsSync(socket));
 });
@@ -112,7 +115,7 @@ test('a server whose socket alone was removed can be reached again, twice, and f
     rmSync(socket);
     open.push(await connectDaemon(process.execPath, [tools.at('program.mjs')], { name }));
   }
-  const stopping = stop(name);
+  const stopping = stopDaemon(name);
   await until('the socket is gone', () => !existsSync(socket));
   // The server's own connection first: the others have come another way.
   for (const connection of open) {
@@ -146,7 +149,7 @@ test('an HTTP server whose socket was removed answers on the new one, and loses 
   const unused = connect(socket);
   await once(unused, 'connect');
   const ended = once(unused.resume(), 'end');
-  const stopping = stop(name);
+  const stopping = stopDaemon(name);
   await until('the socket is gone', () => !existsSync(socket));
   t.deepEqual(await ask(), [true, 'answered', 'close']);
   const outcome = await stopping;
@@ -169,7 +172,7 @@ test('a socket of the option "listen" on which a server listens is made again, w
   await until('the socket is there', () => existsSync(at('socket')));
   t.is(lstatSync(at('socket')).mode & 0o777, 0o640);
   t.is(await answerAt(at('socket')), 'here');
-  t.like(await stop({ pidFile }), { outcome: 'stopped' });
+  t.like(await stopDaemon({ pidFile }), { outcome: 'stopped' });
   t.false(existsSync(at('socket')));
 });
 
@@ -181,9 +184,9 @@ test('a pidfile that was named by its path is made again with its mode and its l
   write(`daemonize({ pidFile: at('run/a.pid'), log: at('log') }, forever);`);
   const { code, stderr } = await tools.launch(readFileSync(at('program.mjs'), 'utf8').split('\n').at(-1)!);
   t.is(code, 0, stderr);
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   const { mode } = statSync(pidFile);
-  const found = status({ pidFile });
+  const found = await daemonStatus({ pidFile });
   const pid = found.state === 'running' ? found.pid : 0;
   rmSync(pidFile);
   await until('the pidfile is there', () => read(pidFile) === `${pid}\n`);
@@ -195,11 +198,11 @@ test('a pidfile that was named by its path is made again with its mode and its l
     () => timesIn(at('log'), `the pidfile ${pidFile} is lost: cannot open the pidfile's directory ${at('run')}`) > 0,
   );
   t.false(existsSync(at('run')));
-  t.like(status({ pidFile }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
   mkdirSync(at('run'));
   await until('the pidfile is there again', () => read(pidFile) === `${pid}\n`);
   t.is(timesIn(at('log'), 'is lost'), 1);
-  t.like(await stop({ pidFile }), { outcome: 'stopped', pid });
+  t.like(await stopDaemon({ pidFile }), { outcome: 'stopped', pid });
   t.false(existsSync(pidFile));
 });
 
@@ -216,7 +219,7 @@ test('a pidfile whose path leads elsewhere since a link was flipped is no other 
   flip('two');
   t.is((await tools.launch(program)).code, 0);
   const [one, two] = ['one', 'two'].map((release) => at(release, 'a.pid'));
-  t.teardown(() => Promise.all([stop({ pidFile: one! }), stop({ pidFile: two! })]));
+  t.teardown(() => Promise.all([stopDaemon({ pidFile: one! }), stopDaemon({ pidFile: two! })]));
   const pids = [read(one!), read(two!)];
   t.not(pids[0], pids[1]);
   rmSync(one!);
@@ -252,7 +255,7 @@ test('what others have put into the places is left alone, told once in the log, 
   writeFileSync(`${pidFile}2`, 'my notes\n');
   renameSync(`${pidFile}2`, pidFile);
   t.is(await answerAt(socket), 'another server');
-  t.like(await stop(name), { outcome: 'stopped', pid });
+  t.like(await stopDaemon(name), { outcome: 'stopped', pid });
   t.is(read(pidFile), 'my notes\n');
   t.is(await answerAt(socket), 'another server');
 });
@@ -265,15 +268,15 @@ test('a daemon whose record, journal and log were removed makes them again, and 
     setInterval(() => console.log('tick'), 50);
   });`);
   t.is(code, 0, stderr);
-  const { logFile } = paths(name);
+  const { logFile } = daemonPaths(name);
   const [record, journal] = [recordOf(name), journalOf(name)];
   const before = read(record);
-  const pid = pidOf(name);
+  const pid = await pidOf(name);
   for (const file of [record, journal]) rmSync(file);
   rmSync(dirname(logFile), { recursive: true });
 
   // Nobody has to wait for the record to be told what runs.
-  t.is(status(name).record?.program, process.execPath);
+  t.is((await daemonStatus(name)).record?.program, process.execPath);
   await until('the record is there', () => read(record) === before);
   for (const file of [record, journal]) await until(`${file} is there`, () => existsSync(file));
   t.is(statSync(record).mode & 0o7777, 0o600);
@@ -284,12 +287,12 @@ test('a daemon whose record, journal and log were removed makes them again, and 
   t.is(events.length, 2);
   t.is(timesIn(logFile, `the record of ${name} was missing and has been made again`), 1);
   t.is(timesIn(logFile, `the log ${logFile} was missing and has been made again`), 1);
-  t.is(status(name).record?.problem, undefined);
+  t.is((await daemonStatus(name)).record?.problem, undefined);
 
   for (const file of [record, journal]) rmSync(file);
   const restarted = await daemonry(['restart', name]);
   t.is(restarted.code, 0, restarted.stderr);
-  t.not(pidOf(name), pid);
+  t.not(await pidOf(name), pid);
   t.true(existsSync(record));
 });
 
@@ -298,11 +301,11 @@ test('a program of another author can be restarted after its record was removed'
   const name = named(t);
   const { pid } = await spawnDaemon('sleep', ['1000'], { name, cwd: path, env: { MARK: path } });
   rmSync(recordOf(name));
-  t.like(status(name).record, { program: 'sleep', arguments: ['sleep', '1000'] });
+  t.like((await daemonStatus(name)).record, { program: 'sleep', arguments: ['sleep', '1000'] });
   const { code, stderr } = await daemonry(['restart', name]);
   t.is(code, 0, stderr);
-  t.not(pidOf(name), pid);
-  t.true(environmentOf(pidOf(name)!)?.includes(`MARK=${path}`) ?? true);
+  t.not(await pidOf(name), pid);
+  t.true(environmentOf((await pidOf(name))!)?.includes(`MARK=${path}`) ?? true);
   t.true(existsSync(recordOf(name)));
 });
 
@@ -382,21 +385,21 @@ for (const [what, listens, isRefused] of [
       const { code, stderr } = await tools.launch(program(two));
       t.is(code, 1);
       t.regex(stderr, /cannot listen on .*socket: another process listens there/);
-      t.is(status(one).record?.problem, undefined);
+      t.is((await daemonStatus(one)).record?.problem, undefined);
       // Renamed into its place, so that there is no moment in which it is free.
       const other = createServer((connection) => connection.end('another'));
       await once(other.listen(at('other')), 'listening');
       t.teardown(() => other.close());
       renameSync(at('other'), at('socket'));
     } else t.is((await tools.launch(program(two))).code, 0);
-    const problem = await until('it says so', () => status(one).record?.problem);
+    const problem = await until('it says so', async () => (await daemonStatus(one)).record?.problem);
     t.true(problem.startsWith(`the socket ${at('socket')} is lost: `), problem);
-    t.is(status(two).record?.problem, undefined);
+    t.is((await daemonStatus(two)).record?.problem, undefined);
     t.is(timesIn(at(`log.${one}`), `the socket ${at('socket')} is lost`), 1);
     t.regex((await daemonry(['status', one])).stdout, /problem: the socket .* is lost/);
     rmSync(at('socket'));
     if (isRefused && !what.includes('no server')) {
-      await until('the problem is over', () => status(one).record?.problem === undefined);
+      await until('the problem is over', async () => (await daemonStatus(one)).record?.problem === undefined);
       t.is(await answerAt(at('socket')), one);
     }
   });
@@ -456,7 +459,7 @@ test('a daemon stops when another process holds its lock, and leaves that one’
   await until('the first one has ended', () => hasEnded(first));
   t.regex(read(at('log')), new RegExp(`process ${second} is the daemon of .*daemon.pid now: this one stops`));
   t.is(read(pidFile), `${second}\n`);
-  t.like(status({ pidFile }), { state: 'running', pid: second });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid: second });
 });
 
 test('a program that has nothing to do any more ends, although its pidfile is watched', async (t) => {
@@ -470,7 +473,7 @@ test('a socket that a killed server left is replaced by the next one', async (t)
   const tools = bench(t);
   const { name, pid, socket } = await started(t, tools);
   process.kill(pid, 'SIGKILL');
-  await until('it is dead', () => status(name).state === 'dead');
+  await until('it is dead', async () => (await daemonStatus(name)).state === 'dead');
   t.true(existsSync(socket));
   const next = await connectDaemon(process.execPath, [tools.at('program.mjs')], { name });
   t.not(await text(next), `${pid}`);
@@ -509,7 +512,7 @@ test('a call of daemon.listen() that cannot be meant, or not be done, is a typed
     /^true ERR_INVALID_OPTION: the socket's path \S+ is too long: it has \d+ bytes, and 10\d are possible$/,
   );
 
-  const { socket } = paths(name);
+  const { socket } = daemonPaths(name);
   const connections: string[] = [];
   const other = createServer((connection) => connections.push(String(connection.end())));
   mkdirSync(dirname(socket), { recursive: true });
@@ -550,7 +553,7 @@ test('a server that is closed by the program takes its socket with it', async (t
   t.true(existsSync(socket));
   tools.write('', 'close');
   await until('the socket is gone', () => !existsSync(socket));
-  t.like(status(name), { state: 'running' });
+  t.like(await daemonStatus(name), { state: 'running' });
 });
 
 test('a call that waits for a socket which does not come back says what it has waited for', async (t) => {
@@ -558,7 +561,7 @@ test('a call that waits for a socket which does not come back says what it has w
   const own = (name: string) => `
     import { createServer } from 'node:net';
     daemonize({ name: '${name}', log: at('log') }, async () => {
-      await once(createServer().listen(paths('${name}').socket), 'listening');
+      await once(createServer().listen(daemonPaths('${name}').socket), 'listening');
     });
   `;
   const { name, pidFile, socket } = await started(t, tools, own);
@@ -594,7 +597,7 @@ test('spawnDaemon gives its name to a program that has none of its own', async (
     daemonize({}, async (daemon) => note(await daemon.listen(createServer())));
   `);
   await spawnDaemon(process.execPath, [tools.at('program.mjs')], { name, waitFor: 'ready' });
-  t.deepEqual(tools.notes(), [paths(name).socket]);
+  t.deepEqual(tools.notes(), [daemonPaths(name).socket]);
 });
 
 test('a server that listens by itself leaves the socket of another in its place when it stops', async (t) => {
@@ -617,7 +620,7 @@ test('a server that listens by itself leaves the socket of another in its place 
     const open = connect(at('socket'));
     await once(open, 'connect');
     renameSync(at('socket2'), at('socket'));
-    const stopping = stop({ pidFile });
+    const stopping = stopDaemon({ pidFile });
     open.resume().end();
     t.like(await stopping, { outcome: 'stopped' });
     t.is(await answerAt(at('socket')), 'second');
@@ -645,5 +648,5 @@ test('a worker of a cluster that stops leaves the socket to the others', async (
   process.kill(Number(notes()[0]), 'SIGTERM');
   await noted('exit');
   t.is(await answerAt(at('socket')), 'worker');
-  t.like(await stop({ pidFile }), { outcome: 'stopped' });
+  t.like(await stopDaemon({ pidFile }), { outcome: 'stopped' });
 });

@@ -1,7 +1,7 @@
 /** Where a program cannot become a daemon: it is told so in one sentence, or stays in the foreground, and nothing is forked. */
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { status, stop } from '../../dist/index.js';
+import { daemonStatus, stopDaemon } from '../../dist/index.js';
 import { bench, type Bench } from '../helpers/bench.js';
 import { testOnLinux } from '../helpers/privileges.js';
 import { hasEnded, statusField } from '../helpers/processes.js';
@@ -147,7 +147,7 @@ test('under the permission model with addons allowed a program becomes a daemon 
   const { code, stderr } = await app.node([...flags, 'app.cjs']);
   t.is(code, 0, stderr);
   t.deepEqual(app.told()?.execArgv, flags);
-  t.like(status({ pidFile: app.at('a.pid') }), { state: 'running', pid: app.told()?.pid });
+  t.like(await daemonStatus({ pidFile: app.at('a.pid') }), { state: 'running', pid: app.told()?.pid });
 });
 
 for (const [what, fork] of [
@@ -200,7 +200,7 @@ for (const [what, fork] of [
       t.deepEqual(seen, ['child foreground ', 'child foreground ', `daemon daemon ${held}`]);
       // The launcher, the daemon and its two children.
       t.is(lines.filter((line) => line === 'image').length, 4);
-      if (held !== '') t.like(status({ pidFile: held }), { state: 'running', pid: daemon });
+      if (held !== '') t.like(await daemonStatus({ pidFile: held }), { state: 'running', pid: daemon });
     });
   }
 }
@@ -248,11 +248,11 @@ testOnLinux(
     const told = await until('it runs', app.told);
     const pid = child.pid!;
     t.like(told, { pid, mode: 'foreground', pidFile: app.at('a.pid'), cwd: app.path });
-    await until('it is up', () => status({ pidFile: app.at('a.pid') }).state === 'running');
-    t.like(status({ pidFile: app.at('a.pid') }), { pid });
+    await until('it is up', async () => (await daemonStatus({ pidFile: app.at('a.pid') })).state === 'running');
+    t.like(await daemonStatus({ pidFile: app.at('a.pid') }), { pid });
     t.is(readlinkSync(`/proc/${pid}/cwd`), app.path);
     t.is(statusField(pid, 'Umask'), '0027');
-    t.deepEqual(await stop({ pidFile: app.at('a.pid') }), { outcome: 'stopped', pid });
+    t.deepEqual(await stopDaemon({ pidFile: app.at('a.pid') }), { outcome: 'stopped', pid });
     const { signal, stdout } = await done;
     t.is(signal, 'SIGTERM');
     t.is(stdout, 'on stdout\n');
@@ -296,7 +296,7 @@ for (const mode of ['auto', 'daemon', '']) {
     const app = bench(t, { 'app.cjs': service });
     const { code, stderr } = await app.node(['app.cjs'], { env: { ...process.env, DAEMONRY_MODE: mode } });
     t.is(code, 0, stderr);
-    t.is(status({ pidFile: app.at('a.pid') }).state, 'running');
+    t.is((await daemonStatus({ pidFile: app.at('a.pid') })).state, 'running');
   });
 }
 

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { status, stop } from '../../dist/index.js';
+import { daemonStatus, stopDaemon } from '../../dist/index.js';
 import { bench, type Bench, type Told } from '../helpers/bench.js';
 import { testOnLinux } from '../helpers/privileges.js';
 import { descriptors, processes } from '../helpers/processes.js';
@@ -26,11 +26,11 @@ const typeScript = `${esm}
 const setUp = 'globalThis.setUp = process.pid;';
 
 /** What the daemon told, once it is certain that it runs under its pidfile. */
-function daemonOf(t: ExecutionContext, { at, told }: Bench, { code, stderr }: Outcome): Told {
+async function daemonOf(t: ExecutionContext, { at, told }: Bench, { code, stderr }: Outcome): Promise<Told> {
   t.is(code, 0, stderr);
   const daemon = told();
   if (daemon === undefined) throw new Error(`no daemon told anything; ${stderr}`);
-  t.like(status({ pidFile: at('a.pid') }), { state: 'running', pid: daemon.pid });
+  t.like(await daemonStatus({ pidFile: at('a.pid') }), { state: 'running', pid: daemon.pid });
   return daemon;
 }
 
@@ -108,14 +108,14 @@ for (const [
 ] of Object.entries(starts)) {
   test(`the daemon is the same program: ${name}`, async (t) => {
     const app = bench(t, files);
-    const daemon = daemonOf(t, app, await app.node([...flags, script, ...args], run));
+    const daemon = await daemonOf(t, app, await app.node([...flags, script, ...args], run));
     t.deepEqual(daemon.execArgv, kept);
     t.is(basename(daemon.argv[0]!), script);
     t.deepEqual(daemon.argv.slice(1), args);
     check?.(t, daemon);
     if (!name.includes('tsx')) return;
     // Its compiler is a process of its own, which ends when it sees that the daemon has.
-    await stop({ pidFile: app.at('a.pid') });
+    await stopDaemon({ pidFile: app.at('a.pid') });
     await until('the compiler has ended', () => processes().every((process) => !process.mentions(app.path)));
   });
 }
@@ -125,7 +125,7 @@ test('an inspector asked for in NODE_OPTIONS stays with the launcher; the other 
   const options = '--inspect=127.0.0.1:0 --no-warnings';
   const outcome = await app.node(['app.mjs'], { env: { ...process.env, NODE_OPTIONS: options } });
   t.true(outcome.stderr.includes('Debugger listening'));
-  t.is(daemonOf(t, app, outcome).env['NODE_OPTIONS']?.trim(), '--no-warnings');
+  t.is((await daemonOf(t, app, outcome)).env['NODE_OPTIONS']?.trim(), '--no-warnings');
 });
 
 for (const [name, flags, source] of [
@@ -135,7 +135,7 @@ for (const [name, flags, source] of [
   test(`a program given to ${name} can become a daemon, whatever its arguments look like`, async (t) => {
     const app = bench(t);
     const args = ['-v', '--two words', ''];
-    const daemon = daemonOf(t, app, await app.node([...flags, source, '--', ...args]));
+    const daemon = await daemonOf(t, app, await app.node([...flags, source, '--', ...args]));
     t.deepEqual(daemon.argv, args);
   });
 }
@@ -155,7 +155,7 @@ for (const [name, options, expected] of [
         tell({ loadedIn });
       `,
     });
-    const daemon = daemonOf(t, app, await app.node(['app.mjs']));
+    const daemon = await daemonOf(t, app, await app.node(['app.mjs']));
     t.is(daemon['loadedIn'], app.path);
     t.is(daemon.cwd, expected(app));
   });
@@ -182,12 +182,12 @@ test('a daemon can start another program that becomes a daemon', async (t) => {
       });
     `,
   });
-  const outer = daemonOf(t, app, await app.node(['outer.mjs']));
+  const outer = await daemonOf(t, app, await app.node(['outer.mjs']));
   t.is(outer['status'], 0);
   const [inner, mode] = readFileSync(app.at('inner'), 'utf8').split(' ');
   t.is(mode, 'daemon');
   t.not(Number(inner), outer.pid);
-  t.like(status({ pidFile: app.at('b.pid') }), { state: 'running', pid: Number(inner) });
+  t.like(await daemonStatus({ pidFile: app.at('b.pid') }), { state: 'running', pid: Number(inner) });
 });
 
 testOnLinux('a program with an IPC channel becomes a daemon that does not keep the channel open', async (t) => {
@@ -205,7 +205,7 @@ testOnLinux('a program with an IPC channel becomes a daemon that does not keep t
   });
   const outcome = await app.node(['parent.mjs']);
   t.deepEqual(outcome.stdout.trim().split('\n').sort(), ['closed', 'exited 0']);
-  const daemon = daemonOf(t, app, outcome);
+  const daemon = await daemonOf(t, app, outcome);
   t.is(daemon['channel'], 'undefined');
   t.is(daemon.env['NODE_CHANNEL_FD'], undefined);
   t.deepEqual(

@@ -2,7 +2,7 @@
 import { chmodSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
-import { status, stop } from '../../dist/index.js';
+import { daemonStatus, stopDaemon } from '../../dist/index.js';
 import { bench, type Bench, type Told } from '../helpers/bench.js';
 import { noLinux, testUnless } from '../helpers/privileges.js';
 import { hasEnded } from '../helpers/processes.js';
@@ -44,12 +44,12 @@ const runtimes = {
 } as const;
 
 /** What the daemon told, once it is certain that it runs under its pidfile. */
-function daemonOf(t: ExecutionContext, { at, told }: Bench, { code, stdout, stderr }: Outcome) {
+async function daemonOf(t: ExecutionContext, { at, told }: Bench, { code, stdout, stderr }: Outcome) {
   t.is(code, 0, stderr);
   const daemon = told() as (Told & { readonly line: string[]; readonly mode: string }) | undefined;
   if (daemon === undefined) throw new Error(`no daemon told anything; ${stderr}`);
   t.is(stdout, `started ${daemon.pid}\n`);
-  t.like(status({ pidFile: at('a.pid') }), { state: 'running', pid: daemon.pid });
+  t.like(await daemonStatus({ pidFile: at('a.pid') }), { state: 'running', pid: daemon.pid });
   return daemon;
 }
 
@@ -64,12 +64,12 @@ for (const [name, { command, flags, inspector, watch }] of Object.entries(runtim
   onIt(`${name}: the daemon has the launcher's flags but the inspector's, and its arguments`, async (t) => {
     const files = program(t);
     const outcome = await start(files, inspector, ...flags, 'app.mjs', '--inspect', 'two words', '');
-    const daemon = daemonOf(t, files, outcome);
+    const daemon = await daemonOf(t, files, outcome);
     t.deepEqual(daemon.argv, ['--inspect', 'two words', '']);
     t.is(daemon.mode, 'daemon');
     for (const flag of flags) t.true(daemon.line.includes(flag), daemon.line.join(' '));
     t.false(daemon.line.includes(inspector), daemon.line.join(' '));
-    t.like(await stop({ pidFile: files.at('a.pid') }), { outcome: 'stopped', pid: daemon.pid });
+    t.like(await stopDaemon({ pidFile: files.at('a.pid') }), { outcome: 'stopped', pid: daemon.pid });
     t.is(readFileSync(files.at('stopped'), 'utf8'), `${daemon.pid}`);
   });
 
@@ -78,7 +78,7 @@ for (const [name, { command, flags, inspector, watch }] of Object.entries(runtim
     const failed = await start(files, ...flags, 'app.mjs', 'fail');
     t.is(failed.code, 1);
     t.regex(failed.stderr, /^app\.mjs did not start: .*RangeError: failed on purpose/m);
-    const daemon = daemonOf(t, files, await start(files, ...flags, 'app.mjs'));
+    const daemon = await daemonOf(t, files, await start(files, ...flags, 'app.mjs'));
     const second = await start(files, ...flags, 'app.mjs');
     t.is(second.code, 1);
     t.regex(second.stderr, new RegExp(`already running with pid ${daemon.pid}`));
@@ -102,7 +102,7 @@ for (const [name, { command, flags, inspector, watch }] of Object.entries(runtim
 /** Starts a daemon, does everything to it that there is, and tells how that went. */
 const caller = `
   import { setTimeout as sleep } from 'node:timers/promises';
-  import { connectDaemon, currentDaemon, daemonize, isDaemonError, PidFile, sendSignal, spawnDaemon, status, stop } from '${dist}';
+  import { connectDaemon, currentDaemon, daemonize, isDaemonError, PidFile, signalDaemon, spawnDaemon, daemonStatus, stopDaemon } from '${dist}';
   const refusal = (work) => Promise.resolve().then(work).then(() => 'done', (error) => isDaemonError(error) ? error.code : String(error));
   const target = { pidFile: 'a.pid' };
   const flags = JSON.parse(process.argv[2]);
@@ -111,23 +111,23 @@ const caller = `
   const told = {};
   const { pid, outcome } = await start();
   told.outcome = outcome;
-  told.state = status(target).state;
-  told.isIt = status(target).pid === pid;
+  told.state = (await daemonStatus(target)).state;
+  told.isIt = (await daemonStatus(target)).pid === pid;
   told.second = await refusal(() => start());
   told.reuse = (await start({ ifRunning: 'reuse' })).pid === pid;
-  told.signalled = (await sendSignal(target, 'SIGHUP')) === pid;
+  told.signalled = (await signalDaemon(target, 'SIGHUP')).pid === pid;
   const socket = await connectDaemon(process.execPath, [...flags, 'server.mjs'], { ...options, listen: undefined, socket: 'ctl' });
   told.answer = '';
   for await (const chunk of socket) told.answer += chunk;
-  told.stopped = (await stop(target)).outcome;
-  told.after = status(target).state;
-  told.stoppedAgain = (await stop(target)).outcome;
+  told.stopped = (await stopDaemon(target)).outcome;
+  told.after = (await daemonStatus(target)).state;
+  told.stoppedAgain = (await stopDaemon(target)).outcome;
   const aborted = new AbortController();
   setTimeout(() => aborted.abort(), 50);
   told.aborted = await refusal(() => start({ signal: aborted.signal }, 'never-ready.mjs'));
   told.missing = await refusal(() => spawnDaemon('/missing', [], { ...target }));
   const file = PidFile.acquire('a.pid');
-  told.held = status(target).state;
+  told.held = (await daemonStatus(target)).state;
   file.release();
   told.current = currentDaemon() ?? 'none';
   told.invalid = await refusal(() => spawnDaemon('true', [], { nam: 'x' }));
@@ -211,6 +211,6 @@ test('a single-executable application becomes a daemon with its arguments', asyn
   const injected = await files.node([postject, ...words], { deadline: 300_000 });
   t.is(injected.code, 0, injected.stderr);
   const outcome = await run(files.at('service'), ['one', '--two'], { cwd: files.path });
-  const daemon = daemonOf(t, files, outcome);
+  const daemon = await daemonOf(t, files, outcome);
   t.deepEqual(daemon.argv.slice(1), ['one', '--two']);
 });

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import test from 'ava';
-import { status } from '../../dist/index.js';
+import { daemonStatus } from '../../dist/index.js';
 import { service } from '../fixtures/service.js';
 import { bench } from '../helpers/bench.js';
 import { testOnLinux } from '../helpers/privileges.js';
@@ -11,7 +11,7 @@ test('the launcher exits with 0 when the daemon is up, and the pidfile names the
   const pidFile = at('a.pid');
   const pid = await daemon(service({ pidFile }));
   t.is(readFileSync(pidFile, 'utf8'), `${pid}\n`);
-  t.like(status({ pidFile }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
 });
 
 testOnLinux('a daemon is adopted by another process, is no session leader and has no terminal', async (t) => {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
-import { status } from '../../dist/index.js';
+import { daemonStatus } from '../../dist/index.js';
 import { named } from '../helpers/named.js';
 import { run } from '../helpers/run.js';
 import { until } from '../helpers/until.js';
@@ -25,8 +25,8 @@ function tool(t: ExecutionContext, settings: NodeJS.ProcessEnv = {}) {
       cwd: path,
       env: { ...process.env, FORMAT_NAME: name, ...settings, ...env },
     });
-  const pid = () => {
-    const found = status(name);
+  const pid = async () => {
+    const found = await daemonStatus(name);
     return found.state === 'running' ? found.pid : undefined;
   };
   return { name, at, format, pid };
@@ -36,10 +36,10 @@ test('the first call starts the server, the next one is answered by it, by the c
   const { at, format, pid } = tool(t);
   writeFileSync(at('a.js'), "const a={b:'c'}");
   t.like(await format('a.js'), { code: 0, stdout: 'const a = { b: "c" };\n', stderr: '' });
-  const first = pid();
+  const first = await pid();
   writeFileSync(at('.prettierrc'), '{ "singleQuote": true }');
   t.like(await format('a.js'), { code: 0, stdout: "const a = { b: 'c' };\n", stderr: '' });
-  t.is(pid(), first);
+  t.is(await pid(), first);
 });
 
 test('of twenty first calls at once all get their own answer, from one server', async (t) => {
@@ -52,8 +52,8 @@ test('of twenty first calls at once all get their own answer, from one server', 
     await Promise.all(calls),
     calls.map((_, index) => `call(${index});\n`),
   );
-  t.is(typeof pid(), 'number');
-  t.is(status(name).record?.socket?.endsWith('.sock'), true);
+  t.is(typeof (await pid()), 'number');
+  t.is((await daemonStatus(name)).record?.socket?.endsWith('.sock'), true);
 });
 
 test('what cannot be formatted is told with exit code 2, and the server lives on', async (t) => {
@@ -61,30 +61,30 @@ test('what cannot be formatted is told with exit code 2, and the server lives on
   writeFileSync(at('good.js'), 'a');
   writeFileSync(at('bad.js'), 'const a={');
   await format('good.js');
-  const first = pid();
+  const first = await pid();
   const { code, stdout, stderr } = await format('bad.js');
   t.deepEqual([code, stdout], [2, '']);
   t.regex(stderr, /^format: Unexpected token/);
   t.like(await format('missing.js'), { code: 2, stdout: '' });
   t.like(await format('good.js'), { code: 0, stdout: 'a;\n' });
-  t.is(pid(), first);
+  t.is(await pid(), first);
 });
 
 test('an upgraded tool replaces the server', async (t) => {
   const { at, format, pid, name } = tool(t);
   writeFileSync(at('a.js'), 'a');
   await format('a.js');
-  const old = pid();
+  const old = await pid();
   t.like(await format('a.js', { FORMAT_VERSION: '1.1.0' }), { code: 0, stdout: 'a;\n' });
-  t.not(pid(), old);
-  t.is(status(name).record?.version, '1.1.0');
+  t.not(await pid(), old);
+  t.is((await daemonStatus(name)).record?.version, '1.1.0');
 });
 
 test('an idle server exits, and the next call starts another', async (t) => {
   const { at, format, name } = tool(t, { FORMAT_IDLE: '100' });
   writeFileSync(at('a.js'), 'a');
   t.like(await format('a.js'), { code: 0, stdout: 'a;\n' });
-  await until('it has exited', () => status(name).state === 'stopped');
+  await until('it has exited', async () => (await daemonStatus(name)).state === 'stopped');
   t.like(await format('a.js'), { code: 0, stdout: 'a;\n' });
 });
 

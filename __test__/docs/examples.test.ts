@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
-import { paths, status, stop } from '../../dist/index.js';
+import { daemonPaths, daemonStatus, stopDaemon } from '../../dist/index.js';
 import { BadInput } from '../../examples/command-line.js';
 import { nextRing, readAlarms, Schedule, type Alarm } from '../../examples/schedule.js';
 import { read } from '../helpers/files.js';
@@ -28,9 +28,9 @@ let names = 0;
 /** One of the examples under a name of its own; it is stopped, and what it wrote removed, when the test is over. */
 function example(t: ExecutionContext, program: 'alarm' | 'heartbeat' | 'web') {
   const name = `daemonry-test-${process.pid}-${++names}`;
-  const { pidFile, logFile } = paths(name);
+  const { pidFile, logFile } = daemonPaths(name);
   t.teardown(async () => {
-    await stop({ pidFile });
+    await stopDaemon({ pidFile });
     removePlaces(name);
   });
   const log = () => read(logFile);
@@ -117,7 +117,7 @@ test('the alarm daemon starts, tells its pid and logs its alarms with their next
   const { code, stdout, stderr } = await alarm.run(at('alarms.json'));
   t.is(code, 0, stderr);
   const pid = Number(stdout.match(/started with pid (\d+), log (.*)\n$/)?.[1]);
-  t.like(status({ pidFile: alarm.pidFile }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile: alarm.pidFile }), { state: 'running', pid });
   const lines = alarm.log().split('\n');
   t.true(lines[0]?.endsWith(`started with pid ${pid}, alarms from ${at('alarms.json')}`), lines[0]);
   t.regex(lines[2]!, /"Lunch" at 12:30 every day, next ring \w{3} \w{3} \d\d \d{4} 12:30:00$/);
@@ -134,7 +134,7 @@ test('--status tells the state, and by its exit code; --kill stops the daemon an
   writeFileSync(at('alarms.json'), JSON.stringify(daily));
   t.like(await alarm.run('--status'), { code: 3, stderr: '' });
   t.is((await alarm.run(at('alarms.json'))).code, 0);
-  const { pid } = status({ pidFile: alarm.pidFile }) as { pid: number };
+  const { pid } = (await daemonStatus({ pidFile: alarm.pidFile })) as { pid: number };
 
   const running = await alarm.run('--status');
   t.is(running.code, 0);
@@ -155,7 +155,7 @@ test('--list prints each alarm and its next ring, and starts nothing', async (t)
   const { code, stdout } = await alarm.run('--list', at('alarms.json'));
   t.is(code, 0);
   t.regex(stdout, /^"Tea" at 17:00 every day, runs "kettle on", next ring \w{3} \w{3} \d\d \d{4} 17:00:00\n$/);
-  t.is(status({ pidFile: alarm.pidFile }).state, 'stopped');
+  t.is((await daemonStatus({ pidFile: alarm.pidFile })).state, 'stopped');
 });
 
 test('an alarm that is due writes to the log or runs its command, once', async (t) => {
@@ -193,7 +193,7 @@ test('--reload adopts the changed file; a broken one is reported, and the old al
   writeFileSync(at('alarms.json'), JSON.stringify(daily));
   t.is((await alarm.run('--reload')).code, 1);
   t.is((await alarm.run(at('alarms.json'))).code, 0);
-  const { pid } = status({ pidFile: alarm.pidFile }) as { pid: number };
+  const { pid } = (await daemonStatus({ pidFile: alarm.pidFile })) as { pid: number };
 
   writeFileSync(at('alarms.json'), JSON.stringify(soon('new')));
   t.like(await alarm.run('--reload'), { code: 0, stdout: `${alarm.name}: reloaded (pid ${pid})\n`, stderr: '' });
@@ -204,7 +204,7 @@ test('--reload adopts the changed file; a broken one is reported, and the old al
   t.is(broken.code, 1);
   t.regex(broken.stderr, /^alarm\.ts: the daemon with pid \d+ did not reload: Error: .*alarms\.json is not JSON: /);
   await alarm.logs(/a reload handler failed: .*alarms\.json is not JSON: [^]*"new \d+" rings/);
-  t.like(status({ pidFile: alarm.pidFile }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile: alarm.pidFile }), { state: 'running', pid });
 });
 
 for (const [input, content, said] of [
@@ -270,7 +270,7 @@ test('npm start shows the pid, the status, the first log lines and a command tha
   const startAlarm = () => run('examples/start-alarm', ['--name', alarm.name], { cwd: root });
   const { code, stdout, stderr } = await startAlarm();
   t.is(code, 0, stderr);
-  const { pid } = status({ pidFile: alarm.pidFile }) as { pid: number };
+  const { pid } = (await daemonStatus({ pidFile: alarm.pidFile })) as { pid: number };
   t.true(stdout.startsWith(`${alarm.name} started with pid ${pid}, log ${alarm.logFile}\n`), stdout);
   t.true(stdout.includes(`${alarm.name} is running with pid ${pid} since `), stdout);
   t.true(stdout.includes(alarm.log()), stdout);
@@ -311,7 +311,7 @@ test('the heartbeat probes a Unix socket again and again, and logs start and end
 
   const { code, stdout, stderr } = await heartbeat.run('--every', '0.1', at('socket'));
   t.is(code, 0, stderr);
-  const { pid } = status({ pidFile: heartbeat.pidFile }) as { pid: number };
+  const { pid } = (await daemonStatus({ pidFile: heartbeat.pidFile })) as { pid: number };
   t.is(stdout, `Daemon PID ${pid}\n`);
   await heartbeat.logs(/(probe of \S+ starts\n.* probe of \S+ ended after \d+ ms: reachable\n[^]*){3}/);
   await until('the probes have arrived', () => connections >= 3);

@@ -19,7 +19,7 @@ import { fixture, run, start, type Outcome, type RunOptions } from './run.js';
 import { until } from './until.js';
 import { workspace, type Workspace } from './workspace.js';
 
-const { status, stop } = daemonry;
+const { daemonStatus, stopDaemon } = daemonry;
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** What every program has at hand: the library, its arguments, the files beside it, notes for the test, and options. */
@@ -128,7 +128,7 @@ export function bench(t: ExecutionContext, files: Readonly<Record<string, string
     mkdirSync(dirname(at(name)), { recursive: true });
     writeFileSync(at(name), source);
   }
-  for (const name of ['a.pid', 'b.pid']) t.teardown(() => stop({ pidFile: at(name) }));
+  for (const name of ['a.pid', 'b.pid']) t.teardown(() => stopDaemon({ pidFile: at(name) }));
   const pidFile = at('daemon.pid');
   const notes = () => read(at('notes')).split('\n').slice(0, -1);
   const noted = (note: string | RegExp) =>
@@ -172,7 +172,7 @@ export function bench(t: ExecutionContext, files: Readonly<Record<string, string
       const pid = Number(outcome.stdout.match(/^started (\d+)$/m)?.[1]);
       // If its pidfile is another one.
       killAfterwards(pid);
-      t.teardown(() => stop({ pidFile }, { timeout: 500 }));
+      t.teardown(() => stopDaemon({ pidFile }, { timeout: 500 }));
       return pid;
     },
     async foreground(text, options = {}) {
@@ -191,7 +191,7 @@ export function bench(t: ExecutionContext, files: Readonly<Record<string, string
     },
     killAfterwards,
     async gone() {
-      const isFree = () => ['dead', 'stopped'].includes(status({ pidFile }).state);
+      const isFree = async () => ['dead', 'stopped'].includes((await daemonStatus({ pidFile })).state);
       await until('the pidfile is free', isFree);
       return !existsSync(pidFile);
     },

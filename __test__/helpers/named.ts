@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { ExecutionContext } from 'ava';
-import { daemonEvents, paths, stop, type DaemonEvent } from '../../dist/index.js';
+import { daemonEvents, daemonPaths, stopDaemon, type DaemonEvent } from '../../dist/index.js';
 import { removeState } from './state.js';
 
 let count = 0;
@@ -11,7 +11,7 @@ let count = 0;
 export function named(t: ExecutionContext): string {
   const name = `daemonry-test-${process.pid}-${++count}`;
   t.teardown(async () => {
-    await stop(name, { timeout: 2000 });
+    await stopDaemon(name, { timeout: 2000 });
     removePlaces(name);
   });
   return name;
@@ -19,7 +19,7 @@ export function named(t: ExecutionContext): string {
 
 /** Removes whatever is left of a named daemon in the caller's own places. */
 export function removePlaces(name: string): void {
-  const { pidFile, logFile } = paths(name);
+  const { pidFile, logFile } = daemonPaths(name);
   for (const file of [pidFile, logFile]) rmSync(dirname(file), { recursive: true, force: true });
   for (const file of [recordOf(name), journalOf(name)]) rmSync(file, { force: true });
   removeState((found) => found === pidFile);
@@ -27,7 +27,7 @@ export function removePlaces(name: string): void {
 
 /** Where the caller's record of a named daemon is. */
 export function recordOf(name: string): string {
-  if (process.geteuid?.() !== 0) return paths(name).pidFile.replace(/\.pid$/, '.json');
+  if (process.geteuid?.() !== 0) return daemonPaths(name).pidFile.replace(/\.pid$/, '.json');
   return `${process.platform === 'darwin' ? '/var/db' : '/var/lib'}/daemonry/${name}.json`;
 }
 

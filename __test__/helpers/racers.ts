@@ -5,7 +5,8 @@ import type { Answer } from './bench.js';
 import { fixture } from './run.js';
 
 export interface Move {
-  readonly call: 'spawnDaemon' | 'stop' | 'sendSignal' | 'look' | 'unlinkSync' | 'killByContent' | 'killByStatus';
+  readonly call:
+    'spawnDaemon' | 'stopDaemon' | 'signalDaemon' | 'look' | 'unlinkSync' | 'killByContent' | 'killByStatus';
   readonly args: readonly unknown[];
   /** Milliseconds after the common moment. */
   readonly delay?: number;

@@ -1,15 +1,15 @@
 /** What `status` reports in some states only. */
-import { status, type DaemonEnd } from '../../dist/index.js';
+import { daemonStatus, type DaemonEnd } from '../../dist/index.js';
 
-type Target = Parameters<typeof status>[0];
+type Target = Parameters<typeof daemonStatus>[0];
 
-export function pidOf(daemon: Target): number | undefined {
-  const found = status(daemon);
+export async function pidOf(daemon: Target): Promise<number | undefined> {
+  const found = await daemonStatus(daemon);
   return 'pid' in found ? found.pid : undefined;
 }
 
 /** How the last daemon ended. */
-export function endOf(daemon: Target): DaemonEnd | undefined {
-  const found = status(daemon);
+export async function endOf(daemon: Target): Promise<DaemonEnd | undefined> {
+  const found = await daemonStatus(daemon);
   return 'ended' in found ? found.ended : undefined;
 }

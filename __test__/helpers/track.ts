@@ -1,7 +1,7 @@
 /** What races are about: a pidfile, its daemons, and whether what was told about them is true. */
 import { existsSync } from 'node:fs';
 import type { ExecutionContext } from 'ava';
-import { spawnDaemon, status, stop, type SpawnDaemonOptions } from '../../dist/index.js';
+import { daemonStatus, spawnDaemon, stopDaemon, type SpawnDaemonOptions } from '../../dist/index.js';
 import { count, type Counts } from './counts.js';
 import { environmentOf, hasEnded } from './processes.js';
 import type { Move, Outcome } from './racers.js';
@@ -24,14 +24,14 @@ export interface Track {
 export function track(t: ExecutionContext): Track {
   const { path, at } = workspace(t);
   const pidFile = at('a.pid');
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   const options = (more: SpawnDaemonOptions = {}) => ({ pidFile, env: { PLACE: path }, ...more });
   return {
     pidFile,
     at,
     options,
     start: (more) => ({ call: 'spawnDaemon', args: ['sleep', ['1000'], options(more)] }),
-    stop: () => ({ call: 'stop', args: [{ pidFile }] }),
+    stop: () => ({ call: 'stopDaemon', args: [{ pidFile }] }),
     given: async (seconds = 1000) => (await spawnDaemon('sleep', [String(seconds)], options())).pid,
     // Pids wrap in a long run: another process may have it by now. One that has just been executed has no environment yet.
     isAlive: (pid) => !hasEnded(pid) && ['', `PLACE=${path}`].includes(placeOf(pid)),
@@ -50,7 +50,7 @@ export function tally(counts: Counts, told: readonly Outcome[]): void {
       for (const [seen, times] of Object.entries<number>(returned ?? {}))
         count(counts, `seen ${seen.split(' ')[0]}`, times);
     } else {
-      count(counts, error?.code ?? returned?.outcome ?? (move.call === 'sendSignal' ? 'signalled' : 'removed'));
+      count(counts, error?.code ?? returned?.outcome ?? (move.call === 'signalDaemon' ? 'signalled' : 'removed'));
     }
   }
 }
@@ -73,22 +73,21 @@ export async function flaws(
     ['started', 'replaced'].includes(returned?.outcome) ? [returned.pid as number] : [],
   );
   const failed = told.flatMap(({ error }) => (hasFailed(error?.code) && error?.pid !== undefined ? [error.pid] : []));
-  const ended = told.flatMap(({ move, returned }) => {
-    if (move.call === 'sendSignal') return returned ?? [];
-    return move.call === 'stop' ? (returned?.pid ?? []) : [];
-  });
+  const ended = told.flatMap(({ move: { call }, returned }) =>
+    call === 'signalDaemon' || call === 'stopDaemon' ? (returned?.pid ?? []) : [],
+  );
   const born = [...before, ...started, ...failed];
   const wrong = told.filter((outcome) => !isTrue(outcome, born, ended)).map((outcome) => JSON.stringify(outcome));
 
   const living = () => born.filter(isAlive);
-  const isSettled = () => !ended.some(isAlive) && living().join() === runningAt(pidFile).join();
-  await until('the daemons that were ended are gone', isSettled, 10_000).catch(() => {
-    wrong.push(`ended: ${ended.join()}; alive: ${living().join()}; ${JSON.stringify(status({ pidFile }))}`);
+  const isSettled = async () => !ended.some(isAlive) && living().join() === (await runningAt(pidFile)).join();
+  await until('the daemons that were ended are gone', isSettled, 10_000).catch(async () => {
+    wrong.push(`ended: ${ended.join()}; alive: ${living().join()}; ${JSON.stringify(await daemonStatus({ pidFile }))}`);
   });
   const lost = [...before, ...started].filter((pid) => !ended.includes(pid) && !isAlive(pid));
   if (lost.length > ends) wrong.push(`ended by nobody: ${lost.join()}`);
   if (living().length === 0 && !leavesFile && existsSync(pidFile))
-    wrong.push(`left behind: ${JSON.stringify(status({ pidFile }))}`);
+    wrong.push(`left behind: ${JSON.stringify(await daemonStatus({ pidFile }))}`);
   return wrong.length === 0 ? [] : [...wrong, `told: ${told.map((outcome) => JSON.stringify(outcome)).join('\n')}`];
 }
 
@@ -108,15 +107,14 @@ export function isTrue(
     return hasFailed(code) && ended.includes(error.pid!);
   }
   if (error !== undefined) {
-    return code === 'ERR_NOT_RUNNING' ? move.call === 'sendSignal' : code === 'ENOENT' && move.call === 'unlinkSync';
+    return code === 'ERR_NOT_RUNNING' ? move.call === 'signalDaemon' : code === 'ENOENT' && move.call === 'unlinkSync';
   }
   switch (move.call) {
     case 'spawnDaemon':
+    case 'signalDaemon':
       return born.includes(returned.pid);
-    case 'stop':
+    case 'stopDaemon':
       return returned.outcome === 'not-running' || (returned.outcome === 'stopped' && born.includes(returned.pid));
-    case 'sendSignal':
-      return born.includes(returned);
     case 'look':
       return Object.keys(returned).every((seen) => isTrueState(seen, born));
     default:
@@ -136,7 +134,7 @@ function isTrueState(seen: string, born: readonly number[]): boolean {
 }
 
 /** The pid of the daemon that runs, if one does. */
-export function runningAt(pidFile: string): number[] {
-  const found = status({ pidFile });
+export async function runningAt(pidFile: string): Promise<number[]> {
+  const found = await daemonStatus({ pidFile });
   return found.state === 'running' ? [found.pid] : [];
 }

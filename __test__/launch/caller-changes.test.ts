@@ -1,7 +1,7 @@
 /** What a start takes from its caller is what it was at the call, whatever the caller changes right after it. */
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { spawnDaemon, stop } from '../../dist/index.js';
+import { spawnDaemon, stopDaemon } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { testOnLinux } from '../helpers/privileges.js';
 import { until } from '../helpers/until.js';
@@ -121,5 +121,5 @@ test('a descriptor that is not open at the call is refused, also when its number
   });
   const { stdout, stderr } = await node(['caller.mjs'], { cwd: path });
   t.is(stdout, 'EBADF,open-stdin EBADF,open-stdin\n', stderr);
-  await stop({ pidFile: at('a.pid') });
+  await stopDaemon({ pidFile: at('a.pid') });
 });

@@ -1,7 +1,7 @@
 /** A stop cancels a restart that is under way, and of several restarts at once all get the same daemon. */
 import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import anyTest, { type ExecutionContext } from 'ava';
-import { status, stop } from '../../dist/index.js';
+import { daemonStatus, stopDaemon } from '../../dist/index.js';
 import { bench, type Bench } from '../helpers/bench.js';
 import { daemonry, startDaemonry } from '../helpers/command.js';
 import { eventsOf, named } from '../helpers/named.js';
@@ -32,7 +32,7 @@ interface Failure {
 }
 
 /** The restart was cancelled and says so, and nothing runs. */
-function isCancelled(
+async function isCancelled(
   t: ExecutionContext,
   name: string,
   { code, stdout, stderr }: Awaited<ReturnType<typeof daemonry>>,
@@ -44,7 +44,7 @@ function isCancelled(
   const sentence = `${name} did not start: a stop was requested meanwhile, which cancelled the start`;
   t.true(failure.message.startsWith(sentence), failure.message);
   t.true(stderr.includes(`daemonry: ${sentence}`), stderr);
-  t.is(status(name).state, 'stopped');
+  t.is((await daemonStatus(name)).state, 'stopped');
 }
 
 for (const [what, launch] of Object.entries(ways)) {
@@ -62,8 +62,8 @@ for (const [what, launch] of Object.entries(ways)) {
     await until('the stop has taken over', async () => (await eventsOf(name)).some(({ event }) => event === 'stop'));
     writeFileSync(tools.at('go'), '');
     t.is((await stopping).code, 0);
-    isCancelled(t, name, await restart);
-    const found = status(name);
+    await isCancelled(t, name, await restart);
+    const found = await daemonStatus(name);
     t.is('ended' in found ? found.ended?.reason : undefined, 'stopped');
   });
 
@@ -78,8 +78,8 @@ for (const [what, launch] of Object.entries(ways)) {
     writeFileSync(tools.at('hold'), '');
     const restart = daemonry(['restart', '--json', name]);
     await tools.noted('starts');
-    t.is((await stop(name)).outcome, 'stopped');
-    isCancelled(t, name, await restart);
+    t.is((await stopDaemon(name)).outcome, 'stopped');
+    await isCancelled(t, name, await restart);
   });
 }
 
@@ -96,9 +96,9 @@ test('a stop between the end of the former daemon and the start of the next canc
   writeFileSync(tools.at('hold'), '');
   const restart = daemonry(['restart', '--json', name]);
   await until('the next launcher runs', () => tools.notes().length > boots);
-  t.is((await stop(name)).outcome, 'not-running');
+  t.is((await stopDaemon(name)).outcome, 'not-running');
   writeFileSync(tools.at('go'), '');
-  isCancelled(t, name, await restart);
+  await isCancelled(t, name, await restart);
 });
 
 test('a stop before a restart does not cancel it', async (t) => {
@@ -109,12 +109,12 @@ test('a stop before a restart does not cancel it', async (t) => {
     forever();
   });`);
   await ways['a program that makes itself a daemon'](t, name, tools);
-  await stop(name);
-  await stop(name);
+  await stopDaemon(name);
+  await stopDaemon(name);
   for (const _ of [1, 2]) {
     const { code, stderr } = await daemonry(['restart', name]);
     t.is(code, 0, stderr);
-    t.is(status(name).state, 'running');
+    t.is((await daemonStatus(name)).state, 'running');
   }
   t.deepEqual(tools.notes(), ['clean', 'clean', 'clean']);
 });
@@ -150,7 +150,7 @@ for (const [what, launch] of Object.entries(ways)) {
       t.false(existsSync(tools.at('go')));
       writeFileSync(tools.at('go'), '');
       const told = await Promise.all(restarts.map(({ done }) => done));
-      const found = status(name);
+      const found = await daemonStatus(name);
       for (const { code, stdout, stderr } of told) {
         t.is(code, 0, stderr);
         // The program says something, too.

@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { getPriority } from 'node:os';
 import type { ExecutionContext } from 'ava';
-import { stop } from '../../dist/index.js';
+import { stopDaemon } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { read } from '../helpers/files.js';
 import { asWww, neighbourhood, perl } from '../helpers/neighbour.js';
@@ -29,7 +29,7 @@ function refused(...command: readonly [string, ...string[]]): string | undefined
 async function started(t: ExecutionContext, via: readonly string[], options: object, program = ['sleep', '60']) {
   const { at } = neighbourhood(t);
   const pidFile = at('a.pid');
-  t.teardown(() => stop({ pidFile }, { timeout: 2000 }));
+  t.teardown(() => stopDaemon({ pidFile }, { timeout: 2000 }));
   const script = `
     const { pidFile, options, program } = JSON.parse(args[0]);
     return spawnDaemon(program[0], program.slice(1), { pidFile, ...options }).then(({ pid }) => pid);`;
@@ -193,7 +193,7 @@ asRoot('a directory that the user could not reach is left before the program run
   const beganIn = async (cwd: string, ...flags: string[]) => {
     const { code, stderr } = await app.node([...flags, app.at('app.mjs'), app.path, JSON.stringify(asWww)], { cwd });
     t.is(code, 0, stderr);
-    await stop({ pidFile: app.at('a.pid') });
+    await stopDaemon({ pidFile: app.at('a.pid') });
     return app.told()!['began'];
   };
   t.is(await beganIn(app.at('closed/open')), '/');

@@ -1,7 +1,7 @@
 /** A launcher that is killed or stopped decides nothing: whether its daemon is up follows from the daemon and the clock. */
 import { existsSync, writeFileSync } from 'node:fs';
 import anyTest, { type ExecutionContext } from 'ava';
-import { isDaemonError, spawnDaemon, status, stop } from '../../dist/index.js';
+import { daemonStatus, isDaemonError, spawnDaemon, stopDaemon } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { testOnLinux } from '../helpers/privileges.js';
 import { hasEnded, stat } from '../helpers/processes.js';
@@ -50,13 +50,13 @@ function launching(t: ExecutionContext, program: keyof typeof programs, options:
     settle: () => writeFileSync(at('settle'), ''),
     /** The pid of the daemon, while it is starting. */
     starting: () =>
-      until('it is starting', () => {
-        const found = status({ pidFile });
+      until('it is starting', async () => {
+        const found = await daemonStatus({ pidFile });
         return found.state === 'starting' ? found.pid : undefined;
       }),
     running: (pid: number) =>
-      until('it is running', () => {
-        const found = status({ pidFile });
+      until('it is running', async () => {
+        const found = await daemonStatus({ pidFile });
         return found.state === 'running' && found.pid === pid;
       }),
     stops: () => {
@@ -141,7 +141,7 @@ test('once its launcher is killed, a daemon whose main settles later is up then'
   const { child, starting, running, settle, pidFile } = launching(t, 'becomes.mjs', {});
   const pid = await starting();
   child.kill('SIGKILL');
-  t.like(status({ pidFile }), { state: 'starting', pid });
+  t.like(await daemonStatus({ pidFile }), { state: 'starting', pid });
   settle();
   await running(pid);
   t.false(hasEnded(pid));
@@ -181,6 +181,6 @@ test(`a start right after SIGTERM finds the port free, however long the daemon t
     t.true(hasEnded(former));
   }
   t.log(`${rounds} starts, ${again} of them called again`);
-  await stop({ pidFile });
+  await stopDaemon({ pidFile });
   t.false(existsSync(pidFile));
 });

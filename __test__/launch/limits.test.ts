@@ -1,7 +1,7 @@
 /** What a daemon may use, and what it does not inherit: limits, niceness, OOM score, privileges to come, environment, signals. */
 import { readFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { spawnDaemon, stop } from '../../dist/index.js';
+import { spawnDaemon, stopDaemon } from '../../dist/index.js';
 import { service } from '../fixtures/service.js';
 import { bench } from '../helpers/bench.js';
 import { binding } from '../helpers/binding.js';
@@ -25,7 +25,7 @@ const niceness = (pid: number) => statField(pid, 19);
 /** A plain program as a daemon, stopped in the end. */
 async function sleeper(t: ExecutionContext, options: Parameters<typeof spawnDaemon>[2]) {
   const { at } = workspace(t);
-  t.teardown(() => stop({ pidFile: at('a.pid') }));
+  t.teardown(() => stopDaemon({ pidFile: at('a.pid') }));
   const { pid } = await spawnDaemon('sleep', ['60'], { pidFile: at('a.pid'), ...options });
   return pid;
 }

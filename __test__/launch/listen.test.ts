@@ -4,7 +4,7 @@ import { chmodSync, existsSync, lstatSync, readFileSync, statSync, writeFileSync
 import { createServer, connect, type AddressInfo, type Server } from 'node:net';
 import { once } from 'node:events';
 import test, { type ExecutionContext } from 'ava';
-import { paths, spawnDaemon, status, stop } from '../../dist/index.js';
+import { daemonPaths, daemonStatus, spawnDaemon, stopDaemon } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { named } from '../helpers/named.js';
 import { nobody, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
@@ -80,7 +80,7 @@ test('the daemon serves on ports and paths that its launcher has bound, and the 
   t.is(await say({ path: app.at('ctl.sock') }), `ctl ${pid}`);
   t.is(app.told()!.env['LISTEN_FDS'], undefined);
 
-  await stop({ pidFile: app.at('a.pid') });
+  await stopDaemon({ pidFile: app.at('a.pid') });
   t.false(existsSync(app.at('ctl.sock')), 'its socket stays behind');
 });
 
@@ -155,7 +155,7 @@ test('a socket that a killed daemon has left is replaced; its mode is exact, wha
   t.is((await app.node(['app.mjs', options])).code, 0);
   const { pid } = app.told()!;
   process.kill(pid, 'SIGKILL');
-  await until('it has ended', () => status({ pidFile: app.at('a.pid') }).state === 'dead');
+  await until('it has ended', async () => (await daemonStatus({ pidFile: app.at('a.pid') })).state === 'dead');
   t.true(existsSync(app.at('ctl.sock')));
   const { code, stderr } = await run('sh', ['-c', `umask 077; exec "$0" app.mjs '${options}'`, process.execPath], {
     cwd: app.path,
@@ -179,7 +179,7 @@ test('a failed start takes its socket with it', async (t) => {
 
 testOnLinux('any other program gets them as from systemd', async (t) => {
   const { at } = workspace(t);
-  t.teardown(() => stop({ pidFile: at('a.pid') }));
+  t.teardown(() => stopDaemon({ pidFile: at('a.pid') }));
   const listen = { http: { port: 0, host: '127.0.0.1' }, 'c.t-l': { path: at('ctl.sock') } };
   const { pid, listeners } = await spawnDaemon('sleep', ['60'], { pidFile: at('a.pid'), listen });
   const variables = environmentOf(pid)!.filter((variable) => variable.startsWith('LISTEN_'));
@@ -321,8 +321,8 @@ for (const mode of ['daemon', 'foreground']) {
       answers.every((answer) => workers.includes(Number(answer))),
       answers.join(),
     );
-    t.like(status({ pidFile: app.at('a.pid') }), { pid });
-    t.is((await stop({ pidFile: app.at('a.pid') })).outcome, 'stopped');
+    t.like(await daemonStatus({ pidFile: app.at('a.pid') }), { pid });
+    t.is((await stopDaemon({ pidFile: app.at('a.pid') })).outcome, 'stopped');
   });
 }
 
@@ -340,7 +340,7 @@ asRoot('a low port is bound as root and served as another user, whose the socket
   const name = named(t);
   const app = bench(t, { 'app.mjs': server.replace("pidFile: 'a.pid', ", '') });
   chmodSync(app.path, 0o777);
-  const { socket } = paths(name);
+  const { socket } = daemonPaths(name);
   // One that is hardly in use.
   const listen = { http: { port: 873, host: '127.0.0.1' }, ctl: { path: socket } };
   const { code, stderr } = await app.node(['app.mjs', JSON.stringify({ name, user: 'nobody', listen })]);
@@ -351,8 +351,8 @@ asRoot('a low port is bound as root and served as another user, whose the socket
   t.is(await say({ port: 873, host: '127.0.0.1' }), `http ${pid}`);
   t.like(statSync(socket), { uid: nobody.uid, gid: nobody.gid });
   t.is(statSync(socket).mode & 0o7777, 0o660);
-  t.is(status(name).record?.socket, socket);
-  await stop(name);
+  t.is((await daemonStatus(name)).record?.socket, socket);
+  await stopDaemon(name);
   t.false(existsSync(socket));
 });
 

@@ -1,7 +1,7 @@
 /** Daemon or foreground: who decides, and whom what is merely inherited does not mislead. */
 import { copyFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { status } from '../../dist/index.js';
+import { daemonStatus } from '../../dist/index.js';
 import { bench, type Bench } from '../helpers/bench.js';
 import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
@@ -134,11 +134,11 @@ testOnLinux('in the foreground it is starting until main has settled, and says t
   const script = 'exec 7>up; exec "$NODE" "$PROGRAM"';
   const env = { ...process.env, NODE: process.execPath, PROGRAM, DAEMONRY_MODE: 'foreground', DAEMONRY_NOTIFY_FD: '7' };
   const { child, done } = start('sh', ['-c', script], { cwd: path, env });
-  await until('it starts', () => status({ pidFile }).state === 'starting');
-  t.like(status({ pidFile }), { state: 'starting', pid: child.pid! });
+  await until('it starts', async () => (await daemonStatus({ pidFile })).state === 'starting');
+  t.like(await daemonStatus({ pidFile }), { state: 'starting', pid: child.pid! });
   t.is(read(at('up')), '');
   await run('touch', [at('go')]);
-  await until('it is up', () => status({ pidFile }).state === 'running');
+  await until('it is up', async () => (await daemonStatus({ pidFile })).state === 'running');
   await until('it has said so', () => read(at('up')) === '\n');
   t.false(descriptors(child.pid!).has(7), 'closed, as nobody else is to write there');
   child.kill();

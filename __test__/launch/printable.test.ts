@@ -2,7 +2,7 @@
 import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import * as fc from 'fast-check';
 import test, { type ExecutionContext } from 'ava';
-import { isDaemonError, paths, spawnDaemon, status, type StartError } from '../../dist/index.js';
+import { daemonPaths, daemonStatus, isDaemonError, spawnDaemon, type StartError } from '../../dist/index.js';
 import { printable, printableJson, printableLine } from '../../src/printable.js';
 import { bench } from '../helpers/bench.js';
 import { daemonry, main } from '../helpers/command.js';
@@ -107,7 +107,7 @@ test('a path in a sentence is clean and stays on its line; the field has the pat
   isClean(t, missing!.message, 'a\\nb'.slice(1));
   mkdirSync(directory);
   writeFileSync(pidFile, 'no pidfile');
-  const other = t.throws(() => status({ pidFile }));
+  const other = await t.throwsAsync(() => daemonStatus({ pidFile }));
   if (!isDaemonError(other) || other.code !== 'ERR_NOT_A_PIDFILE') return t.fail(String(other));
   t.notRegex(other.message, /\p{Cc}/u);
   t.is(other.path, pidFile);
@@ -123,8 +123,8 @@ test('status, list and logs: text is clean on a terminal, JSON and pipes are exa
   const { node } = bench(t, programs);
   const name = named(t);
   t.is((await node(['up.mjs', JSON.stringify({ name })])).code, 0);
-  await until('it says that it serves', () => status(name).record?.status !== undefined);
-  const { status: said } = status(name).record!;
+  await until('it says that it serves', async () => (await daemonStatus(name)).record?.status !== undefined);
+  const { status: said } = (await daemonStatus(name)).record!;
   isClean(t, (await daemonry(['status', name])).stdout, 'dlrow');
   isClean(t, (await daemonry(['list'])).stdout, name);
   const json = (await daemonry(['status', '--json', name])).stdout;
@@ -137,7 +137,7 @@ testOnLinux('on a terminal, logs are clean, also where a character lies across t
   const { node } = bench(t, programs);
   const name = named(t);
   t.is((await node(['up.mjs', JSON.stringify({ name })])).code, 0);
-  const { logFile } = paths(name);
+  const { logFile } = daemonPaths(name);
   appendFileSync(logFile, `${'x'.repeat(65_536 - Buffer.byteLength(`${hostile}\n`) - 1)}ü${hostile}\n`);
   const command = `stty -opost; '${process.execPath}' '${main}' logs ${name}`;
   const { stdout } = await run('script', ['-qec', command, '/dev/null']);

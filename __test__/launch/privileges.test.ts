@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { dirname } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { paths, spawnDaemon, status, stop, sendSignal } from '../../dist/index.js';
+import { daemonPaths, daemonStatus, signalDaemon, spawnDaemon, stopDaemon } from '../../dist/index.js';
 import { service } from '../fixtures/service.js';
 import { bench } from '../helpers/bench.js';
 import { daemonry } from '../helpers/command.js';
@@ -59,7 +59,7 @@ const four = (id: number) => [id, id, id, id];
 
 /** Stops what a test spawned. */
 function stopsAtEnd(t: ExecutionContext, pidFile: string) {
-  t.teardown(() => stop({ pidFile }, { timeout: 2000 }));
+  t.teardown(() => stopDaemon({ pidFile }, { timeout: 2000 }));
 }
 
 asRoot('nothing of the launcher is left but what the user is: all four ids, all groups, no way back', async (t) => {
@@ -116,7 +116,7 @@ asRoot('a group alone takes the supplementary groups away, and a number alone ne
   stopsAtEnd(t, at('a.pid'));
   const { pid } = await spawnDaemon('sleep', ['60'], { pidFile: at('a.pid'), group: 'daemon' });
   t.deepEqual(idsOf(pid), { uid: four(0), gid: four(1), groups: [] });
-  await stop({ pidFile: at('a.pid') });
+  await stopDaemon({ pidFile: at('a.pid') });
   const only = await t.throwsAsync(spawnDaemon('sleep', ['60'], { pidFile: at('a.pid'), user: 3_999_999_999 }));
   t.like(only, {
     code: 'ERR_UNKNOWN_USER',
@@ -191,11 +191,11 @@ asRoot('the pidfile of a user who may not write beside it stays at the end, and 
   const { at, launch } = bench(t);
   const { code, stderr } = await launch(service({ pidFile: at('a.pid'), user: 'nobody' }, 'run'));
   t.is(code, 0, stderr);
-  t.is(status({ pidFile: at('a.pid') }).state, 'running');
-  const pid = pidOf({ pidFile: at('a.pid') })!;
+  t.is((await daemonStatus({ pidFile: at('a.pid') })).state, 'running');
+  const pid = (await pidOf({ pidFile: at('a.pid') }))!;
   // By itself: what root's stop would remove stays here.
   process.kill(pid, 'SIGTERM');
-  await until('it has ended', () => status({ pidFile: at('a.pid') }).state === 'dead');
+  await until('it has ended', async () => (await daemonStatus({ pidFile: at('a.pid') })).state === 'dead');
   t.is(readFileSync(at('a.pid'), 'utf8'), `${pid}\n`);
   t.is(statSync(at('a.pid')).uid, 0);
 });
@@ -204,7 +204,7 @@ asRoot('what such a daemon has left is removed by a stop that may', async (t) =>
   const { at, launch } = bench(t);
   const { code, stderr } = await launch(service({ pidFile: at('a.pid'), user: 'nobody' }, 'run'));
   t.is(code, 0, stderr);
-  t.is((await stop({ pidFile: at('a.pid') })).outcome, 'stopped');
+  t.is((await stopDaemon({ pidFile: at('a.pid') })).outcome, 'stopped');
   t.false(existsSync(at('a.pid')));
 });
 
@@ -214,20 +214,20 @@ asRoot('a pidfile and a log where the user may not even look are used all the sa
   const options = { pidFile: at('closed', 'a.pid'), log: at('closed', 'a.log'), user: 'nobody' };
   const { code, stderr } = await launch(service(options, 'run'));
   t.is(code, 0, stderr);
-  t.is(status({ pidFile: options.pidFile }).state, 'running');
-  const pid = pidOf({ pidFile: options.pidFile })!;
+  t.is((await daemonStatus({ pidFile: options.pidFile })).state, 'running');
+  const pid = (await pidOf({ pidFile: options.pidFile }))!;
   process.kill(pid, 'SIGTERM');
-  await until('it has ended', () => status({ pidFile: options.pidFile }).state === 'dead');
+  await until('it has ended', async () => (await daemonStatus({ pidFile: options.pidFile })).state === 'dead');
   t.is(readFileSync(options.pidFile, 'utf8'), `${pid}\n`);
 });
 
 asRoot('a named daemon of another user has places that it can use, and root keeps what it executes', async (t) => {
   const app = bench(t, {
     'app.mjs': `
-      import { daemonize, paths } from 'daemonry';
+      import { daemonize, daemonPaths } from 'daemonry';
       import { tell } from './tell.cjs';
       daemonize({ name: process.argv[2], user: 'nobody' }, (daemon) => {
-        tell({ paths: paths(process.argv[2]), pidFile: daemon.pidFile });
+        tell({ paths: daemonPaths(process.argv[2]), pidFile: daemon.pidFile });
         daemon.onReload(() => console.log('reloaded'));
         daemon.onStop(() => {});
         daemon.ready('serving \\u001b[2J now');
@@ -239,25 +239,25 @@ asRoot('a named daemon of another user has places that it can use, and root keep
   chmodSync(app.path, 0o777);
   const { code, stderr } = await app.node(['app.mjs', name]);
   t.is(code, 0, stderr);
-  const { pidFile, logFile } = paths(name);
-  t.deepEqual(app.told()!['paths'], paths(name), 'the daemon sees the places in which root has started it');
+  const { pidFile, logFile } = daemonPaths(name);
+  t.deepEqual(app.told()!['paths'], daemonPaths(name), 'the daemon sees the places in which root has started it');
   t.is(app.told()!['pidFile'], pidFile);
   t.is(statSync(dirname(pidFile)).uid, nobody.uid);
   t.is(statSync(logFile).uid, nobody.uid);
   t.is(statSync(`/var/lib/daemonry/${name}.json`).uid, 0);
 
   // What it says about itself is shown, and cannot command a terminal.
-  await until('it says that it serves', () => status(name).record?.status !== undefined);
-  t.is(status(name).record?.status, 'serving ?[2J now');
+  await until('it says that it serves', async () => (await daemonStatus(name)).record?.status !== undefined);
+  t.is((await daemonStatus(name)).record?.status, 'serving ?[2J now');
 
   // Rotation: a log that is gone is made anew, by the user.
   const moved = `${logFile}.1`;
   renameSync(logFile, moved);
-  await sendSignal(name, 'SIGHUP');
+  await signalDaemon(name, 'SIGHUP');
   await until('it has reopened its log', () => read(logFile) === 'reloaded\n');
   t.is(statSync(logFile).uid, nobody.uid);
 
-  process.kill(pidOf(name)!, 'SIGTERM');
+  process.kill((await pidOf(name))!, 'SIGTERM');
   await until('it has removed its pidfile', () => !existsSync(pidFile));
 });
 
@@ -273,7 +273,7 @@ asRoot('a program that names itself is started by that name as another user', as
   chmodSync(app.path, 0o777);
   const options = { name, user: 'nobody', waitFor: 'ready' } as const;
   const { pid } = await spawnDaemon(process.execPath, [app.at('app.mjs'), name], options);
-  t.like(app.told(), { pid, pidFile: paths(name).pidFile, mode: 'daemon' });
+  t.like(app.told(), { pid, pidFile: daemonPaths(name).pidFile, mode: 'daemon' });
   t.deepEqual(idsOf(pid).uid, four(nobody.uid));
 });
 
@@ -289,15 +289,15 @@ asRoot('a self-report that the daemon has not written, or not about itself, is n
   });
   const name = named(t);
   t.is((await app.node(['app.mjs', name])).code, 0);
-  const report = paths(name).pidFile.replace(/\.pid$/, '.self.json');
-  t.is(status(name).record?.status, 'mine');
+  const report = daemonPaths(name).pidFile.replace(/\.pid$/, '.self.json');
+  t.is((await daemonStatus(name)).record?.status, 'mine');
   const { pid } = JSON.parse(readFileSync(report, 'utf8')) as { pid: number };
   writeFileSync(report, JSON.stringify({ pid: pid + 1, status: 'of another process' }));
-  t.is(status(name).record?.status, undefined);
+  t.is((await daemonStatus(name)).record?.status, undefined);
   writeFileSync(report, JSON.stringify({ pid, status: 'of another user' }));
   chownSync(report, 1, 1);
-  t.is(status(name).record?.status, undefined);
-  t.is(status(name).record?.program, process.execPath);
+  t.is((await daemonStatus(name)).record?.status, undefined);
+  t.is((await daemonStatus(name)).record?.program, process.execPath);
 });
 
 asRoot('restart and the command line start it as the same user again', async (t) => {
@@ -316,11 +316,11 @@ asRoot('restart and the command line start it as the same user again', async (t)
     '60',
   ]);
   t.is(started.code, 0, started.stderr);
-  const first = pidOf(name)!;
+  const first = (await pidOf(name))!;
   t.deepEqual(idsOf(first), { uid: four(nobody.uid), gid: four(1), groups: [1] });
   const again = await daemonry(['restart', name]);
   t.is(again.code, 0, again.stderr);
-  const second = pidOf(name)!;
+  const second = (await pidOf(name))!;
   t.not(second, first);
   t.deepEqual(idsOf(second), { uid: four(nobody.uid), gid: four(1), groups: [1] });
   const unknown = await daemonry(['start', '--name', name, '--replace', '--user', 'no-such-user', 'sleep', '60']);

@@ -3,7 +3,7 @@ import { chmodSync, chownSync, existsSync, mkdirSync, renameSync, rmSync, writeF
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import test, { type ExecutionContext } from 'ava';
-import { spawnDaemon, status, stop, type DaemonError, type SpawnDaemonOptions } from '../../dist/index.js';
+import { daemonStatus, spawnDaemon, stopDaemon, type DaemonError, type SpawnDaemonOptions } from '../../dist/index.js';
 import { bench, type Bench } from '../helpers/bench.js';
 import { daemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
@@ -13,11 +13,11 @@ import { until } from '../helpers/until.js';
 
 /** Replacing the daemon by such a start fails so, and the daemon runs on. */
 async function runsOn(t: ExecutionContext, { path: cwd, pidFile }: Bench, options: SpawnDaemonOptions, says: object) {
-  const before = status({ pidFile });
+  const before = await daemonStatus({ pidFile });
   const replacing = spawnDaemon('sleep', ['100'], { cwd, pidFile, ifRunning: 'replace', ...options });
   const error = await t.throwsAsync<DaemonError>(replacing);
   t.like(error, { isDown: undefined, ...says }, error.message);
-  t.like(status({ pidFile }), { state: 'running', pid: 'pid' in before ? before.pid : undefined });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid: 'pid' in before ? before.pid : undefined });
 }
 
 /** A server of this process. */
@@ -43,7 +43,7 @@ testOnLinux(
   async (t) => {
     const tools = bench(t);
     const { path: cwd, pidFile } = tools;
-    t.teardown(() => stop({ pidFile }));
+    t.teardown(() => stopDaemon({ pidFile }));
     const own = { listen: { a: { port: 0, host: '127.0.0.1' } } };
     const { listeners } = await spawnDaemon('sleep', ['100'], { cwd, pidFile, ...own });
     const endpoint = listeners?.['a'];
@@ -63,7 +63,7 @@ testOnLinux(
 
 testOnLinux("a port that a helper of the daemon holds is the daemon's", async (t) => {
   const { path: cwd, pidFile } = bench(t);
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   const listen = { a: { port: 0, host: '127.0.0.1' } };
   // The main process closes the socket, its helper keeps it.
   const { listeners } = await spawnDaemon('sh', ['-c', 'sleep 100 & exec 3>&-; exec sleep 100'], {
@@ -80,7 +80,7 @@ testOnLinux("a port that a helper of the daemon holds is the daemon's", async (t
 testOnLinux('a socket on which another process listens leaves the daemon running, its own does not', async (t) => {
   const tools = bench(t);
   const { path: cwd, pidFile, at } = tools;
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   const listen = { a: { path: at('own') } };
   await spawnDaemon('sleep', ['100'], { cwd, pidFile, listen });
   await taken(t, at('others'));
@@ -92,7 +92,7 @@ testOnLinux('a socket on which another process listens leaves the daemon running
 test('a socket that cannot be bound leaves the daemon running', async (t) => {
   const tools = bench(t);
   const { path: cwd, pidFile, at } = tools;
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   await spawnDaemon('sleep', ['100'], { cwd, pidFile });
   writeFileSync(at('file'), '');
   const before = tools.entries();
@@ -112,20 +112,20 @@ test('a socket in a directory that became read-only leaves the daemon running', 
   t.is(code, 0, stderr);
   chmodSync(tools.at('sockets'), 0o555);
   t.teardown(() => chmodSync(tools.at('sockets'), 0o755));
-  const before = status(name);
+  const before = await daemonStatus(name);
   const told = await daemonry(['restart', name], run);
   t.is(told.code, 4, told.stderr);
   t.regex(
     told.stderr,
     /was not restarted, and runs on: cannot listen on .*\/sockets\/own: Permission denied \(EACCES\)/,
   );
-  t.deepEqual(status(name), before);
+  t.deepEqual(await daemonStatus(name), before);
 });
 
 testUnless(noOtherUser)('as root, a socket where another user can interfere leaves the daemon running', async (t) => {
   const tools = bench(t);
   const { path: cwd, pidFile } = tools;
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   await spawnDaemon('sleep', ['100'], { cwd, pidFile });
   const path = open(tools, 'theirs', 0o755, nobody.uid);
   await runsOn(t, tools, { listen: { a: { path } } }, { code: 'EPERM', step: 'listen', path });
@@ -134,7 +134,7 @@ testUnless(noOtherUser)('as root, a socket where another user can interfere leav
 testUnless(noOtherUser)("a socket that the daemon's user cannot bind leaves the daemon running", async (t) => {
   const tools = bench(t);
   const { pidFile, at } = tools;
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   await spawnDaemon('sleep', ['100'], { cwd: '/', pidFile });
   const closed = open(tools, 'closed', 0o555, nobody.uid);
   const theirs = open(tools, 'theirs', 0o755, nobody.uid);
@@ -153,7 +153,7 @@ testUnless(noOtherUser)("a socket that the daemon's user cannot bind leaves the 
 test('a pidfile whose place something else has taken leaves the daemon running', async (t) => {
   const tools = bench(t);
   const { path: cwd, pidFile, at } = tools;
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   await spawnDaemon('sleep', ['100'], { cwd, pidFile });
   renameSync(pidFile, at('kept.pid'));
   writeFileSync(pidFile, 'something else\n');
@@ -165,7 +165,7 @@ test('a pidfile whose place something else has taken leaves the daemon running',
 test('in the foreground, a socket that cannot be bound leaves the daemon running that was to be replaced', async (t) => {
   const tools = bench(t);
   const { path: cwd, pidFile, at } = tools;
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   const { pid } = await spawnDaemon('sleep', ['100'], { cwd, pidFile });
   const env = { ...process.env, DAEMONRY_MODE: 'foreground' };
   const listening = (listen: object) =>
@@ -185,7 +185,7 @@ test('in the foreground, a socket that cannot be bound leaves the daemon running
     t.regex(stderr, says);
     t.notRegex(stderr, /down now/);
     t.is(stderr.trimEnd().split('\n').length, 1, stderr);
-    t.like(status({ pidFile }), { state: 'running', pid });
+    t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
   }
 });
 
@@ -196,7 +196,7 @@ test('in the foreground, a failure after the stop says that the daemon is down n
   // The helper keeps the socket, but not the lock, and outlives the daemon.
   const script = '(exec 4>&- 5>&- 6>&- 7>&- 8>&-; exec sleep 100) & echo $! >helper; exec sleep 100';
   const { listeners } = await spawnDaemon('sh', ['-c', script], { cwd, pidFile, listen, killMode: 'process' });
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   await until('the helper runs', () => read(at('helper')).endsWith('\n'));
   t.teardown(() => process.kill(Number(read(at('helper'))), 'SIGKILL'));
   const endpoint = listeners?.['a'];
@@ -215,5 +215,5 @@ test('in the foreground, a failure after the stop says that the daemon is down n
   const error = JSON.parse(stdout) as DaemonError;
   t.like(error, { code: 'EADDRINUSE', isDown: true });
   t.regex(error.message, /; the daemon that ran was stopped for this start, so .* is down now$/);
-  t.is(status({ pidFile }).state, 'stopped');
+  t.is((await daemonStatus({ pidFile })).state, 'stopped');
 });

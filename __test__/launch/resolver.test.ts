@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
-import { spawnDaemon, status, stop } from '../../dist/index.js';
+import { daemonStatus, spawnDaemon, stopDaemon } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { noLinux, testUnless } from '../helpers/privileges.js';
 import { hasEnded } from '../helpers/processes.js';
@@ -75,11 +75,11 @@ test('a caller whose resolver hangs keeps no other caller out', async (t) => {
   const { call, pidFile, isAsked, path } = caller(t, { startTimeout: 3000 });
   const hanging = call();
   await isAsked();
-  t.like(status({ pidFile }), { state: 'stopped' });
+  t.like(await daemonStatus({ pidFile }), { state: 'stopped' });
   const { pid, outcome } = await spawnDaemon('sleep', ['1000'], { pidFile, cwd: path, env: { PLACE: path } });
   t.is(outcome, 'started');
   t.like((await hanging).error, { code: 'ERR_START_TIMEOUT' });
-  t.like(status({ pidFile }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
 });
 
 test('Ctrl-C ends a launcher whose resolver hangs', async (t) => {
@@ -111,7 +111,7 @@ test('a daemon that runs is reused, or reported, without asking the resolver', a
     if (ifRunning === 'reuse') t.like(started, { outcome: 'reused', pid });
     else t.like(error, { code: 'ERR_ALREADY_RUNNING', pid });
     t.false(existsSync(at('asked')));
-    await stop({ pidFile });
+    await stopDaemon({ pidFile });
   }
 });
 
@@ -120,7 +120,7 @@ test('a daemon is not stopped for one whose host name cannot be resolved', async
   const { pid } = await spawnDaemon('sleep', ['1000'], { pidFile, cwd: path, env: { PLACE: path } });
   t.like((await call()).error, { code: 'ERR_START_TIMEOUT' });
   t.false(hasEnded(pid));
-  t.like(status({ pidFile }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
 });
 
 test('a name that is resolved slowly is bound in the end', async (t) => {

@@ -1,7 +1,7 @@
 /** One daemon for many callers: reusing, waiting, replacing. */
 import { existsSync, readFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { status, stop } from '../../dist/index.js';
+import { daemonStatus, stopDaemon } from '../../dist/index.js';
 import { bench, type Bench } from '../helpers/bench.js';
 import { count, countedRace, type Counts } from '../helpers/counts.js';
 import { named } from '../helpers/named.js';
@@ -97,8 +97,8 @@ function tally(told: readonly string[], counts: Counts = {}) {
 }
 
 /** The pid of a daemon that is starting. */
-function starting(name: string): number | undefined {
-  const found = status(name);
+async function starting(name: string): Promise<number | undefined> {
+  const found = await daemonStatus(name);
   return found.state === 'starting' ? found.pid : undefined;
 }
 
@@ -125,7 +125,7 @@ test.serial(
         notes(),
         pids.map((pid) => `starts ${pid}`),
       );
-      await stop(name);
+      await stopDaemon(name);
     }
     countedRace(t, rounds, counts);
   },
@@ -148,8 +148,8 @@ testUnless(noLinux)(
       t.is(pids.length, 1, JSON.stringify(outcomes));
       t.is(outcomes['SIGKILL: '], 1);
       t.is((outcomes['started'] ?? 0) + (outcomes['reused'] ?? 0), size - 1);
-      t.like(status(name), { state: 'running', pid: Number(pids[0]) });
-      await stop(name);
+      t.like(await daemonStatus(name), { state: 'running', pid: Number(pids[0]) });
+      await stopDaemon(name);
     }
     countedRace(t, rounds, counts);
   },
@@ -163,7 +163,7 @@ test.serial('when a start fails, its caller is told the reason and the next in l
   t.is(failures.length, 1);
   t.is(failures[0]![1], 1);
   t.like(outcomes, { started: 1, reused: 6 });
-  t.like(status(name), { state: 'running', pid: Number(pids[0]) });
+  t.like(await daemonStatus(name), { state: 'running', pid: Number(pids[0]) });
 });
 
 test.serial(`a daemon on its way out is waited for, not returned, by ${size} callers, ${rounds} times`, async (t) => {
@@ -173,13 +173,13 @@ test.serial(`a daemon on its way out is waited for, not returned, by ${size} cal
     const { gather, release, one, noted, name } = herd(t);
     const old = await one('-');
     const callers = await gather(size, '-');
-    const stopping = stop(name);
+    const stopping = stopDaemon(name);
     await noted(`stops ${old}`);
     const { outcomes, pids } = tally(await release(callers), counts);
     t.deepEqual(outcomes, { started: 1, reused: size - 1 });
     t.not(pids[0], String(old));
     t.deepEqual(await stopping, { outcome: 'stopped', pid: old });
-    await stop(name);
+    await stopDaemon(name);
   }
   countedRace(t, rounds, counts);
 });
@@ -202,8 +202,8 @@ test.serial(
         JSON.stringify(others),
       );
       t.deepEqual(notes(), [`starts ${old}`, `stops ${old}`, `stopped ${old}`, `starts ${pids[0]}`]);
-      t.like(status(name).record, { version: '1.1' });
-      await stop(name);
+      t.like((await daemonStatus(name)).record, { version: '1.1' });
+      await stopDaemon(name);
     }
     countedRace(t, rounds, counts);
   },
@@ -227,7 +227,7 @@ test.serial('replace kills a daemon that ignores SIGTERM, after 10 s', async (t)
   t.is(code, 0, stderr);
   const [, pid] = /^replaced (\d+)$/.exec(stdout.trim()) ?? [];
   t.not(Number(pid), old);
-  t.like(status({ pidFile }), { state: 'running', pid: Number(pid) });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid: Number(pid) });
 });
 
 test.serial(
@@ -245,7 +245,7 @@ test.serial(
         `^1: .* did not start: another process is starting it \\(pid ${pid}\\), but it was not up within 600 ms`,
       ),
     );
-    t.like(status(name), { state: 'starting', pid });
+    t.like(await daemonStatus(name), { state: 'starting', pid });
     remove('hold');
     t.is((await first!.done).stdout.trim(), `started ${pid}`);
   },
@@ -266,7 +266,7 @@ testUnless(noLinux)('a caller that is interrupted while it waits leaves the othe
   t.is(signal, 'SIGINT', stderr);
   remove('hold');
   t.is((await first!.done).stdout.trim(), `started ${pid}`);
-  t.like(status(name), { state: 'running', pid });
+  t.like(await daemonStatus(name), { state: 'running', pid });
 });
 
 test.serial('in the foreground one that runs cannot be reused, but replaced', async (t) => {
@@ -282,8 +282,8 @@ test.serial('in the foreground one that runs cannot be reused, but replaced', as
   });
   const replacing = await foreground(program('replace'));
   await noted('up');
-  await until('it is up', () => status({ pidFile }).state === 'running');
-  t.like(status({ pidFile }), { state: 'running', pid: replacing.child.pid });
+  await until('it is up', async () => (await daemonStatus({ pidFile })).state === 'running');
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid: replacing.child.pid });
   replacing.child.kill('SIGTERM');
   await replacing.done;
   t.true(await gone());

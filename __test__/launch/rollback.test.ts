@@ -1,7 +1,7 @@
 /** A start that does not come off leaves nothing; a launcher that is interrupted dies of its signal. */
 import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import test from 'ava';
-import { status } from '../../dist/index.js';
+import { daemonStatus } from '../../dist/index.js';
 import { bench, type Bench } from '../helpers/bench.js';
 import { nobody, noOtherUser, testOnLinux, testUnless } from '../helpers/privileges.js';
 import { hasEnded } from '../helpers/processes.js';
@@ -34,7 +34,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   test(`a launcher that waits and gets ${signal} undoes the start and dies of that signal`, async (t) => {
     const app = bench(t, { 'app.mjs': waiting() });
     const { child, done, pid } = await startWaiting(app);
-    t.is(status({ pidFile: app.at('a.pid') }).state, 'starting');
+    t.is((await daemonStatus({ pidFile: app.at('a.pid') })).state, 'starting');
     child.kill(signal);
     const outcome = await done;
     t.is(outcome.signal, signal);
@@ -94,10 +94,10 @@ test('a daemon whose launcher was killed goes on, and completes its pidfile itse
   const { child, done, pid } = await startWaiting(app);
   child.kill('SIGKILL');
   await done;
-  t.is(status({ pidFile: app.at('a.pid') }).state, 'starting');
+  t.is((await daemonStatus({ pidFile: app.at('a.pid') })).state, 'starting');
   writeFileSync(app.at('go'), '');
-  await until('it is up', () => status({ pidFile: app.at('a.pid') }).state === 'running');
-  t.like(status({ pidFile: app.at('a.pid') }), { pid });
+  await until('it is up', async () => (await daemonStatus({ pidFile: app.at('a.pid') })).state === 'running');
+  t.like(await daemonStatus({ pidFile: app.at('a.pid') }), { pid });
   t.is(readFileSync(app.at('a.pid'), 'utf8'), `${pid}\n`);
 });
 

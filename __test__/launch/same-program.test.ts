@@ -1,7 +1,14 @@
 /** One name, two programs: the second is refused with both commands, and a daemon of the same program is found however it is called. */
 import { linkSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { connectDaemon, isDaemonError, spawnDaemon, status, stop, type DaemonError } from '../../dist/index.js';
+import {
+  connectDaemon,
+  daemonStatus,
+  isDaemonError,
+  spawnDaemon,
+  stopDaemon,
+  type DaemonError,
+} from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { daemonry } from '../helpers/command.js';
 import { named } from '../helpers/named.js';
@@ -28,7 +35,7 @@ function twoServers(t: ExecutionContext) {
 test('start refuses a name under which another script runs, and shows both commands', async (t) => {
   const { at, name, start } = twoServers(t);
   t.like(await start('a', 'server.mjs'), { code: 0, stderr: '' });
-  const pid = pidOf(name);
+  const pid = await pidOf(name);
   const { code, stdout, stderr } = await start('b', 'server.mjs');
   t.is(code, 1);
   t.is(stdout, '');
@@ -37,18 +44,18 @@ test('start refuses a name under which another script runs, and shows both comma
     stderr,
     `daemonry: ${name} is already running, but as another program: process ${pid} runs ${shown('a')}, and this start asks for ${shown('b')}: choose another name, or replace the daemon that runs\n`,
   );
-  t.is(pidOf(name), pid);
+  t.is(await pidOf(name), pid);
   t.like(await start('a', 'server.mjs'), { code: 0, stderr: '' });
   // The record is still that of the one that runs.
   t.like(await daemonry(['restart', name]), { code: 0 });
   t.like(await start('a', 'server.mjs'), {
     code: 0,
-    stdout: `${name} is already running with pid ${pidOf(name)} (log ${logOf(name)})\n`,
+    stdout: `${name} is already running with pid ${await pidOf(name)} (log ${await logOf(name)})\n`,
   });
 });
 
-function logOf(name: string): string | undefined {
-  return status(name).record?.logFile;
+async function logOf(name: string): Promise<string | undefined> {
+  return (await daemonStatus(name)).record?.logFile;
 }
 
 for (const [what, first, second] of [
@@ -61,15 +68,15 @@ for (const [what, first, second] of [
     const { at, name, start } = twoServers(t);
     for (const script of ['one', 'two']) writeFileSync(at('a', script), 'exec sleep 100\n');
     t.like(await start('a', ...first), { code: 0, stderr: '' });
-    const pid = pidOf(name);
+    const pid = await pidOf(name);
     const { code, stderr } = await start('a', ...second);
     t.is(code, 1);
     t.regex(stderr, /^daemonry: .* is already running, but as another program: /);
     t.true(stderr.includes(first.at(-1)!) && stderr.includes(second.at(-1)!), stderr);
-    t.is(pidOf(name), pid);
+    t.is(await pidOf(name), pid);
     // Replacing is asked for in so many words, and starting a name that does not run takes nothing down.
     t.like(await start('a', '--replace', ...second), { code: 0, stderr: '' });
-    await stop(name);
+    await stopDaemon(name);
     t.like(await start('a', ...first), { code: 0, stderr: '' });
   });
 }
@@ -80,7 +87,7 @@ test('a command that is a mere name is another program in another directory', as
   const { code, stderr } = await start('b', 'sleep', '100');
   t.is(code, 1);
   t.regex(stderr, /another program: process \d+ runs sleep 100 in .*\/a, and this start asks for sleep 100 in .*\/b: /);
-  t.like(status(name), { state: 'running' });
+  t.like(await daemonStatus(name), { state: 'running' });
 });
 
 test('start finds a daemon of the same script, however the script, its directory and Node.js are called', async (t) => {
@@ -90,7 +97,7 @@ test('start finds a daemon of the same script, however the script, its directory
   mkdirSync(at('bin'));
   symlinkSync(process.execPath, at('bin', 'node'));
   t.like(await start('a', 'server.mjs'), { code: 0, stderr: '' });
-  const pid = pidOf(name);
+  const pid = await pidOf(name);
   for (const [folder, ...args] of [
     ['b', '../a/server.mjs'],
     ['b', at('link', 'server.mjs')],
@@ -116,7 +123,7 @@ test('spawnDaemon refuses to reuse another program with a typed error, and with 
   t.like(error, {
     code: 'ERR_OTHER_PROGRAM',
     pid,
-    path: status(name).pidFile,
+    path: (await daemonStatus(name)).pidFile,
     runningCommand: `${process.execPath} ${one} in ${cwd}`,
     command: `${process.execPath} ${two} in ${cwd}`,
   });
@@ -129,10 +136,10 @@ test('start refuses a pidfile under which another program runs, and finds the sa
   for (const script of ['one.mjs', 'two.mjs']) writeFileSync(at(script), service);
   const pidFile = at('x.pid');
   const start = (...args: string[]) => daemonry(['start', '-p', pidFile, ...args], { cwd: path });
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   const pid = () => pidOf({ pidFile });
   t.like(await start('one.mjs', '--port', '80'), { code: 0, stderr: '' });
-  const first = pid();
+  const first = await pid();
   const one = `${process.execPath} ${at('one.mjs')} --port 80 in ${path}`;
   const { code, stdout, stderr } = await start('two.mjs', '--port', '80');
   t.is(code, 1);
@@ -143,7 +150,7 @@ test('start refuses a pidfile under which another program runs, and finds the sa
   );
   t.is((await start('one.mjs', '--port', '81')).code, 1);
   t.like(await start('./one.mjs', '--port', '80'), { code: 0, stderr: '' });
-  t.is(pid(), first);
+  t.is(await pid(), first);
   const options = { pidFile, cwd: path, ifRunning: 'reuse' } as const;
   await t.throwsAsync(spawnDaemon(process.execPath, [at('two.mjs'), '--port', '80'], options), {
     code: 'ERR_OTHER_PROGRAM',
@@ -159,7 +166,7 @@ test('a pidfile whose program is not known is that of the program to start', asy
   for (const script of ['one.mjs', 'two.mjs']) writeFileSync(at(script), service);
   const pidFile = at('x.pid');
   const start = (script: string) => daemonry(['start', '-p', pidFile, script], { cwd: path });
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   t.like(await start('one.mjs'), { code: 0, stderr: '' });
   const file = privateFiles(pidFile).find((found) => found.endsWith('.program'))!;
   t.is(statSync(file).mode & 0o777, 0o600);
@@ -177,7 +184,7 @@ for (const mode of ['daemon', 'foreground'] as const) {
     const program = `daemonize({ ...options, mode: '${mode}' }, () => { note('up'); forever(); });`;
     if (mode === 'daemon') await tools.daemon(program);
     else await tools.foreground(program);
-    t.teardown(() => stop({ pidFile }));
+    t.teardown(() => stopDaemon({ pidFile }));
     await tools.noted('up');
     const start = (script: string) => daemonry(['start', '-p', pidFile, script], { cwd: path });
     tools.write(service, 'other.mjs');
@@ -212,7 +219,7 @@ test("connectDaemon refuses another script's server of that name", async (t) => 
     daemonize({}, async (daemon) => {
       const server = createServer((connection) => connection.end());
       daemon.serve(server);
-      await once(server.listen(daemonry.paths('${name}').socket), 'listening');
+      await once(server.listen(daemonry.daemonPaths('${name}').socket), 'listening');
     });`;
   const [one, two] = [write(server, 'one.mjs'), write(server, 'two.mjs')];
   const connect = async (script: string, version?: string) => {
@@ -220,15 +227,15 @@ test("connectDaemon refuses another script's server of that name", async (t) => 
     (await connectDaemon(process.execPath, [script], { name, ...more })).destroy();
   };
   await connect(one, '1');
-  const pid = pidOf(name);
+  const pid = await pidOf(name);
   await connect(one);
   const error = await t.throwsAsync<DaemonError>(connect(two));
   t.like(error, { code: 'ERR_OTHER_PROGRAM', pid, command: `${process.execPath} ${two} in /` });
-  t.is(pidOf(name), pid);
+  t.is(await pidOf(name), pid);
   await connect(two, '1');
-  t.is(pidOf(name), pid, 'of the same version');
+  t.is(await pidOf(name), pid, 'of the same version');
   await connect(two, '2');
-  t.not(pidOf(name), pid);
+  t.not(await pidOf(name), pid);
   t.true(cwd !== '/');
 });
 
@@ -242,16 +249,16 @@ test('an option of ours behind the program stays its own, and a note shows the r
     'daemonry: note: --name is passed to told.mjs; an option for daemonry goes before the program: daemonry start --name x told.mjs\n',
   );
   t.is((await daemonry(['logs', name])).stdout, '--port 80 --name x -n y\n');
-  await stop(name);
+  await stopDaemon(name);
   for (const args of [
     ['--', 'told.mjs', '--name', 'x'],
     ['told.mjs', '--', '--name', 'x'],
     ['told.mjs', '--port', '80', '-n', 'y'],
   ]) {
     t.like(await start('a', ...args), { code: 0, stderr: '' });
-    await stop(name);
+    await stopDaemon(name);
   }
   t.regex((await start('a', 'told.mjs', '--cwd=/')).stderr, /: daemonry start --cwd=\/ told\.mjs\n$/);
-  await stop(name);
+  await stopDaemon(name);
   t.regex((await start('a', 'told.mjs', '--json')).stderr, /: daemonry start --json told\.mjs\n$/);
 });

@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { status, stop } from '../../dist/index.js';
+import { daemonStatus, stopDaemon } from '../../dist/index.js';
 import { bench, type Bench } from '../helpers/bench.js';
 import { read } from '../helpers/files.js';
 import { nobody, noOtherUser, noOwnMounts, ownMounts, testOnLinux, testUnless } from '../helpers/privileges.js';
@@ -33,16 +33,16 @@ function site(t: ExecutionContext): Site {
   const options = JSON.stringify({ pidFile, log: at('state', 'app.log') });
   const main = `(daemon) => { daemon.onStop(() => {}); setInterval(() => {}, 1e6); console.log('up'); }`;
   const program = write(`daemonize(${options}, ${main});\n`);
-  t.teardown(() => stop({ pidFile }, { timeout: 2000 }));
+  t.teardown(() => stopDaemon({ pidFile }, { timeout: 2000 }));
   return { at, path, write, program, pidFile };
 }
 
 /** Checks what the launcher says against what is so. Returns whether the daemon started. */
 async function isTrue(t: ExecutionContext, { path, pidFile, at }: Site, code: number | null, stderr: string) {
   if (code === 0) {
-    t.is(status({ pidFile }).state, 'running');
+    t.is((await daemonStatus({ pidFile })).state, 'running');
     await until('its output is in its log', () => read(at('state', 'app.log')) === 'up\n');
-    t.is((await stop({ pidFile })).outcome, 'stopped');
+    t.is((await stopDaemon({ pidFile })).outcome, 'stopped');
     t.deepEqual(readdirSync(at('state')), ['app.log']);
     return true;
   }
@@ -123,7 +123,7 @@ testUnless(noOwnMounts)('it starts, is found and stopped without /proc', async (
   const place = site(t);
   const client = `
     const target = { pidFile: '${place.pidFile}' };
-    console.log(status(target).state, (await stop(target)).outcome);`;
+    console.log((await daemonStatus(target)).state, (await stopDaemon(target)).outcome);`;
   const script = `umount -l /proc && "$0" "$1" && "$0" "$2"`;
   const programs = [place.program, place.write(client, 'client.mjs')];
   const [command, ...args] = [...ownMounts, 'sh', '-c', script, execPath, ...programs];
@@ -184,12 +184,12 @@ for (const depth of [0, 1, 2]) {
     const [pidFile, log] = ['app.pid', 'app.log'].map((file) => place.at(...names, file));
     const text = readFileSync(place.program, 'utf8');
     writeFileSync(place.program, text.replace(place.pidFile, pidFile!).replace(place.at('state', 'app.log'), log!));
-    t.teardown(() => stop({ pidFile: pidFile! }));
+    t.teardown(() => stopDaemon({ pidFile: pidFile! }));
     const { code, stderr } = await run(execPath, [place.program]);
     t.is(code, 0, stderr);
     const direct = place.at('real', ...names.slice(depth + 1), 'app.pid');
-    t.is(status({ pidFile: direct }).state, 'running');
-    t.like(await stop({ pidFile: direct }), { outcome: 'stopped' });
+    t.is((await daemonStatus({ pidFile: direct })).state, 'running');
+    t.like(await stopDaemon({ pidFile: direct }), { outcome: 'stopped' });
     t.false(existsSync(pidFile!));
   });
 }

@@ -17,7 +17,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { status, type DaemonizeOptions } from '../../dist/index.js';
+import { daemonStatus, type DaemonizeOptions } from '../../dist/index.js';
 import { service } from '../fixtures/service.js';
 import { bench } from '../helpers/bench.js';
 import { isRoot, testOnLinux } from '../helpers/privileges.js';
@@ -344,7 +344,7 @@ for (const command of ['$("$NODE" app.mjs)', '$("$NODE" app.mjs 2>&1)', '"$("$NO
     t.is(code, 0);
     t.is(stdout, 'returned 0: \n');
     t.false(hasEnded(helper));
-    t.is(status({ pidFile: app.at('a.pid') }).state, 'running');
+    t.is((await daemonStatus({ pidFile: app.at('a.pid') })).state, 'running');
   });
 }
 
@@ -373,7 +373,7 @@ for (const closed of [[0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]]) {
     const via = ['sh', '-c', `exec "$0" "$1" ${closed.map((fd) => `${fd}>&-`).join(' ')}`];
     const { code } = await launch(service({ pidFile: at('a.pid'), log: at('a.log') }, 'run'), { via });
     t.is(code, 0);
-    const state = status({ pidFile: at('a.pid') });
+    const state = await daemonStatus({ pidFile: at('a.pid') });
     t.is(state.state, 'running');
     const pid = state.state === 'running' ? state.pid : 0;
     t.teardown(() => until('it has ended', () => hasEnded(pid)));
@@ -427,7 +427,7 @@ testOnLinux('a daemon outlives the terminal that it was started from, and has no
   t.teardown(() => until('it has ended', () => hasEnded(pid)));
   t.teardown(() => process.kill(pid, 'SIGTERM'));
   // `script` has ended, so the terminal is gone, and whoever had it as its controlling terminal has got SIGHUP.
-  t.like(status({ pidFile: at('a.pid') }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile: at('a.pid') }), { state: 'running', pid });
   t.is(stat(pid)?.tty, 0);
   t.deepEqual(
     [0, 1, 2].map((fd) => descriptors(pid).get(fd)),

@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
-import { list, paths, spawnDaemon, status, stop, type DaemonError } from '../../dist/index.js';
+import { daemonPaths, daemonStatus, listDaemons, spawnDaemon, stopDaemon, type DaemonError } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { daemonry, main } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
@@ -101,9 +101,9 @@ test('in a working directory that was removed, relative paths give a sentence, a
     const d = await import(${JSON.stringify(dist)});
     const told = [];
     for (const call of [
-      () => d.status({ pidFile: 'x' }),
-      () => d.stop({ pidFile: 'x' }),
-      () => d.sendSignal({ pidFile: 'x' }, 'SIGHUP'),
+      () => d.daemonStatus({ pidFile: 'x' }),
+      () => d.stopDaemon({ pidFile: 'x' }),
+      () => d.signalDaemon({ pidFile: 'x' }, 'SIGHUP'),
       () => d.PidFile.acquire('x'),
       () => d.spawnDaemon('/bin/true', [], { pidFile: 'x', cwd: '/' }),
       () => d.connectDaemon('/bin/true', [], { name: 'x', socket: 'x', cwd: '/' }),
@@ -185,7 +185,7 @@ test('the interpreter that a program lacks is named, with a carriage return behi
   t.deepEqual(await refusal('crlf-env'), ['ENOEXEC', cannot('crlf-env', crlf.replace('/bin/sh', 'sh'))]);
   const { outcome } = await spawnDaemon(at('env'), [], { pidFile });
   t.is(outcome, 'started');
-  await stop({ pidFile });
+  await stopDaemon({ pidFile });
   const none = 'its interpreter /no/such/interpreter does not exist (ENOENT)';
   t.deepEqual(await refusal('missing'), ['ENOENT', cannot('missing', none)]);
   t.deepEqual(await refusal('folder'), [
@@ -293,13 +293,13 @@ test('list says why a daemon cannot be inspected, and fails; the others are ther
     t.is(started.code, 0, started.stderr);
   }
   await daemonry(['stop', name]);
-  const { pidFile } = paths(name);
+  const { pidFile } = daemonPaths(name);
   mkdirSync(pidFile);
   const listed = await daemonry(['list']);
   t.is(listed.code, 1);
   t.regex(listed.stdout, new RegExp(`^${name} +unknown .*${pidFile} is not a pidfile: it is a directory`, 'm'));
   t.regex(listed.stdout, new RegExp(`^${other} +running `, 'm'));
-  const found = list().find((daemon) => daemon.name === name);
+  const found = (await listDaemons()).find((daemon) => daemon.name === name);
   t.like(found, { state: 'unknown', error: { code: 'ERR_NOT_A_PIDFILE', path: pidFile } });
   const json = await daemonry(['list', '--json']);
   t.is(json.code, 1);
@@ -322,7 +322,7 @@ testUnless(noLinux ?? noOwnMounts)('without /proc, no SIGHUP is sent that could 
     1,
     /^daemonry: SIGHUP was not sent to pid \d+: without \/proc it cannot be known whether the program handles it$/m,
   );
-  t.is(status({ pidFile }).state, 'running');
+  t.is((await daemonStatus({ pidFile })).state, 'running');
 });
 
 const addons = readdirSync(root).filter((file) => /^daemonry\..*\.node$/.test(file));

@@ -1,7 +1,7 @@
 /** The system calls of a launch, on both ways to fork: as they are documented, and nothing between. */
 import { existsSync, readFileSync } from 'node:fs';
 import test from 'ava';
-import { stop } from '../../dist/index.js';
+import { stopDaemon } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { named } from '../helpers/named.js';
 import { noOtherUser, testUnless } from '../helpers/privileges.js';
@@ -57,11 +57,11 @@ for (const way of ['automatic', 'copy']) {
       const app = bench(t, {
         'app.mjs': `
           import { writeFileSync } from 'node:fs';
-          import { daemonize, paths, spawnDaemon } from 'daemonry';
+          import { daemonize, daemonPaths, spawnDaemon } from 'daemonry';
           const [name, kind] = process.argv.slice(2);
           const options = {
             name, user: 'nobody', nice: 1, oomScoreAdjust: 100, limits: { core: 0 }, noNewPrivileges: true,
-            listen: { http: { port: 0 }, ctl: { path: paths(name).socket } },
+            listen: { http: { port: 0 }, ctl: { path: daemonPaths(name).socket } },
           };
           const up = () => writeFileSync('up', '');
           const main = () => void setInterval(() => {}, 60_000);
@@ -77,7 +77,7 @@ for (const way of ['automatic', 'copy']) {
         env: { ...process.env, DAEMONRY_FORK: way },
       });
       await until('the daemon is up', () => existsSync(app.at('up')));
-      await stop(name);
+      await stopDaemon(name);
       const { code, stderr } = await tracing.done;
       t.is(code, 0, stderr);
       const text = readFileSync(trace, 'utf8');

@@ -1,7 +1,7 @@
 /** The directory of a start: where a program works, what its relative paths mean, and a link that leads elsewhere later. */
 import { chmodSync, mkdirSync, readlinkSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { status, stop } from '../../dist/index.js';
+import { daemonStatus, stopDaemon } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { daemonry, main } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
@@ -74,7 +74,7 @@ for (const [what, startLine, directoryOf] of [
       const restarted = await daemonry(['restart', name], { cwd: '/', env });
       t.is(restarted.code, 0, restarted.stderr);
       t.is(await said(count), `${release} ${directoryOf(at, release)}`);
-      t.is(status(name).record?.cwd, at('current'));
+      t.is((await daemonStatus(name)).record?.cwd, at('current'));
     }
   });
 }
@@ -94,13 +94,13 @@ test('PWD counts only if it is the working directory', async (t) => {
   const line = ['start', '-n', name, 'server.mjs'];
   t.like(await daemonry(line, { cwd: at('two'), env: { ...env, PWD: at('current') } }), { code: 0 });
   t.is(await said(1), `two ${at('two')}`);
-  t.is(status(name).record?.cwd, at('two'));
+  t.is((await daemonStatus(name)).record?.cwd, at('two'));
 });
 
 test('a program works in the directory of the call of spawnDaemon, and in / for connectDaemon', async (t) => {
   const { at, path, call } = bench(t);
-  t.teardown(() => stop({ pidFile: at('spawned.pid') }));
-  t.teardown(() => stop({ pidFile: at('connected.pid') }));
+  t.teardown(() => stopDaemon({ pidFile: at('spawned.pid') }));
+  t.teardown(() => stopDaemon({ pidFile: at('connected.pid') }));
   const server = `
     const { createServer } = await import('node:net');
     createServer((connection) => connection.end(process.cwd())).listen(process.argv[1]);`;
@@ -126,7 +126,7 @@ test('the directory in which start was called may go if nothing needs it', async
   t.like(await daemonry(['start', '-n', name, ...options, 'sleep', '100'], { cwd: at('there') }), { code: 0 });
   rmSync(at('there'), { recursive: true });
   t.like(await daemonry(['restart', name], { cwd: path }), { code: 0, stderr: '' });
-  t.like(status(name), { state: 'running' });
+  t.like(await daemonStatus(name), { state: 'running' });
 });
 
 test('relative options mean the same in every restart, wherever that is called', async (t) => {
@@ -136,12 +136,12 @@ test('relative options mean the same in every restart, wherever that is called',
   const args = ['-C', 'sub', '-l', 'log', '-p', 'own.pid', '--listen', 'a=./socket'];
   const { code, stderr } = await daemonry(['start', '-n', name, ...args, 'sleep', '100'], { cwd: path });
   t.is(code, 0, stderr);
-  t.teardown(() => stop({ pidFile: at('own.pid') }));
+  t.teardown(() => stopDaemon({ pidFile: at('own.pid') }));
   rmSync(at('log'));
   t.like(await daemonry(['restart', name], { cwd: '/' }), { code: 0, stderr: '' });
-  t.like(status({ pidFile: at('own.pid') }), { state: 'running' });
+  t.like(await daemonStatus({ pidFile: at('own.pid') }), { state: 'running' });
   t.is(read(at('log')), '');
-  const record = status(name).record!;
+  const record = (await daemonStatus(name)).record!;
   t.is(record.logFile, at('log'));
   t.is(record.cwd, path);
 });
@@ -179,7 +179,7 @@ for (const [flags, expected] of [
       t.is(read(at('log')), `${expected} ${directory}\n`);
       t.like(await daemonry(['restart', name], { cwd: '/' }), { code: 0, stderr: '' });
       t.is(read(at('log')), `${expected} ${directory}\n`.repeat(2));
-      await stop(name);
+      await stopDaemon(name);
       rmSync(at('log'));
     }
   });
@@ -234,7 +234,7 @@ testOnLinux('in a directory that is gone, only a start that would work there fai
       stdout: '',
       stderr: 'daemonry: cannot resolve the relative path .: the working directory does not exist any more (ENOENT)\n',
     });
-    t.is(status(name).state, 'stopped');
+    t.is((await daemonStatus(name)).state, 'stopped');
   }
   rmSync(at('gone'), { recursive: true, force: true });
   mkdirSync(at('gone'));

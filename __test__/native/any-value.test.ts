@@ -7,7 +7,7 @@ import { seconds } from '../helpers/property.js';
 import { fixture, run } from '../helpers/run.js';
 import { workspace } from '../helpers/workspace.js';
 
-const calls = 'daemonize spawnDaemon connectDaemon stop sendSignal status paths PidFile'.split(' ');
+const calls = 'daemonize spawnDaemon connectDaemon stopDaemon signalDaemon daemonStatus daemonPaths PidFile'.split(' ');
 
 for (const call of calls) {
   test.serial(`${call}: any values are answered, or refused with a typed error`, async (t) => {

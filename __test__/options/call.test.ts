@@ -1,13 +1,13 @@
 /** The two shapes of a call that starts a program, and `daemonize` with `main` alone. */
 import test from 'ava';
-import { connectDaemon, spawnDaemon, stop } from '../../dist/index.js';
+import { connectDaemon, spawnDaemon, stopDaemon } from '../../dist/index.js';
 import { read } from '../helpers/files.js';
-import { bench } from '../helpers/program.js';
+import { bench } from '../helpers/bench.js';
 import { until } from '../helpers/until.js';
 
 test('spawnDaemon starts a program without arguments by its command and the options', async (t) => {
   const { at, pidFile } = bench(t);
-  t.teardown(() => stop({ pidFile }, { timeout: 1000 }));
+  t.teardown(() => stopDaemon({ pidFile }, { timeout: 1000 }));
   const { outcome } = await spawnDaemon('cat', { pidFile, stdin: '/dev/zero', stdout: '/dev/null', stderr: at('log') });
   t.is(outcome, 'started');
 });
@@ -20,7 +20,7 @@ test('the arguments may be left out by undefined, too', async (t) => {
 test('daemonize takes main alone, with the options of the start', async (t) => {
   const { at, write, pidFile } = bench(t);
   const script = write('daemonize((daemon) => console.log(daemon.pidFile)); forever();');
-  t.teardown(() => stop({ pidFile }, { timeout: 1000 }));
+  t.teardown(() => stopDaemon({ pidFile }, { timeout: 1000 }));
   await spawnDaemon(process.execPath, [script], { pidFile, log: at('log'), waitFor: 'ready' });
   await until('it has printed its pidfile', () => read(at('log')) === `${pidFile}\n`);
   t.pass();

@@ -1,6 +1,6 @@
 /** The environment of a daemon, whatever its variables are called. */
 import test from 'ava';
-import { sendSignal, spawnDaemon } from '../../dist/index.js';
+import { signalDaemon, spawnDaemon } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { named } from '../helpers/named.js';
 import { testOnLinux } from '../helpers/privileges.js';
@@ -47,7 +47,7 @@ testOnLinux('they can be removed, too', async (t) => {
 test('none of them is a signal, a resource, a unit or an option', async (t) => {
   const refused = { code: 'ERR_INVALID_OPTION' };
   for (const member of inherited) {
-    const send = async () => sendSignal({ pidFile: '/nonexistent' }, member as NodeJS.Signals);
+    const send = async () => signalDaemon({ pidFile: '/nonexistent' }, member as NodeJS.Signals);
     await t.throwsAsync(send, refused, member);
     await t.throwsAsync(spawnDaemon('true', [], { limits: { [member]: 1 } as object }), refused, member);
     await t.throwsAsync(spawnDaemon('true', [], { [member]: 1 }), refused, member);

@@ -1,7 +1,7 @@
 /** What the options do to a daemon, and what is said about options that cannot be meant. */
 import { chmodSync, existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { isDaemonError, paths, status, type DaemonizeOptions } from '../../dist/index.js';
+import { daemonPaths, daemonStatus, isDaemonError, type DaemonizeOptions } from '../../dist/index.js';
 import { service } from '../fixtures/service.js';
 import { bench } from '../helpers/bench.js';
 import { binding } from '../helpers/binding.js';
@@ -256,8 +256,8 @@ test('a wrong option makes the launcher fail with one sentence', async (t) => {
 });
 
 test('a name may have letters, digits and _ . @ -', (t) => {
-  for (const name of ['a', 'A.b_c-d@9', '..a', '-']) t.true(paths(name).pidFile.endsWith(`/${name}/${name}.pid`));
-  const error = t.throws(() => paths('a/b'));
+  for (const name of ['a', 'A.b_c-d@9', '..a', '-']) t.true(daemonPaths(name).pidFile.endsWith(`/${name}/${name}.pid`));
+  const error = t.throws(() => daemonPaths('a/b'));
   t.true(isDaemonError(error) && error.code === 'ERR_INVALID_OPTION');
 });
 
@@ -377,7 +377,7 @@ for (const [what, options, env] of [
 ] as const) {
   test(`variables like those of daemonry itself do no harm ${what}`, async (t) => {
     const { app, env: told, pid } = await environmentOf(t, options, env);
-    t.like(status({ pidFile: app.at('a.pid') }), { state: 'running', pid });
+    t.like(await daemonStatus({ pidFile: app.at('a.pid') }), { state: 'running', pid });
     t.false('DAEMONRY_START' in told);
     t.is(told['DAEMONRY_DAEMON'], `${pid}:${app.at('app.mjs')}`);
   });
@@ -457,7 +457,7 @@ test('a daemon that dies within aliveFor has not started', async (t) => {
 test('a daemon that lives on for aliveFor has started', async (t) => {
   const { at, daemon } = bench(t);
   const pid = await daemon(service({ pidFile: at('a.pid'), aliveFor: 300 }, 'run'));
-  t.like(status({ pidFile: at('a.pid') }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile: at('a.pid') }), { state: 'running', pid });
 });
 
 test('without aliveFor a daemon that dies after it was up has started', async (t) => {
@@ -504,5 +504,5 @@ test('an onStarted that throws fails the launcher, but nothing else of it runs b
   t.is(code, 1);
   t.true(stderr.startsWith('RangeError: thrown by onStarted\n    at '), stderr);
   t.is(stdout, '');
-  t.like(status({ pidFile: app.at('a.pid') }), { state: 'running', pid: app.told()?.pid });
+  t.like(await daemonStatus({ pidFile: app.at('a.pid') }), { state: 'running', pid: app.told()?.pid });
 });

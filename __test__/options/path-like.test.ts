@@ -3,10 +3,10 @@ import { existsSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { pathToFileURL } from 'node:url';
 import test from 'ava';
-import { connectDaemon, PidFile, spawnDaemon, status, stop } from '../../dist/index.js';
+import { connectDaemon, daemonStatus, PidFile, spawnDaemon, stopDaemon } from '../../dist/index.js';
 import { read } from '../helpers/files.js';
 import { named, recordOf } from '../helpers/named.js';
-import { bench } from '../helpers/program.js';
+import { bench } from '../helpers/bench.js';
 
 test('daemonize takes URLs for the pidfile, the log, the streams, the directory and the sockets', async (t) => {
   const { daemon, at, notes, pidFile } = bench(t);
@@ -42,7 +42,7 @@ test('spawnDaemon takes URLs for the command and its options, and the record has
   const listen = { ctl: { path: url('ctl.sock') } };
   const { outcome } = await spawnDaemon(url('sleep well'), { ...options, listen });
   t.is(outcome, 'started');
-  const { program, arguments: args, logFile } = status(name).record!;
+  const { program, arguments: args, logFile } = (await daemonStatus(name)).record!;
   t.deepEqual([program, args, logFile], [at('sleep well'), [at('sleep well')], at('a log')]);
   const { options: kept } = JSON.parse(readFileSync(recordOf(name), 'utf8')) as { options: unknown };
   const texts = { name, log: { path: at('a log') }, stdin: at('sleep well'), cwd: at() };
@@ -56,7 +56,7 @@ test('a target, the path of PidFile and the socket of connectDaemon can be URLs'
   const url = (file: string) => pathToFileURL(at(file));
   const held = PidFile.acquire(url('a.pid'));
   t.is(held.path, at('a.pid'));
-  t.like(status({ pidFile: url('a.pid') }), { state: 'running', pid: process.pid });
+  t.like(await daemonStatus({ pidFile: url('a.pid') }), { state: 'running', pid: process.pid });
   held.release();
   const script = write(`
     import { createServer } from 'node:net';
@@ -67,7 +67,7 @@ test('a target, the path of PidFile and the socket of connectDaemon can be URLs'
     });
   `);
   const target = { pidFile: url('daemon.pid') };
-  t.teardown(() => stop({ pidFile }, { timeout: 1000 }));
+  t.teardown(() => stopDaemon({ pidFile }, { timeout: 1000 }));
   t.is(await text(await connectDaemon(process.execPath, [script], { ...target, socket: url('socket') })), 'hello');
-  t.like(await stop(target), { outcome: 'stopped' });
+  t.like(await stopDaemon(target), { outcome: 'stopped' });
 });

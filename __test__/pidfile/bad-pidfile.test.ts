@@ -3,7 +3,7 @@ import { chmodSync, linkSync, lstatSync, mkdirSync, readFileSync, symlinkSync, w
 import { createServer } from 'node:net';
 import { dirname } from 'node:path';
 import anyTest, { type ExecutionContext } from 'ava';
-import { isDaemonError, sendSignal, status, stop } from '../../dist/index.js';
+import { daemonStatus, isDaemonError, signalDaemon, stopDaemon } from '../../dist/index.js';
 import { service } from '../fixtures/service.js';
 import { bench, calling, type Bench } from '../helpers/bench.js';
 import { locksOn, snapshot } from '../helpers/files.js';
@@ -46,12 +46,12 @@ async function refuses(t: ExecutionContext, pidFile: string, { says, ...fields }
   t.deepEqual(snapshot(folder), before);
 }
 
-/** Checks that `status`, `stop` and `sendSignal` refuse the pidfile with this code, and change nothing. */
+/** Checks that `daemonStatus`, `stopDaemon` and `signalDaemon` refuse the pidfile with this code, and change nothing. */
 async function cannotBeLookedAt(t: ExecutionContext, pidFile: string, code: string) {
   const before = snapshot(dirname(pidFile));
-  t.throws(() => status({ pidFile }), { code });
-  await t.throwsAsync(sendSignal({ pidFile }, 'SIGTERM'), { code });
-  const error = await t.throwsAsync(stop({ pidFile }), { code });
+  await t.throwsAsync(() => daemonStatus({ pidFile }), { code });
+  await t.throwsAsync(signalDaemon({ pidFile }, 'SIGTERM'), { code });
+  const error = await t.throwsAsync(stopDaemon({ pidFile }), { code });
   t.true(isDaemonError(error) && error.message.includes(pidFile), error?.message);
   t.deepEqual(snapshot(dirname(pidFile)), before);
 }
@@ -138,7 +138,7 @@ test('a pidfile that is a device is refused', async (t) => {
   const { error } = await bench(t).call("daemonize({ pidFile: '/dev/null' })");
   t.like(error, { code: 'ERR_NOT_A_PIDFILE', path: '/dev/null' });
   t.is(error?.message, 'call.mjs did not start: /dev/null is not a pidfile: it is a device');
-  t.throws(() => status({ pidFile: '/dev/null' }), { code: 'ERR_NOT_A_PIDFILE' });
+  await t.throwsAsync(() => daemonStatus({ pidFile: '/dev/null' }), { code: 'ERR_NOT_A_PIDFILE' });
 });
 
 test('a pidfile whose path names no file is refused', async (t) => {
@@ -152,8 +152,8 @@ test('a pidfile in a missing directory is refused, and the directory is not made
   const pidFile = at('missing', 'a.pid');
   const says = `did not start: cannot open the pidfile's directory ${directory}: No such file or directory (ENOENT)`;
   await refuses(t, pidFile, { code: 'ENOENT', step: 'open-directory', path: directory, says });
-  t.is(status({ pidFile }).state, 'stopped');
-  t.deepEqual(await stop({ pidFile }), { outcome: 'not-running' });
+  t.is((await daemonStatus({ pidFile })).state, 'stopped');
+  t.deepEqual(await stopDaemon({ pidFile }), { outcome: 'not-running' });
 });
 
 test('a pidfile below a file is refused', async (t) => {
@@ -239,7 +239,7 @@ testUnless(noLinux)(
     const says = `is already running with pid ${pid} (pidfile ${pidFile})`;
     await refuses(t, pidFile, { code: 'ERR_ALREADY_RUNNING', path: pidFile, pid, says });
     t.deepEqual(locksOn(pidFile), locks);
-    t.like(status({ pidFile }), { state: 'running', pid });
+    t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
   },
 );
 
@@ -250,25 +250,25 @@ testUnless(noLinux)(
     const pidFile = folder.at('a.pid');
     const { helper, pid } = await startHelper(t, folder, pidFile, '.lock');
     process.kill(pid, 'SIGKILL');
-    await until('the daemon has ended', () => status({ pidFile }).state === 'unknown');
+    await until('the daemon has ended', async () => (await daemonStatus({ pidFile })).state === 'unknown');
 
-    t.deepEqual(status({ pidFile }), { state: 'unknown', pidFile, heldBy: helper });
+    t.deepEqual(await daemonStatus({ pidFile }), { state: 'unknown', pidFile, heldBy: helper });
     const sentence = `the pidfile ${pidFile} is locked by process ${helper}, not by the daemon named in it`;
     const fields = { code: 'ERR_PIDFILE_HELD', path: pidFile, pid: helper };
     await refuses(t, pidFile, { ...fields, says: `did not start: ${sentence}` });
-    t.like(await t.throwsAsync(stop({ pidFile }), { message: sentence }), fields);
-    t.like(await t.throwsAsync(sendSignal({ pidFile }, 'SIGTERM')), fields);
+    t.like(await t.throwsAsync(stopDaemon({ pidFile }), { message: sentence }), fields);
+    t.like(await t.throwsAsync(signalDaemon({ pidFile }, 'SIGTERM')), fields);
 
     // The dead daemon's pid is another process's by now.
     const stranger = startStranger(t);
     writeFileSync(pidFile, `${stranger.pid}\n`);
-    t.deepEqual(status({ pidFile }), { state: 'unknown', pidFile, heldBy: helper });
-    await t.throwsAsync(stop({ pidFile }), { code: 'ERR_PIDFILE_HELD' });
+    t.deepEqual(await daemonStatus({ pidFile }), { state: 'unknown', pidFile, heldBy: helper });
+    await t.throwsAsync(stopDaemon({ pidFile }), { code: 'ERR_PIDFILE_HELD' });
     t.false(hasEnded(helper));
     t.false(hasEnded(stranger.pid!));
 
     await kill(helper);
-    t.like(status({ pidFile }), { state: 'dead' });
+    t.like(await daemonStatus({ pidFile }), { state: 'dead' });
     await folder.daemon(service({ pidFile }));
   },
 );
@@ -280,9 +280,9 @@ testUnless(noLinux)(
     const pidFile = folder.at('a.pid');
     const { helper, pid } = await startHelper(t, folder, pidFile, '.pid');
     process.kill(pid, 'SIGKILL');
-    await until('the daemon has ended', () => status({ pidFile }).state === 'dead');
+    await until('the daemon has ended', async () => (await daemonStatus({ pidFile })).state === 'dead');
     const next = await folder.daemon(service({ pidFile }));
-    t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid: next });
+    t.deepEqual(await stopDaemon({ pidFile }), { outcome: 'stopped', pid: next });
     t.false(hasEnded(helper));
   },
 );
@@ -296,10 +296,10 @@ testUnless(noLinux)(
     const holder = spawn('flock', ['--no-fork', pidFile, 'sleep', '1000'], { stdio: 'ignore' });
     t.teardown(() => holder.kill('SIGKILL'));
     await until('it is locked', () => locksOn(pidFile).length > 0);
-    t.deepEqual(status({ pidFile }), { state: 'unknown', pidFile, heldBy: holder.pid! });
+    t.deepEqual(await daemonStatus({ pidFile }), { state: 'unknown', pidFile, heldBy: holder.pid! });
     const pid = await daemon(service({ pidFile }));
-    t.like(status({ pidFile }), { state: 'running', pid });
-    t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
+    t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
+    t.deepEqual(await stopDaemon({ pidFile }), { outcome: 'stopped', pid });
     t.is(holder.signalCode, null);
   },
 );
@@ -316,9 +316,9 @@ for (const [what, content] of [
     const { at, daemon } = bench(t);
     const pidFile = at('a.pid');
     writeFileSync(pidFile, content);
-    t.deepEqual(status({ pidFile }), { state: 'dead', pidFile });
-    t.deepEqual(await stop({ pidFile }), { outcome: 'not-running' });
-    await t.throwsAsync(sendSignal({ pidFile }, 'SIGTERM'), { code: 'ERR_NOT_RUNNING' });
+    t.deepEqual(await daemonStatus({ pidFile }), { state: 'dead', pidFile });
+    t.deepEqual(await stopDaemon({ pidFile }), { outcome: 'not-running' });
+    await t.throwsAsync(signalDaemon({ pidFile }, 'SIGTERM'), { code: 'ERR_NOT_RUNNING' });
     t.is(readFileSync(pidFile, 'latin1'), content);
     const pid = await daemon(service({ pidFile }));
     t.is(readFileSync(pidFile, 'utf8'), `${pid}\n`);
@@ -331,12 +331,12 @@ for (const newlines of ['', '\n', '\n\n']) {
     const pidFile = at('a.pid');
     const stranger = startStranger(t);
     writeFileSync(pidFile, `${stranger.pid}${newlines}`);
-    t.deepEqual(status({ pidFile }), { state: 'dead', pidFile, lastPid: stranger.pid! });
-    t.deepEqual(await stop({ pidFile }), { outcome: 'not-running' });
-    await t.throwsAsync(sendSignal({ pidFile }, 'SIGTERM'), { code: 'ERR_NOT_RUNNING' });
+    t.deepEqual(await daemonStatus({ pidFile }), { state: 'dead', pidFile, lastPid: stranger.pid! });
+    t.deepEqual(await stopDaemon({ pidFile }), { outcome: 'not-running' });
+    await t.throwsAsync(signalDaemon({ pidFile }, 'SIGTERM'), { code: 'ERR_NOT_RUNNING' });
     const pid = await daemon(service({ pidFile }));
     t.is(readFileSync(pidFile, 'utf8'), `${pid}\n`);
-    t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
+    t.deepEqual(await stopDaemon({ pidFile }), { outcome: 'stopped', pid });
     t.false(hasEnded(stranger.pid!));
   });
 }

@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import anyTest from 'ava';
-import { PidFile, status, stop } from '../../dist/index.js';
+import { daemonStatus, PidFile, stopDaemon } from '../../dist/index.js';
 import { service } from '../fixtures/service.js';
 import { bench, type Bench } from '../helpers/bench.js';
 import { locksOn } from '../helpers/files.js';
@@ -68,8 +68,8 @@ test('a pidfile holds the pid and a newline whether the daemon starts, runs or s
   const { at, start } = bench(t);
   const [pidFile, go, leave] = [at('a.pid'), at('go'), at('leave')];
   const launcher = start(onCue, { args: [pidFile, go, leave] });
-  const starting = await until('it is starting', () => {
-    const seen = status({ pidFile });
+  const starting = await until('it is starting', async () => {
+    const seen = await daemonStatus({ pidFile });
     return seen.state === 'starting' && seen.pid !== undefined ? seen : undefined;
   });
   t.is(content(pidFile), `${starting.pid}\n`);
@@ -77,14 +77,14 @@ test('a pidfile holds the pid and a newline whether the daemon starts, runs or s
   const { pid } = starting;
   t.is((await launcher.done).stdout, `started ${pid}\n`);
   t.is(content(pidFile), `${pid}\n`);
-  t.like(status({ pidFile }), { state: 'running', pid });
-  const stopped = stop({ pidFile });
-  await until('it is stopping', () => status({ pidFile }).state === 'stopping');
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
+  const stopped = stopDaemon({ pidFile });
+  await until('it is stopping', async () => (await daemonStatus({ pidFile })).state === 'stopping');
   t.is(content(pidFile), `${pid}\n`);
-  t.like(status({ pidFile }), { state: 'stopping', pid });
+  t.like(await daemonStatus({ pidFile }), { state: 'stopping', pid });
   writeFileSync(leave, '');
   t.deepEqual(await stopped, { outcome: 'stopped', pid });
-  t.like(status({ pidFile }), { state: 'stopped', pidFile, ended: { reason: 'stopped' } });
+  t.like(await daemonStatus({ pidFile }), { state: 'stopped', pidFile, ended: { reason: 'stopped' } });
   t.false(existsSync(pidFile));
 });
 
@@ -95,17 +95,17 @@ test('a daemon whose launcher is killed before it is up says itself that it is',
   const { child } = start(onCue, { args: [pidFile, go, at('leave')] });
   await until(
     'its main runs',
-    () => existsSync(pidFile) && status({ pidFile }).state === 'starting' && content(pidFile),
+    async () => existsSync(pidFile) && (await daemonStatus({ pidFile })).state === 'starting' && content(pidFile),
   );
   const pid = Number(content(pidFile));
   killAfterwards(pid);
   child.kill('SIGKILL');
   await until('the launcher has ended', () => hasEnded(child.pid!));
-  t.like(status({ pidFile }), { state: 'starting', pid });
+  t.like(await daemonStatus({ pidFile }), { state: 'starting', pid });
   writeFileSync(go, '');
-  await until('it is up', () => status({ pidFile }).state === 'running');
-  t.like(status({ pidFile }), { state: 'running', pid });
-  t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
+  await until('it is up', async () => (await daemonStatus({ pidFile })).state === 'running');
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
+  t.deepEqual(await stopDaemon({ pidFile }), { outcome: 'stopped', pid });
 });
 
 test('a daemon whose launcher is killed while it must live on is up when it has', async (t) => {
@@ -117,10 +117,10 @@ test('a daemon whose launcher is killed while it must live on is up when it has'
   await noted('up');
   const pid = Number(content(pidFile));
   killAfterwards(pid);
-  t.like(status({ pidFile }), { state: 'starting', pid });
+  t.like(await daemonStatus({ pidFile }), { state: 'starting', pid });
   child.kill('SIGKILL');
-  await until('it is up', () => status({ pidFile }).state === 'running');
-  t.like(status({ pidFile }), { state: 'running', pid });
+  await until('it is up', async () => (await daemonStatus({ pidFile })).state === 'running');
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
 });
 
 const plain = 'daemonize({ pidFile: args[0], onStarted: started }); forever();';
@@ -181,7 +181,7 @@ testUnless(noOtherUser)('a daemon that may not write the directory leaves a pidf
   const pid = await folder.daemon(service({ pidFile: at('a.pid') }), { ...nobody, cwd: '/' });
   t.is(content(at('a.pid')), `${pid}\n`);
   process.kill(pid, 'SIGTERM');
-  await until('it has ended', () => status({ pidFile: at('a.pid') }).state === 'dead');
+  await until('it has ended', async () => (await daemonStatus({ pidFile: at('a.pid') })).state === 'dead');
   t.is(content(at('a.pid')), `${pid}\n`);
 });
 
@@ -222,9 +222,9 @@ testUnless(noLinux)('a daemon that looks at itself, however it spells the path, 
     await exists('go');
     const attempt = (call) => { try { return call(); } catch ({ code, pid }) { return { code, pid }; } };
     note(JSON.stringify([
-      status({ pidFile }),
-      status({ pidFile: args[1] }),
-      await sendSignal({ pidFile }, 'SIGCONT'),
+      await daemonStatus({ pidFile }),
+      await daemonStatus({ pidFile: args[1] }),
+      await signalDaemon({ pidFile }, 'SIGCONT'),
       attempt(() => PidFile.acquire(pidFile)),
       attempt(() => PidFile.acquire(args[1])),
     ]));`;
@@ -234,7 +234,7 @@ testUnless(noLinux)('a daemon that looks at itself, however it spells the path, 
   const [self, byLink, signalled, ...acquired] = JSON.parse(await folder.noted(/^\[/));
   t.like(self, { state: 'running', pid });
   t.like(byLink, { state: 'running', pid });
-  t.is(signalled, pid);
+  t.deepEqual(signalled, { pid });
   for (const error of acquired) t.deepEqual(error, { code: 'ERR_ALREADY_RUNNING', pid });
   t.is(acquired.length, 2);
   t.true(locksOn(at('real/a.pid')).some(({ kind, pid: owner }) => kind === 'POSIX' && owner === pid));
@@ -245,7 +245,7 @@ testUnless(noLinux)(
   async (t) => {
     const folder = bench(t);
     const pidFile = folder.at('a.pid');
-    const body = `status({ pidFile: args[0] }); ${service({ pidFile })}`;
+    const body = `await daemonStatus({ pidFile: args[0] }); ${service({ pidFile })}`;
     const pid = await folder.daemon(body, { args: [pidFile] });
     t.true(locksOn(pidFile).some(({ kind, pid: owner }) => kind === 'POSIX' && owner === pid));
   },
@@ -267,10 +267,10 @@ testUnless(noLinux)(
       locksOn(pidFile).map(({ kind }) => kind),
       ['FLOCK'],
     );
-    t.like(status({ pidFile }), { state: 'running', pid });
+    t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
     const second = await folder.launch(service({ pidFile }));
     t.true(second.stderr.includes(`already running with pid ${pid}`), second.stderr);
-    t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
+    t.deepEqual(await stopDaemon({ pidFile }), { outcome: 'stopped', pid });
   },
 );
 
@@ -279,13 +279,13 @@ test('a daemon whose pidfile was removed is found all the same, and no other one
   const pidFile = folder.at('a.pid');
   const old = await folder.daemon(service({ pidFile }));
   renameSync(pidFile, folder.at('away'));
-  t.like(status({ pidFile }), { state: 'running', pid: old });
-  t.like(status({ pidFile: folder.at('away') }), { state: 'running', pid: old });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid: old });
+  t.like(await daemonStatus({ pidFile: folder.at('away') }), { state: 'running', pid: old });
   const { code, stderr } = await folder.launch(service({ pidFile }));
   t.is(code, 1);
   t.is(stderr, `program.mjs is already running with pid ${old} (pidfile ${pidFile})\n`);
-  t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid: old });
-  t.like(status({ pidFile }), { state: 'stopped', pidFile, ended: { reason: 'stopped' } });
+  t.deepEqual(await stopDaemon({ pidFile }), { outcome: 'stopped', pid: old });
+  t.like(await daemonStatus({ pidFile }), { state: 'stopped', pidFile, ended: { reason: 'stopped' } });
 });
 
 test(`a start right after kill -9 is never refused, ${rounds} times`, async (t) => {
@@ -293,7 +293,7 @@ test(`a start right after kill -9 is never refused, ${rounds} times`, async (t) 
   const pidFile = folder.at('a.pid');
   // In one process, so that nothing comes between the two.
   const body = `
-    const before = status({ pidFile: args[0] });
+    const before = await daemonStatus({ pidFile: args[0] });
     if (before.state === 'running') process.kill(before.pid, 'SIGKILL');
     daemonize({ pidFile: args[0], onStarted: started });
     forever();`;
@@ -301,19 +301,19 @@ test(`a start right after kill -9 is never refused, ${rounds} times`, async (t) 
   for (let round = 0; round < rounds; round++) {
     const { returned: pid, error } = await folder.call(body, { args: [pidFile] });
     t.is(error, undefined);
-    t.like(status({ pidFile }), { state: 'running', pid });
+    t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
     pids.add(pid);
   }
   t.is(pids.size, rounds);
-  await stop({ pidFile });
+  await stopDaemon({ pidFile });
 });
 
-test('PidFile.acquire writes the pid, locks the file, and release removes it', (t) => {
+test('PidFile.acquire writes the pid, locks the file, and release removes it', async (t) => {
   const { at } = workspace(t);
   const pidFile = PidFile.acquire(at('a.pid'));
   t.is(pidFile.path, at('a.pid'));
   t.is(content(pidFile.path), `${process.pid}\n`);
-  t.like(status({ pidFile: pidFile.path }), { state: 'running', pid: process.pid });
+  t.like(await daemonStatus({ pidFile: pidFile.path }), { state: 'running', pid: process.pid });
   t.throws(() => PidFile.acquire(at('a.pid')), { code: 'ERR_ALREADY_RUNNING' });
   t.is(content(pidFile.path), `${process.pid}\n`);
   pidFile.release();
@@ -344,7 +344,7 @@ test('PidFile.acquire fails with the pid of the process that holds the file', as
   const { at, start, launch } = bench(t);
   const pidFile = at('a.pid');
   const { child } = start('PidFile.acquire(args[0]); forever();', { args: [pidFile] });
-  await until('it is held', () => status({ pidFile }).state === 'running');
+  await until('it is held', async () => (await daemonStatus({ pidFile })).state === 'running');
   const error = t.throws(() => PidFile.acquire(pidFile), { code: 'ERR_ALREADY_RUNNING' });
   t.like(error, {
     pid: child.pid,
@@ -358,8 +358,8 @@ test('PidFile.acquire fails with the pid of the process that holds the file', as
   t.true(outcome.stderr.includes(`already running with pid ${child.pid}`), outcome.stderr);
 
   child.kill('SIGKILL');
-  await until('it has ended', () => status({ pidFile }).state === 'dead');
-  t.like(status({ pidFile }), { state: 'dead', lastPid: child.pid! });
+  await until('it has ended', async () => (await daemonStatus({ pidFile })).state === 'dead');
+  t.like(await daemonStatus({ pidFile }), { state: 'dead', lastPid: child.pid! });
   using taken = PidFile.acquire(pidFile);
   t.is(content(taken.path), `${process.pid}\n`);
 });

@@ -2,7 +2,14 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { spawn } from 'node:child_process';
 import anyTest, { type ExecutionContext } from 'ava';
-import { paths, sendSignal, spawnDaemon, status, stop, type SpawnDaemonOptions } from '../../dist/index.js';
+import {
+  daemonPaths,
+  daemonStatus,
+  signalDaemon,
+  spawnDaemon,
+  stopDaemon,
+  type SpawnDaemonOptions,
+} from '../../dist/index.js';
 import { count, countedRace, type Counts } from '../helpers/counts.js';
 import { named } from '../helpers/named.js';
 import { racers, type Move, type Outcome } from '../helpers/racers.js';
@@ -58,10 +65,10 @@ test(`of ${size} simultaneous starts one runs and the others are told its pid, $
   const { race } = await field;
   // What the daemon before has left: nothing; its pid, while it may still be dying; a stranger's pid; an empty file.
   const leave = [
-    () => stop({ pidFile }),
-    () => sendSignal({ pidFile }, 'SIGKILL'),
-    async () => (await stop({ pidFile }), writeFileSync(pidFile, `${stranger.pid}\n`)),
-    async () => (await stop({ pidFile }), writeFileSync(pidFile, '')),
+    () => stopDaemon({ pidFile }),
+    () => signalDaemon({ pidFile }, 'SIGKILL'),
+    async () => (await stopDaemon({ pidFile }), writeFileSync(pidFile, `${stranger.pid}\n`)),
+    async () => (await stopDaemon({ pidFile }), writeFileSync(pidFile, '')),
   ];
   let before: number[] = [];
   await races(t, rounds, async (counts, round) => {
@@ -89,7 +96,7 @@ test(`starts against stops: whoever is not stopped runs, alone, ${rounds} times`
     const told = await race(moves.map((move) => ({ ...move, delay: chance(4) })));
     tally(counts, told);
     const wrong = await flaws(ground, before, told);
-    before = runningAt(ground.pidFile);
+    before = await runningAt(ground.pidFile);
     return wrong;
   });
 });
@@ -106,7 +113,7 @@ test(`stops, starts and looks against a daemon's own end: told as it is, ${round
     const told = await race(moves.map((move) => ({ ...move, delay: chance(5) })));
     tally(counts, told);
     const wrong = await flaws(ground, [old], told, { ends: 1, leavesFile: true });
-    await stop({ pidFile });
+    await stopDaemon({ pidFile });
     return wrong;
   });
 });
@@ -124,7 +131,7 @@ test(`stops and starts against the orderly end of a daemon: its pidfile goes wit
     const told = await race(moves.map((move) => ({ ...move, delay: chance(12) })));
     tally(counts, told);
     const wrong = await flaws(ground, [daemon.pid], told, { ends: 1 });
-    await stop({ pidFile: ground.pidFile });
+    await stopDaemon({ pidFile: ground.pidFile });
     return wrong;
   });
 });
@@ -139,7 +146,7 @@ test(`looks never make a start fail, and tell what is so, ${rounds * 10} times`,
     const looking = race(repeat(4, () => look));
     for (let start = 0; start < 10; start++) {
       pids.push(await ground.given());
-      await stop({ pidFile });
+      await stopDaemon({ pidFile });
     }
     const told = await looking;
     tally(counts, told);
@@ -163,7 +170,7 @@ test(`starts against rm: each is told as it is, and the pidfile that is there is
     // A lock without a name keeps nobody from starting: as many more can run as files were removed.
     if (!started.every(isAlive)) wrong.push(`started, and not alive: ${started.join()}`);
     if (started.length > 1 + removed.length) wrong.push(`${started.length} run, ${removed.length} files were removed`);
-    const found = status({ pidFile });
+    const found = await daemonStatus({ pidFile });
     const isRight = found.state === 'running' ? started.includes(found.pid) : found.state === 'stopped';
     if (!isRight) wrong.push(JSON.stringify(found));
     for (const pid of started.filter(isAlive)) process.kill(pid, 'SIGKILL');
@@ -181,7 +188,7 @@ test(`of ${size} callers that reuse one starts the daemon and all get its pid, $
     tally(counts, told);
     const wrong = await flaws(ground, [], told);
     if (outcomes(told) !== `reused ${size - 1}, started 1`) wrong.push(outcomes(told));
-    await stop({ pidFile: ground.pidFile });
+    await stopDaemon({ pidFile: ground.pidFile });
     return wrong;
   });
 });
@@ -189,7 +196,7 @@ test(`of ${size} callers that reuse one starts the daemon and all get its pid, $
 test(`of ${size} callers of a new version one replaces the old one and all get its pid, ${rounds} times`, async (t) => {
   const ground = track(t);
   const name = named(t);
-  const { pidFile } = paths(name);
+  const { pidFile } = daemonPaths(name);
   const { race } = await field;
   const options = (version: string) => ({ name, version, env: ground.options().env!, ifRunning: 'reuse' as const });
   let { pid: old } = await spawnDaemon('sleep', ['1000'], options('0'));
@@ -198,7 +205,7 @@ test(`of ${size} callers of a new version one replaces the old one and all get i
     const told = await race(repeat(size, () => start));
     tally(counts, told);
     const wrong = await flaws({ ...ground, pidFile }, [old], told, { ends: 1 });
-    const [pid] = runningAt(pidFile);
+    const [pid] = await runningAt(pidFile);
     // Whoever ends the old one may lose the lock to somebody who has not met that.
     if (!new RegExp(`^(replaced 1, reused ${size - 1}|reused ${size - 1}, started 1)$`).test(outcomes(told))) {
       wrong.push(outcomes(told));
@@ -218,7 +225,7 @@ test(`of ${size} callers that replace each replaces what it met or reuses what c
     tally(counts, told);
     const starts = told.filter(({ returned }) => returned?.outcome !== 'reused').length;
     const wrong = await flaws(ground, [old], told, { ends: starts });
-    const [pid] = runningAt(ground.pidFile);
+    const [pid] = await runningAt(ground.pidFile);
     if (told.some(({ returned }) => returned?.pid === old)) wrong.push('the old one was reused');
     old = pid!;
     return wrong;
@@ -229,7 +236,7 @@ test(`everything at once, ${rounds} times`, async (t) => {
   const ground = track(t);
   const { pidFile } = ground;
   const { race } = await field;
-  const kill: Move = { call: 'sendSignal', args: [{ pidFile }, 'SIGKILL'] };
+  const kill: Move = { call: 'signalDaemon', args: [{ pidFile }, 'SIGKILL'] };
   const look: Move = { call: 'look', args: [{ pidFile }, 10] };
   let before: number[] = [];
   await races(t, rounds, async (counts) => {
@@ -242,7 +249,7 @@ test(`everything at once, ${rounds} times`, async (t) => {
     tally(counts, told);
     const replacers = moves.filter(({ args }) => (args[2] as SpawnDaemonOptions | undefined)?.ifRunning === 'replace');
     const wrong = await flaws(ground, before, told, { ends: replacers.length, leavesFile: true });
-    before = runningAt(ground.pidFile);
+    before = await runningAt(ground.pidFile);
     return wrong;
   });
 });

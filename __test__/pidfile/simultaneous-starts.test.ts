@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import test from 'ava';
-import { status } from '../../dist/index.js';
+import { daemonStatus } from '../../dist/index.js';
 import { bench, type Answer } from '../helpers/bench.js';
 import { count, countedRace, type Counts } from '../helpers/counts.js';
 import { until } from '../helpers/until.js';
@@ -25,7 +25,7 @@ const prober = `
     for (let look = 0; look < 50; look++) {
       let told;
       try {
-        const { state, pid = null, heldBy = null } = status({ pidFile });
+        const { state, pid = null, heldBy = null } = await daemonStatus({ pidFile });
         told = [state, pid, heldBy].join(' ');
       } catch ({ message }) {
         told = message;
@@ -69,10 +69,10 @@ test(`of eight simultaneous starts one runs and seven are told its pid, ${rounds
     );
     count(counts, 'ERR_ALREADY_RUNNING', refused.length);
     t.is(readFileSync(pidFile, 'utf8'), `${pid}\n`);
-    t.like(status({ pidFile }), { state: 'running', pid });
+    t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
 
     process.kill(pid!, 'SIGKILL');
-    await until('the lock is free', () => status({ pidFile }).state === 'dead');
+    await until('the lock is free', async () => (await daemonStatus({ pidFile })).state === 'dead');
     // Stale content: now of the daemon before, now of a living stranger.
     if (round % 2 === 0) writeFileSync(pidFile, `${stranger.pid}\n`);
     for (const file of [at('go'), ...ready]) rmSync(file);

@@ -2,10 +2,10 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, copyFileSync, writeFileSync } from 'node:fs';
 import {
+  daemonStatus,
   isDaemonError,
   spawnDaemon,
-  status,
-  stop,
+  stopDaemon,
   type SpawnDaemonOptions,
   type StartError,
 } from '../../dist/index.js';
@@ -72,7 +72,7 @@ for (const [how, program] of [
       t.is(error.message, `${program[0]} did not start: the daemon exited before it was up: ${perhaps}`);
       t.like(error, { othersEnded: 1, othersLeft: undefined });
       t.true(hasEnded(helperOf(place)));
-      t.is(status({ pidFile: place.pidFile }).state, 'stopped');
+      t.is((await daemonStatus({ pidFile: place.pidFile })).state, 'stopped');
     },
   );
 }
@@ -142,7 +142,10 @@ testOnLinux('a start that was to wait for the execution only has succeeded, and 
   const program = `${leave('setsid sleep 1000')}; exit 0`;
   const { pid } = await spawnDaemon('sh', ['-c', program], { pidFile, cwd: at('.'), env: { PLACE: path } });
   await until('the program has ended', () => hasEnded(pid) && helperOf(place) > 0);
-  t.like(await stop({ pidFile }).catch((error: unknown) => error), { code: 'ERR_PIDFILE_HELD', pid: helperOf(place) });
+  t.like(await stopDaemon({ pidFile }).catch((error: unknown) => error), {
+    code: 'ERR_PIDFILE_HELD',
+    pid: helperOf(place),
+  });
   t.false(hasEnded(helperOf(place)));
   await endHelper(helperOf(place));
 });
@@ -156,7 +159,7 @@ testOnLinux('what a program leaves behind that ends by itself after its start is
   write('', 'go');
   await until('the program has ended', () => hasEnded(pid));
   await failed({ ...place, pidFile: at('other.pid') }, ['sh', '-c', 'setsid sleep 1000 & exit 0']);
-  t.is((await stop({ pidFile })).outcome, 'not-running');
+  t.is((await stopDaemon({ pidFile })).outcome, 'not-running');
   t.false(hasEnded(helperOf(place)));
   await endHelper(helperOf(place));
 });

@@ -4,7 +4,13 @@ import type { Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
-import { connectDaemon, status, stop, type ConnectOptions, type SpawnDaemonOptions } from '../../dist/index.js';
+import {
+  connectDaemon,
+  daemonStatus,
+  stopDaemon,
+  type ConnectOptions,
+  type SpawnDaemonOptions,
+} from '../../dist/index.js';
 import { bench, type Bench } from '../helpers/bench.js';
 import { until } from '../helpers/until.js';
 
@@ -22,7 +28,7 @@ const server = (options = '') => `
 
 /** Connects to the program written last; what it started is stopped after the test. */
 function connecting(t: ExecutionContext, { at, pidFile }: Bench) {
-  t.teardown(() => stop({ pidFile }, { timeout: 1000 }));
+  t.teardown(() => stopDaemon({ pidFile }, { timeout: 1000 }));
   return (options: Omit<SpawnDaemonOptions, 'ifRunning'> & Pick<ConnectOptions, 'ifRunning' | 'socket'> = {}) =>
     connectDaemon(process.execPath, [at('program.mjs')], { pidFile, socket: at('socket'), log: at('log'), ...options });
 }
@@ -37,7 +43,7 @@ test('where nothing listens the daemon is started, and the next call finds it', 
   const connect = connecting(t, tools);
   const first = await answer(await connect());
   t.is(await answer(await connect()), first);
-  t.like(status({ pidFile: tools.pidFile }), { state: 'running', pid: Number.parseInt(first, 10) });
+  t.like(await daemonStatus({ pidFile: tools.pidFile }), { state: 'running', pid: Number.parseInt(first, 10) });
   t.is(tools.notes().length, 1);
 });
 
@@ -45,7 +51,7 @@ test('of many processes that call at once all get answers of one daemon', async 
   const tools = bench(t);
   const { at, pidFile } = tools;
   const program = tools.write(server());
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   const caller = `
     const [program, pidFile, socket] = args;
     const connection = await connectDaemon(process.execPath, [program], { pidFile, socket });
@@ -65,7 +71,7 @@ test('the socket of a daemon that was killed is no obstacle', async (t) => {
   const connect = connecting(t, tools);
   const pid = Number.parseInt(await answer(await connect()), 10);
   process.kill(pid, 'SIGKILL');
-  await until('it is dead', () => status({ pidFile }).state === 'dead');
+  await until('it is dead', async () => (await daemonStatus({ pidFile })).state === 'dead');
   t.true(existsSync(at('socket')));
   t.not(Number.parseInt(await answer(await connect()), 10), pid);
 });
@@ -94,7 +100,7 @@ test('an error that does not mean "nobody listens" is thrown as it is, and nothi
   writeFileSync(at('file'), '');
   const connect = connecting(t, tools);
   await t.throwsAsync(connect({ socket: at('file', 'socket') }), { code: 'ENOTDIR' });
-  t.is(status({ pidFile }).state, 'stopped');
+  t.is((await daemonStatus({ pidFile })).state, 'stopped');
   t.deepEqual(tools.notes(), []);
 });
 
@@ -139,7 +145,7 @@ test('one that runs but never listens is told when the time is over, and left al
   const message =
     /^node is running \(pidfile .*\), but its socket .*socket was still missing after 4000 ms: restart it$/;
   await t.throwsAsync(connecting(t, tools)({ startTimeout: 2000 }), { code: 'ERR_START_TIMEOUT', message });
-  t.is(status({ pidFile: tools.pidFile }).state, 'running');
+  t.is((await daemonStatus({ pidFile: tools.pidFile })).state, 'running');
 });
 
 test('an abort ends the wait', async (t) => {
@@ -147,10 +153,10 @@ test('an abort ends the wait', async (t) => {
   tools.write(`daemonize({}, never);`);
   const controller = new AbortController();
   const connected = connecting(t, tools)({ signal: controller.signal });
-  await until('it starts', () => 'pid' in status({ pidFile: tools.pidFile }));
+  await until('it starts', async () => 'pid' in (await daemonStatus({ pidFile: tools.pidFile })));
   controller.abort();
   await t.throwsAsync(connected, { code: 'ERR_START_INTERRUPTED' });
-  t.is(status({ pidFile: tools.pidFile }).state, 'stopped');
+  t.is((await daemonStatus({ pidFile: tools.pidFile })).state, 'stopped');
 });
 
 test('a call that cannot be meant is refused with a sentence', async (t) => {

@@ -12,10 +12,10 @@ import {
 import { relative } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import {
+  daemonStatus,
   isDaemonError,
   spawnDaemon,
-  status,
-  stop,
+  stopDaemon,
   type DaemonError,
   type SpawnDaemonOptions,
   type StartError,
@@ -33,7 +33,7 @@ const launches = Number(process.env['DAEMONRY_TEST_LAUNCHES'] ?? 200);
 /** Starts a program that is stopped after the test. */
 async function spawned(t: ExecutionContext, command: string, args: readonly string[], options: SpawnDaemonOptions) {
   const daemon = await spawnDaemon(command, args, options);
-  t.teardown(() => stop({ pidFile: daemon.pidFile! }, { timeout: 1000 }));
+  t.teardown(() => stopDaemon({ pidFile: daemon.pidFile! }, { timeout: 1000 }));
   return daemon;
 }
 
@@ -66,7 +66,7 @@ testUnless(noLinux)(
     const { pid, outcome, pidFile: told } = await spawned(t, 'sleep', ['100'], { pidFile, env: { PLACE: at() } });
     t.is(outcome, 'started');
     t.is(told, pidFile);
-    t.like(status({ pidFile }), { state: 'running', pid });
+    t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
     const { ppid, session, pgrp } = stat(pid)!;
     t.not(ppid, process.pid);
     t.not(session, pid);
@@ -145,7 +145,10 @@ test.serial('an AbortSignal undoes a start that is under way, and nothing of it 
   const reason = new Error('changed my mind');
   const options = { pidFile, waitFor: 'ready', signal: controller.signal, env: { PLACE: path } } as const;
   const starting = spawnDaemon('sleep', ['100'], options);
-  await until('it starts', () => status({ pidFile }).state === 'starting' && 'pid' in status({ pidFile }));
+  await until(
+    'it starts',
+    async () => (await daemonStatus({ pidFile })).state === 'starting' && 'pid' in (await daemonStatus({ pidFile })),
+  );
   controller.abort(reason);
   const error = await refusal(t, 'ERR_START_INTERRUPTED', () => starting);
   t.is(error.cause, reason);
@@ -161,7 +164,7 @@ test('an abort after the start does nothing', async (t) => {
   const options = { pidFile: at('a.pid'), signal: controller.signal, env: { PLACE: path } };
   const { pid } = await spawned(t, 'sleep', ['100'], options);
   controller.abort();
-  t.like(status({ pidFile: at('a.pid') }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile: at('a.pid') }), { state: 'running', pid });
 });
 
 test('a program that calls daemonize() takes over the start: it runs once, and waitFor works across it', async (t) => {
@@ -182,7 +185,7 @@ test('a program that calls daemonize() takes over the start: it runs once, and w
     env: { PLACE: path },
   });
   t.deepEqual(notes(), ['top level', `umask 22, in ${process.cwd()}`]);
-  t.like(status({ pidFile }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
   t.false(existsSync(at('other.log')));
 });
 
@@ -205,8 +208,8 @@ test('two spellings of one pidfile are one pidfile', async (t) => {
     pidFile: at('run/a.pid'),
     waitFor: 'ready',
   });
-  t.like(status({ pidFile: at('link/a.pid') }), { state: 'running', pid });
-  t.is((await stop({ pidFile: pidFile! })).outcome, 'stopped');
+  t.like(await daemonStatus({ pidFile: at('link/a.pid') }), { state: 'running', pid });
+  t.is((await stopDaemon({ pidFile: pidFile! })).outcome, 'stopped');
 });
 
 test('a program that calls itself otherwise than it was started is refused, for it would have two pidfiles', async (t) => {
@@ -223,13 +226,13 @@ test('a program that calls itself otherwise than it was started is refused, for 
 test('started without a pidfile, such a program locks its own', async (t) => {
   const { write, pidFile, path } = bench(t);
   const program = write(`daemonize({ pidFile: at('daemon.pid') }); forever();`);
-  t.teardown(() => stop({ pidFile }));
+  t.teardown(() => stopDaemon({ pidFile }));
   const options = { waitFor: 'start', env: { PLACE: path } } as const;
   const { pid } = await spawnDaemon(process.execPath, [program], options);
-  t.like(status({ pidFile }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
   const error = await refusal(t, 'ERR_START_FAILED', () => spawnDaemon(process.execPath, [program], options));
   t.true(error.message.includes(`already running with pid ${pid}`), error.message);
-  t.like(status({ pidFile }), { state: 'running', pid });
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
 });
 
 test('a program that closes what it was handed runs, and is found and stopped all the same', async (t) => {
@@ -237,11 +240,11 @@ test('a program that closes what it was handed runs, and is found and stopped al
   const pidFile = at('a.pid');
   const close = 'exec 3>&- 4>&- 5>&- 6>&-; exec sleep 100';
   const { pid } = await spawnDaemon('sh', ['-c', close], { pidFile, aliveFor: 300 });
-  t.teardown(() => stop({ pidFile }));
-  t.like(status({ pidFile }), { state: 'running', pid });
+  t.teardown(() => stopDaemon({ pidFile }));
+  t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
   const second = await refusal(t, 'ERR_ALREADY_RUNNING', () => spawnDaemon('sleep', ['100'], { pidFile }));
   t.like(second, { pid });
-  t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
+  t.deepEqual(await stopDaemon({ pidFile }), { outcome: 'stopped', pid });
 });
 
 test('a wrapper that closes its descriptors, as sudo does, cannot say that it has started', async (t) => {
@@ -310,7 +313,7 @@ testOnLinux(
 test('a named program has its log and record in the conventional places', async (t) => {
   const name = named(t);
   const { pid } = await spawned(t, 'sh', ['-c', 'echo begins; exec sleep 100'], { name, version: '1.0' });
-  const found = status(name);
+  const found = await daemonStatus(name);
   t.like(found, { state: 'running', pid });
   t.like(found.record, { program: 'sh', cwd: process.cwd(), method: 'spawnDaemon', version: '1.0' });
   t.deepEqual(found.record?.arguments, ['sh', '-c', 'echo begins; exec sleep 100']);

@@ -1,7 +1,7 @@
 /** The journal of a named daemon: what has happened to it, by whom and how it ended, also after a reboot. */
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
-import { daemonEvents, forgetDaemon, paths, spawnDaemon, status, stop } from '../../dist/index.js';
+import { daemonEvents, daemonPaths, daemonStatus, forgetDaemon, spawnDaemon, stopDaemon } from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { daemonry, main, startDaemonry } from '../helpers/command.js';
 import { read } from '../helpers/files.js';
@@ -53,7 +53,7 @@ const testAlone = testUnless(isRoot ? noOtherUser : undefined);
 
 /** As after a reboot: what lies in /run is gone, and the journal tells of an earlier boot. */
 function reboot(name: string): void {
-  const { pidFile } = paths(name);
+  const { pidFile } = daemonPaths(name);
   removeState((found) => found === pidFile);
   rmSync(pidFile, { force: true });
   const text = read(journalOf(name));
@@ -66,7 +66,7 @@ test('a journal tells of a start, of being up, of a stop and of the end, when an
   const name = named(t);
   const before = Date.now();
   const pid = await sleeper(name, { version: '1.2' });
-  await stop(name);
+  await stopDaemon(name);
   const events = await eventsOf(name);
   t.deepEqual(
     events.map(({ event }) => event),
@@ -87,7 +87,7 @@ test('a journal tells of a start, of being up, of a stop and of the end, when an
     t.true(at.getTime() >= before && at.getTime() <= Date.now());
     t.is(unseen, undefined);
   }
-  t.like(endOf(name), { reason: 'stopped', at: exit!.at, by: { uid: by.uid } });
+  t.like(await endOf(name), { reason: 'stopped', at: exit!.at, by: { uid: by.uid } });
   t.is(statSync(journalOf(name)).mode & 0o7777, 0o600);
   for (const line of lines(name)) t.regex(line, /^\{"at":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z","event":"\w+",.*\}$/);
 });
@@ -103,7 +103,7 @@ test('an end that no process has seen is written down once, however many look at
   }
   t.deepEqual(await kinds(name), ['start', 'up', 'exit']);
   t.like((await eventsOf(name)).at(-1), { pid, reason: 'vanished', unseen: true });
-  t.deepEqual(endOf(name), { reason: 'vanished' });
+  t.deepEqual(await endOf(name), { reason: 'vanished' });
 
   const next = await sleeper(name);
   await kill(next);
@@ -139,7 +139,7 @@ test('a daemon that is started again has been replaced', async (t) => {
   const first = await sleeper(name);
   const restarted = await daemonry(['restart', name]);
   t.is(restarted.code, 0, restarted.stderr);
-  const second = status(name) as { pid: number };
+  const second = (await daemonStatus(name)) as { pid: number };
   await sleeper(name, { ifRunning: 'replace' });
   const events = await eventsOf(name);
   t.deepEqual(
@@ -158,10 +158,10 @@ test('a program that was to be replaced by one that is missing is reported as re
   await sleeper(name);
   const missing = spawnDaemon('/nowhere/program', [], { name, ifRunning: 'replace' });
   await t.throwsAsync(async () => missing, { code: 'ENOENT' });
-  const found = status(name);
+  const found = await daemonStatus(name);
   if (found.state === 'running') return t.pass('it was found out before');
   t.is(found.state, 'stopped');
-  t.like(endOf(name), { reason: 'replaced' });
+  t.like(await endOf(name), { reason: 'replaced' });
   t.deepEqual((await kinds(name)).slice(-2), ['start', 'failed']);
 });
 
@@ -173,15 +173,15 @@ test('a failed start is in the journal with its reason, and the end before it st
   t.deepEqual(await kinds(name), ['start', 'failed']);
   const [, failed] = await eventsOf(name);
   t.regex(failed?.event === 'failed' ? failed.reason : '', /before it was up: Error: no luck$/);
-  t.is(endOf(name), undefined);
-  t.is(status(name).state, 'stopped');
+  t.is(await endOf(name), undefined);
+  t.is((await daemonStatus(name)).state, 'stopped');
   t.regex((await daemonry(['events'])).stdout, new RegExp(`  ${name}  failed   .*: Error: no luck\n`));
 
   await kill(await sleeper(name));
   t.is((await fails()).code, 1);
   t.deepEqual(await kinds(name), ['start', 'failed', 'start', 'up', 'exit', 'start', 'failed']);
-  t.is(status(name).state, 'dead');
-  t.deepEqual(endOf(name), { reason: 'vanished' });
+  t.is((await daemonStatus(name)).state, 'dead');
+  t.deepEqual(await endOf(name), { reason: 'vanished' });
 });
 
 test('a failed start of any program has one text, last words included, wherever it is reported', async (t) => {
@@ -190,7 +190,7 @@ test('a failed start of any program has one text, last words included, wherever 
   const { code, stderr } = await daemonry(['start', '--name', name, ...program]);
   t.is(code, 1);
   const reason = 'the daemon exited with code 3 before it was up: its last words were "no config"';
-  t.is(stderr, `daemonry: ${name} did not start: ${reason} (see ${paths(name).logFile})\n`);
+  t.is(stderr, `daemonry: ${name} did not start: ${reason} (see ${daemonPaths(name).logFile})\n`);
   const reasons = async () => (await eventsOf(name)).flatMap((event) => (event.event === 'failed' ? event.reason : []));
   t.deepEqual(await reasons(), [reason]);
 
@@ -224,23 +224,23 @@ test('a restart that fails before the program calls daemonize() is in the journa
   t.deepEqual((await kinds(name)).slice(-3), ['exit', 'start', 'failed']);
   rmSync(at('worse'));
   t.is((await daemonry(['restart', name])).code, 0);
-  t.is(endOf(name), undefined);
+  t.is(await endOf(name), undefined);
   write('', 'bad');
-  t.is((await daemonry(['restart', name])).code, 3);
+  t.is((await daemonry(['restart', name])).code, 1);
   t.deepEqual((await kinds(name)).slice(-2), ['exit', 'failed']);
   t.like((await eventsOf(name)).at(-1), { reason: 'the program exited with code 3 before it was up' });
-  t.like(endOf(name), { reason: 'replaced', replacementFailed: true });
+  t.like(await endOf(name), { reason: 'replaced', replacementFailed: true });
 });
 
 test('how a daemon has ended outlives a reboot', async (t) => {
   const name = named(t);
   const pid = await sleeper(name);
-  await stop(name);
-  const before = endOf(name);
+  await stopDaemon(name);
+  const before = await endOf(name);
   t.is(before?.reason, 'stopped');
   reboot(name);
-  t.deepEqual(endOf(name), before);
-  t.is(status(name).state, 'stopped');
+  t.deepEqual(await endOf(name), before);
+  t.is((await daemonStatus(name)).state, 'stopped');
   t.is((await daemonry(['status', name])).code, 3);
   t.like((await eventsOf(name)).at(-1), { pid, reason: 'stopped' });
 });
@@ -251,8 +251,8 @@ test('a daemon that ran when the machine ended is lost, which is written down on
   // In this order: whoever looks in between writes down what it sees.
   reboot(name);
   await kill(pid);
-  t.deepEqual(endOf(name), { reason: 'lost' });
-  t.like(status(name), { state: 'dead', lastPid: pid });
+  t.deepEqual(await endOf(name), { reason: 'lost' });
+  t.like(await daemonStatus(name), { state: 'dead', lastPid: pid });
   const { code, stdout } = await daemonry(['status', name]);
   t.is(code, 1);
   t.regex(stdout, /is dead: it ended with the machine or the container/);
@@ -305,7 +305,7 @@ testUnless(noOtherUser)(
   });`);
     t.is(code, 0, stderr);
     write('', 'go');
-    await until('it has ended', () => status(name).state === 'dead');
+    await until('it has ended', async () => (await daemonStatus(name)).state === 'dead');
     t.is(lines(name).length, 3);
     t.like((await eventsOf(name))[2], { event: 'exit', reason: 'crashed', exitCode: 1, lastWords: 'Error: no luck' });
     t.is(statSync(journalOf(name)).uid, 0);
@@ -316,7 +316,7 @@ testUnless(noOtherUser)(
 test('a journal that cannot be written makes no start and no stop fail, and stderr says so', async (t) => {
   const name = named(t);
   await sleeper(name);
-  await stop(name);
+  await stopDaemon(name);
   rmSync(journalOf(name));
   mkdirSync(journalOf(name));
   t.teardown(() => rmSync(journalOf(name), { recursive: true }));
@@ -416,7 +416,7 @@ test('the command prints an event a line, of one daemon, of several or of all, a
   const [one, other] = [named(t), named(t)];
   const pid = await sleeper(one);
   await sleeper(other);
-  await stop(one);
+  await stopDaemon(one);
   const { stdout, stderr, code } = await daemonry(['events', one]);
   t.is(code, 0, stderr);
   const time = String.raw`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`;
@@ -452,7 +452,7 @@ test('a daemon that was never started has no journal, nor has one with only a pi
 
   const { at, daemon, pidFile, entries } = bench(t);
   await daemon(`daemonize(options, forever);`);
-  await stop({ pidFile });
+  await stopDaemon({ pidFile });
   t.deepEqual(
     entries().filter((file) => file.includes('json')),
     [],
@@ -528,7 +528,7 @@ test('a daemon that is forgotten has no journal any more, and events -f goes on 
   const name = named(t);
   const first = await sleeper(name);
   const { child, done, printed } = follow(t, [name]);
-  await stop(name);
+  await stopDaemon(name);
   await printed(new RegExp(`  exit     pid ${first} was stopped by [^\n]*\n$`));
   t.is((await forgetDaemon(name)).outcome, 'forgotten');
   t.false(existsSync(journalOf(name)));

@@ -15,7 +15,15 @@ import {
 import { dirname, join } from 'node:path';
 import { userInfo } from 'node:os';
 import test from 'ava';
-import { daemonize, isDaemonError, list, paths, spawnDaemon, status, stop } from '../../dist/index.js';
+import {
+  daemonize,
+  daemonPaths,
+  daemonStatus,
+  isDaemonError,
+  listDaemons,
+  spawnDaemon,
+  stopDaemon,
+} from '../../dist/index.js';
 import { bench } from '../helpers/bench.js';
 import { named, recordOf } from '../helpers/named.js';
 import { isRoot, nobody, noOtherUser, testUnless } from '../helpers/privileges.js';
@@ -32,7 +40,7 @@ test('a start makes the directories and the record with exactly their modes, wha
     { args: [name] },
   );
   t.is(returned.outcome, 'started');
-  const { pidFile, logFile } = paths(name);
+  const { pidFile, logFile } = daemonPaths(name);
   const directory = isRoot ? 0o755 : 0o700;
   t.deepEqual([dirname(pidFile), dirname(logFile), pidFile, logFile, recordOf(name)].map(modeOf), [
     directory,
@@ -62,26 +70,26 @@ test('the record tells how the daemon was started; what only the running one can
     cwd: path,
     method: 'daemonize',
     startedBy: { uid: process.getuid!(), user: userInfo().username, command: `${process.execPath} ${program}` },
-    logFile: paths(name).logFile,
+    logFile: daemonPaths(name).logFile,
   };
-  await until('it has said the second', () => status(name).record?.status === 'second');
-  const running = status(name);
+  await until('it has said the second', async () => (await daemonStatus(name)).record?.status === 'second');
+  const running = await daemonStatus(name);
   t.like(running, { state: 'running', pid });
   t.deepEqual({ ...running.record, arguments: lasting.arguments }, { ...lasting, version: '1.2', status: 'second' });
   t.is(running.record?.arguments.at(-1), lasting.arguments[1]);
   process.kill(pid, 'SIGKILL');
-  await stop(name);
-  t.deepEqual({ ...status(name).record, arguments: lasting.arguments }, lasting);
+  await stopDaemon(name);
+  t.deepEqual({ ...(await daemonStatus(name)).record, arguments: lasting.arguments }, lasting);
 });
 
 test('a failed start leaves nothing, or the record of the daemon before', async (t) => {
   const name = named(t);
   const failing = () => spawnDaemon('sh', ['-c', 'exit 3'], { name, aliveFor: 5000 });
   await t.throwsAsync(failing, { code: 'ERR_START_FAILED' });
-  const { pidFile, logFile } = paths(name);
+  const { pidFile, logFile } = daemonPaths(name);
   for (const place of [recordOf(name), pidFile, logFile]) t.false(existsSync(place), place);
   await spawnDaemon('sleep', ['100'], { name });
-  await stop(name);
+  await stopDaemon(name);
   const before = readFileSync(recordOf(name), 'utf8');
   await t.throwsAsync(failing, { code: 'ERR_START_FAILED' });
   t.is(readFileSync(recordOf(name), 'utf8'), before);
@@ -92,22 +100,22 @@ test('a record that somebody else could have written, or that is damaged, is not
   await spawnDaemon('sleep', ['100'], { name });
   const record = recordOf(name);
   const whole = readFileSync(record, 'utf8');
-  t.is(status(name).record?.program, 'sleep');
+  t.is((await daemonStatus(name)).record?.program, 'sleep');
   // While the daemon runs, its private files say it as well.
   rmSync(record);
-  t.is(status(name).record?.program, 'sleep');
+  t.is((await daemonStatus(name)).record?.program, 'sleep');
   writeFileSync(record, whole, { mode: 0o600 });
-  await stop(name);
-  t.is(status(name).record?.program, 'sleep');
+  await stopDaemon(name);
+  t.is((await daemonStatus(name)).record?.program, 'sleep');
   chmodSync(record, 0o620);
-  t.deepEqual([status(name).record, status(name).state], [undefined, 'stopped']);
+  t.deepEqual([(await daemonStatus(name)).record, (await daemonStatus(name)).state], [undefined, 'stopped']);
   chmodSync(record, 0o600);
   if (isRoot) {
     chownSync(record, nobody.uid, nobody.gid);
-    t.is(status(name).record, undefined);
+    t.is((await daemonStatus(name)).record, undefined);
     chownSync(record, 0, 0);
   }
-  t.is(status(name).record?.program, 'sleep');
+  t.is((await daemonStatus(name)).record?.program, 'sleep');
   for (const content of [
     '',
     '{',
@@ -119,21 +127,25 @@ test('a record that somebody else could have written, or that is damaged, is not
     `${whole} ${' '.repeat(16 * 2 ** 20)}`,
   ]) {
     writeFileSync(record, content);
-    t.is(status(name).record, undefined, content.slice(0, 1000));
+    t.is((await daemonStatus(name)).record, undefined, content.slice(0, 1000));
   }
   writeFileSync(record, `${whole}\n`);
-  t.is(status(name).record?.program, 'sleep');
+  t.is((await daemonStatus(name)).record?.program, 'sleep');
   rmSync(record);
   execFileSync('mkfifo', ['-m', '600', record]);
-  t.deepEqual([status(name).record, status(name).state], [undefined, 'stopped'], 'a FIFO makes nobody wait');
+  t.deepEqual(
+    [(await daemonStatus(name)).record, (await daemonStatus(name)).state],
+    [undefined, 'stopped'],
+    'a FIFO makes nobody wait',
+  );
 });
 
 test('one name is one daemon, whatever its pidfile', async (t) => {
   const { at } = workspace(t);
   const name = named(t);
-  const usual = paths(name).pidFile;
+  const usual = daemonPaths(name).pidFile;
   const own = at('own.pid');
-  t.teardown(() => stop({ pidFile: own }));
+  t.teardown(() => stopDaemon({ pidFile: own }));
   const start = async (pidFile?: string) =>
     spawnDaemon('sleep', ['100'], { name, env: { PLACE: at('') }, ...(pidFile === undefined ? {} : { pidFile }) });
   for (const [first, second] of [
@@ -142,15 +154,18 @@ test('one name is one daemon, whatever its pidfile', async (t) => {
   ] as const) {
     const { pid } = await start(first);
     t.like(await t.throwsAsync(start(second)), { code: 'ERR_ALREADY_RUNNING', pid, path: first ?? usual });
-    t.like(status(name), { state: 'running', pid, pidFile: first ?? usual });
+    t.like(await daemonStatus(name), { state: 'running', pid, pidFile: first ?? usual });
     t.false(existsSync(second ?? usual));
-    t.deepEqual(await stop(name), { outcome: 'stopped', pid });
+    t.deepEqual(await stopDaemon(name), { outcome: 'stopped', pid });
   }
   // At the same moment, too.
   const starts = await Promise.allSettled([own, undefined, own, undefined].map(start));
   t.is(starts.filter(({ status: outcome }) => outcome === 'fulfilled').length, 1);
-  t.is((await stop(name)).outcome, 'stopped');
-  t.deepEqual([status({ pidFile: own }).state, status({ pidFile: usual }).state], ['stopped', 'stopped']);
+  t.is((await stopDaemon(name)).outcome, 'stopped');
+  t.deepEqual(
+    [(await daemonStatus({ pidFile: own })).state, (await daemonStatus({ pidFile: usual })).state],
+    ['stopped', 'stopped'],
+  );
 });
 
 for (const [shell, how, script] of [
@@ -164,14 +179,14 @@ for (const [shell, how, script] of [
   test(`a daemon that ${how} stays the only one, and is stopped`, async (t) => {
     const { at } = workspace(t);
     const pidFile = at('shell.pid');
-    t.teardown(() => stop({ pidFile }));
+    t.teardown(() => stopDaemon({ pidFile }));
     const start = async () =>
       spawnDaemon(shell, ['-c', `${script}; : >"$1"; exec sleep 100`, at('own'), at('done')], { pidFile });
     const { pid } = await start();
     await until('it has its descriptors', () => existsSync(at('done')));
     t.like(await t.throwsAsync(start()), { code: 'ERR_ALREADY_RUNNING', pid });
-    t.like(status({ pidFile }), { state: 'running', pid });
-    t.deepEqual(await stop({ pidFile }), { outcome: 'stopped', pid });
+    t.like(await daemonStatus({ pidFile }), { state: 'running', pid });
+    t.deepEqual(await stopDaemon({ pidFile }), { outcome: 'stopped', pid });
   });
 }
 
@@ -179,25 +194,25 @@ test('a named daemon with a pidfile of its own is found by its name', async (t) 
   const { at } = workspace(t);
   const name = named(t);
   const { pid } = await spawnDaemon('sleep', ['100'], { name, pidFile: at('own.pid'), env: { PLACE: at('') } });
-  t.like(status(name), { name, state: 'running', pid, pidFile: at('own.pid') });
-  t.deepEqual(await stop(name), { outcome: 'stopped', pid });
+  t.like(await daemonStatus(name), { name, state: 'running', pid, pidFile: at('own.pid') });
+  t.deepEqual(await stopDaemon(name), { outcome: 'stopped', pid });
 });
 
-test('list tells of every named daemon, running or not, also beside one that cannot be looked at', async (t) => {
+test('listDaemons reports every named daemon, running or not, also beside one that cannot be inspected', async (t) => {
   const [one, other] = [named(t), named(t)];
   const { pid } = await spawnDaemon('sleep', ['100'], { name: one });
   await spawnDaemon('sleep', ['100'], { name: other });
-  await stop(other);
+  await stopDaemon(other);
   const odd = named(t);
   await spawnDaemon('sleep', ['100'], { name: odd });
-  await stop(odd);
-  writeFileSync(paths(odd).pidFile, 'hello');
-  const found = list();
+  await stopDaemon(odd);
+  writeFileSync(daemonPaths(odd).pidFile, 'hello');
+  const found = await listDaemons();
   t.like(
     found.find(({ name }) => name === odd),
     { state: 'unknown' },
   );
-  rmSync(paths(odd).pidFile);
+  rmSync(daemonPaths(odd).pidFile);
   t.like(
     found.find(({ name }) => name === one),
     { state: 'running', pid, record: { program: 'sleep' } },
@@ -243,7 +258,7 @@ test('a directory that somebody else owns or can write in is refused, and so is 
 
 testUnless(notRoot)('root refuses a directory of the system that belongs to a user', async (t) => {
   const name = named(t);
-  const directory = dirname(paths(name).pidFile);
+  const directory = dirname(daemonPaths(name).pidFile);
   mkdirSync(directory);
   chownSync(directory, nobody.uid, nobody.gid);
   const error = await t.throwsAsync(spawnDaemon('sleep', ['100'], { name }), { code: 'EPERM' });
@@ -258,12 +273,12 @@ testUnless(noOtherUser)(
   'what root makes for a user is that user’s; what was there before keeps its owner',
   async (t) => {
     const name = named(t);
-    const { pidFile, logFile } = paths(name);
+    const { pidFile, logFile } = daemonPaths(name);
     const directories = [dirname(pidFile), dirname(logFile)];
     const owners = () => directories.map((directory) => statSync(directory).uid);
     const start = (user: string) => spawnDaemon('sleep', ['100'], { name, user, log: '/dev/null' });
     await start('nobody');
-    await stop(name);
+    await stopDaemon(name);
     t.deepEqual(owners(), [nobody.uid, nobody.uid]);
 
     const error = await t.throwsAsync(start('daemon'), { code: 'EPERM' });
@@ -276,7 +291,7 @@ testUnless(noOtherUser)(
       mkdirSync(directory);
     }
     await start('nobody');
-    await stop(name);
+    await stopDaemon(name);
     t.deepEqual(owners(), [0, 0], 'it was root’s before');
 
     for (const directory of directories) chmodSync(directory, 0o777);
@@ -289,7 +304,7 @@ testUnless(noOtherUser)(
 testUnless(noOtherUser)('no link in the way to a directory makes root give away what it leads to', async (t) => {
   const { at, path } = workspace(t);
   const name = named(t);
-  const log = dirname(paths(name).logFile);
+  const log = dirname(daemonPaths(name).logFile);
   chmodSync(path, 0o755);
   mkdirSync(at('secret'), 0o700);
   const start = () => spawnDaemon('sleep', ['100'], { name, user: 'nobody', log: '/dev/null' });
@@ -314,22 +329,22 @@ testUnless(noOtherUser)('no link in the way to a directory makes root give away 
   mkdirSync(outside);
   symlinkSync(outside, log);
   await start();
-  await stop(name);
+  await stopDaemon(name);
   t.is(statSync(outside).uid, 0);
 });
 
 test('a daemon whose pidfile is removed is found by its name all the same', async (t) => {
   const name = named(t);
   const { pid } = await spawnDaemon('sleep', ['100'], { name });
-  rmSync(paths(name).pidFile);
-  t.like(status(name), { state: 'running', pid });
+  rmSync(daemonPaths(name).pidFile);
+  t.like(await daemonStatus(name), { state: 'running', pid });
   t.like(
-    list().find((found) => found.name === name),
+    (await listDaemons()).find((found) => found.name === name),
     { state: 'running', pid },
   );
   rmSync(recordOf(name));
-  t.like(status(name), { state: 'running', pid });
-  t.deepEqual(await stop(name), { outcome: 'stopped', pid });
+  t.like(await daemonStatus(name), { state: 'running', pid });
+  t.deepEqual(await stopDaemon(name), { outcome: 'stopped', pid });
 });
 
 test('the record has the working directory as its caller calls it, so that a restart follows a link anew', async (t) => {
@@ -345,10 +360,10 @@ test('the record has the working directory as its caller calls it, so that a res
       env: { ...process.env, PWD: pwd },
     });
   await start(at('current'));
-  t.is(status(name).record?.cwd, at('current'));
+  t.is((await daemonStatus(name)).record?.cwd, at('current'));
   for (const wrong of [at('v2'), 'current', `${at('current')}/../v1`, '/no/such']) {
     await start(wrong);
-    t.is(status(name).record?.cwd, at('v1'), wrong);
+    t.is((await daemonStatus(name)).record?.cwd, at('v1'), wrong);
   }
 });
 
@@ -359,30 +374,33 @@ testUnless(notRoot)(
     const name = named(t);
     const { pid } = await spawnDaemon('sleep', ['100'], { name });
     if (noOtherUser === undefined) {
-      const { returned } = await call(`return [status(args[0]), list().filter(({ name }) => name === args[0])];`, {
-        args: [name],
-        ...nobody,
-        env: { ...process.env, XDG_STATE_HOME: '/nonexistent' },
-      });
-      const seen = { name, pidFile: paths(name).pidFile, state: 'running', pid };
+      const { returned } = await call(
+        `return [await daemonStatus(args[0]), (await listDaemons()).filter(({ name }) => name === args[0])];`,
+        {
+          args: [name],
+          ...nobody,
+          env: { ...process.env, XDG_STATE_HOME: '/nonexistent' },
+        },
+      );
+      const seen = { name, pidFile: daemonPaths(name).pidFile, state: 'running', pid };
       t.like(returned[0], seen);
       t.is(returned[0].record, undefined);
       t.like(returned[1], { length: 1 });
     }
-    await stop(name);
+    await stopDaemon(name);
     const target = at('target');
     writeFileSync(target, '{}');
     rmSync(recordOf(name));
     symlinkSync(target, recordOf(name));
     await spawnDaemon('sleep', ['100'], { name });
     t.is(readFileSync(target, 'utf8'), '{}');
-    t.is(status(name).record?.program, 'sleep');
+    t.is((await daemonStatus(name)).record?.program, 'sleep');
   },
 );
 
 test('names and places that cannot be meant are refused', (t) => {
   for (const name of ['a/b', '', '..', 'a b', 'a.pid', 'daemonry', 'Daemonry', 'daemonry-locks']) {
     t.throws(() => daemonize({ name }), { code: 'ERR_INVALID_OPTION' }, name);
-    t.throws(() => paths(name), { code: 'ERR_INVALID_OPTION' }, name);
+    t.throws(() => daemonPaths(name), { code: 'ERR_INVALID_OPTION' }, name);
   }
 });

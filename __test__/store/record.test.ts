@@ -8,7 +8,7 @@ import * as fc from 'fast-check';
 import { native } from '../../src/native/index.js';
 import { locate } from '../../src/store/locate.js';
 import { newRecord, publicRecord, type FullRecord, type NewRecord } from '../../src/store/record.js';
-import { paths } from '../../src/store/paths.js';
+import { daemonPaths } from '../../src/store/paths.js';
 import { SelfReport } from '../../src/store/self-report.js';
 import { named, recordOf } from '../helpers/named.js';
 import { holds } from '../helpers/property.js';
@@ -19,7 +19,7 @@ const plain = fc.string({ unit: 'binary' }).filter((text) => !text.includes('\0'
 const text = fc.string({ unit: fc.integer({ min: 0, max: 0xffff }).map((unit) => String.fromCharCode(unit)) });
 const json = fc.jsonValue({ maxDepth: 3 });
 const user = process.getuid!();
-const reportOf = (name: string) => paths(name).pidFile.replace(/\.pid$/, '.self.json');
+const reportOf = (name: string) => daemonPaths(name).pidFile.replace(/\.pid$/, '.self.json');
 const known = (name: string): NewRecord => ({
   name,
   pidFile: '/a',
@@ -50,7 +50,7 @@ const written = (name: string) =>
 function makePlaces(name: string): void {
   const failure = native().makePlaces(name);
   assert.equal(failure, null);
-  mkdirSync(dirname(paths(name).pidFile), { recursive: true });
+  mkdirSync(dirname(daemonPaths(name).pidFile), { recursive: true });
 }
 
 test('a record is read back as it was written, with who started it and where', async (t) => {

@@ -19,7 +19,7 @@ import {
 import { connect, createServer } from 'node:net';
 import { once } from 'node:events';
 import type { ExecutionContext } from 'ava';
-import { spawnDaemon, stop, type DaemonError, type SpawnDaemonOptions } from '../../dist/index.js';
+import { spawnDaemon, stopDaemon, type DaemonError, type SpawnDaemonOptions } from '../../dist/index.js';
 import { bench, calling } from '../helpers/bench.js';
 import { count, type Counts } from '../helpers/counts.js';
 import { read } from '../helpers/files.js';
@@ -36,7 +36,7 @@ const waiting = 'echo written; exec sleep 60';
 /** Starts a shell as a daemon, and stops it when the test ends. */
 async function shell(t: ExecutionContext, { at }: Neighbourhood, script: string, options: SpawnDaemonOptions = {}) {
   const pidFile = at('a.pid');
-  t.teardown(() => stop({ pidFile }, { timeout: 2000 }));
+  t.teardown(() => stopDaemon({ pidFile }, { timeout: 2000 }));
   return spawnDaemon('/bin/sh', ['-c', script], { pidFile, ...options });
 }
 
@@ -91,7 +91,7 @@ for (const [depth, directory] of ['app', 'app/logs', 'app/logs/deep'].entries())
     t.is(readFileSync(log, 'utf8'), 'error\nwritten\n');
     const { uid, gid, mode } = statSync(log);
     t.deepEqual([uid, gid, mode & 0o7777], [www.uid, www.gid, depth > 1 ? 0o600 : 0o604]);
-    await stop({ pidFile: at('a.pid') });
+    await stopDaemon({ pidFile: at('a.pid') });
     await shell(t, place, 'echo written; exec sleep 60', { log: { path: log, append: false }, ...asWww });
     await until('it is empty but for one line', () => readFileSync(log, 'utf8') === 'written\n');
   });
@@ -114,7 +114,7 @@ asRoot("a user's own links may lead to its log, and root's to where root alone c
   symlinkSync(at('elsewhere'), at('app/logs'));
   await shell(t, place, waiting, { log: at('app/logs/app.log'), ...asWww });
   await written(at('elsewhere/app.log'));
-  await stop({ pidFile: at('a.pid') });
+  await stopDaemon({ pidFile: at('a.pid') });
 
   place.directory('logs', { uid: 0, mode: 0o700 });
   symlinkSync('logs', at('link'));
@@ -122,7 +122,7 @@ asRoot("a user's own links may lead to its log, and root's to where root alone c
   await shell(t, place, waiting, { log: at('link/app.log'), ...asWww });
   await written(at('logs/app.log'));
   t.is(statSync(at('logs/app.log')).uid, www.uid);
-  await stop({ pidFile: at('a.pid') });
+  await stopDaemon({ pidFile: at('a.pid') });
   await shell(t, place, 'echo again; exec sleep 60', { log: at('current.log'), ...asWww });
   await until('it has written', () => readFileSync(at('logs/app.log'), 'utf8') === 'written\nagain\n');
 });
@@ -183,7 +183,7 @@ for (const [whose, options] of [
     // That user itself may use it; without it, so may any other.
     await shell(t, place, waiting, { log, ...asWww });
     await written(log);
-    await stop({ pidFile: at('a.pid') });
+    await stopDaemon({ pidFile: at('a.pid') });
     unlinkSync(log);
     await shell(t, place, waiting, { log, ...options });
     await written(log);
@@ -246,7 +246,7 @@ asRoot(
     for (const times of [1, 2]) {
       await shell(t, place, waiting, { log });
       await until('it has written', () => readFileSync(log, 'utf8') === 'written\n'.repeat(times));
-      await stop({ pidFile: at('a.pid') });
+      await stopDaemon({ pidFile: at('a.pid') });
       t.is(statSync(log).uid, 0);
     }
     renameSync(at('app/logs'), at('app/other'));
@@ -266,12 +266,12 @@ asRoot(
     await shell(t, place, waiting, { log: at('log/root.log') });
     await written(at('log/root.log'));
     t.is(statSync(at('log/root.log')).uid, 0);
-    await stop({ pidFile: at('a.pid') });
+    await stopDaemon({ pidFile: at('a.pid') });
     for (const times of [1, 2]) {
       await shell(t, place, waiting, { log: at('log/www.log'), ...asWww });
       await until('it has written', () => readFileSync(at('log/www.log'), 'utf8') === 'written\n'.repeat(times));
       t.is(statSync(at('log/www.log')).uid, www.uid);
-      await stop({ pidFile: at('a.pid') });
+      await stopDaemon({ pidFile: at('a.pid') });
     }
     // A member of that group can move files of root's there.
     place.file('log/moved.log', 'of root\n', { uid: 0, mode: 0o600 });
@@ -359,7 +359,7 @@ asRoot(
       t.deepEqual([uid, gid, mode & 0o7777], [www.uid, www.gid, 0o604]);
       t.is(await answers(path), true);
       t.is(statusField(pid, 'Umask'), '0027');
-      await stop({ pidFile: at('a.pid') });
+      await stopDaemon({ pidFile: at('a.pid') });
       t.is(await answers(path), false);
     }
   },
@@ -501,7 +501,7 @@ asRoot('a socket that a user has left in a sticky directory is removed for that 
   const path = at('tmp/ctl.sock');
   await shell(t, place, waiting, { ...socket(path), ...asWww });
   t.like(lstatSync(path), www);
-  await stop({ pidFile: at('a.pid') });
+  await stopDaemon({ pidFile: at('a.pid') });
   for (const options of [{}, { user: bob.uid, group: bob.gid }]) {
     const error = await failure(t, place, { ...socket(path), ...options });
     t.like(error, { code: 'EPERM', step: 'listen', path });

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
-import { connectDaemon, stop } from 'daemonry';
+import { connectDaemon, stopDaemon } from 'daemonry';
 
 const rounds = 20;
 const folder = mkdtempSync(join(tmpdir(), 'format-'));
@@ -46,14 +46,14 @@ const timed = async (kind, work) => {
 try {
   tool(name);
   for (let round = 0; round < rounds; round++) {
-    await stop(fresh);
+    await stopDaemon(fresh);
     const results = [await timed('first', () => tool(fresh)), await timed('later', () => tool(name))];
     results.push(await timed('request', request), await timed('without', withoutDaemon));
     await timed('bare', bare);
     if (new Set(results).size !== 1) throw new Error('the results differ');
   }
 } finally {
-  await Promise.all([stop(fresh), stop(name)]);
+  await Promise.all([stopDaemon(fresh), stopDaemon(name)]);
   rmSync(folder, { recursive: true });
 }
 

@@ -33,6 +33,8 @@ export function exitCodeOf(error: unknown): number {
   switch (error.code) {
     case 'ERR_INVALID_OPTION':
       return exitCodes.usage;
+    case 'ERR_NOT_RESTARTABLE':
+      return exitCodes.notConfigured;
     case 'ERR_NOT_RUNNING':
       return exitCodes.notRunning;
     case 'EACCES':

@@ -1,6 +1,6 @@
 /** What a person sees: colours and a spinner, on a terminal only; and JSON for machines. */
 import { styleText } from 'node:util';
-import type { DaemonStatus } from '../control.js';
+import type { DaemonStatus } from '../daemon-status.js';
 import { printableJson, printableLine } from '../printable.js';
 import type { DaemonCaller } from '../store/record.js';
 

@@ -1,15 +1,19 @@
 /** The daemons that a command is about: one or several, each tried, whatever becomes of the others. */
-import { inspected, status, type DaemonStatus } from '../control.js';
+import { daemonStatus, type DaemonStatus } from '../daemon-status.js';
 import { isDaemonError } from '../errors.js';
 import { absolute } from '../files/working-directory.js';
+import { inspected } from '../list-daemons.js';
 import * as check from '../options/check.js';
 import { printableLine } from '../printable.js';
-import { locate, locateAll, type Located, type Target } from '../store/locate.js';
+import { locate, locateAll, type Located } from '../store/locate.js';
 import { pathsByOwner } from '../store/paths.js';
 import type { Option, Parsed } from './command.js';
 import { exitCodeOf, exitCodes, explain, failureJson } from './exit-codes.js';
 import { printJson, spin } from './output.js';
 import { missing, text, UsageError } from './parse.js';
+
+/** A daemon as the command line names it. */
+export type GivenTarget = string | { readonly pidFile: string };
 
 /** What a command has done with one daemon. */
 export interface Done {
@@ -25,7 +29,7 @@ export interface Done {
 export const nothingDone = Symbol('nothing was done');
 
 /** What a command does. */
-export interface Work<T extends Target> {
+export interface Work<T extends GivenTarget> {
   act(target: T): Done | typeof nothingDone | Promise<Done | typeof nothingDone>;
   /** What the daemon does meanwhile, to follow its name. */
   readonly doing?: string;
@@ -38,15 +42,15 @@ export interface Work<T extends Target> {
 export const allOption: Option = { type: 'boolean', help: 'all your named daemons that are running' };
 
 /** The daemons that a command is about: those `given`, or with `--all` the caller's own that are meant. */
-export function chosen<T extends Target>(
+export async function chosen<T extends GivenTarget>(
   parsed: Parsed,
   given: (parsed: Parsed) => T[],
   isMeant: (daemon: DaemonStatus) => boolean,
-): (T | string)[] {
+): Promise<(T | string)[]> {
   const { command, values, positionals } = parsed;
   if (values['all'] !== true) {
     const targets = given(parsed);
-    if (targets.some((target) => target === 'all') && !isKnown('all')) {
+    if (targets.some((target) => target === 'all') && !(await isKnown('all'))) {
       throw new UsageError(
         `no daemon is named all: to ${command.name} all daemons, type daemonry ${command.name} --all`,
       );
@@ -61,8 +65,8 @@ export function chosen<T extends Target>(
     .map(({ name }) => name!);
 }
 
-function isKnown(name: string): boolean {
-  return locate(name).record !== undefined || status(name).state !== 'stopped';
+async function isKnown(name: string): Promise<boolean> {
+  return locate(name).record !== undefined || (await daemonStatus(name)).state !== 'stopped';
 }
 
 /** Every user sees the system's daemons, which only root manages; and root sees those of the user whose home directory it has. */
@@ -70,15 +74,11 @@ function isOwn({ name, owner }: Located): boolean {
   return owner === pathsByOwner(name).own;
 }
 
-export function isUp({ state }: DaemonStatus): boolean {
-  return state !== 'stopped' && state !== 'dead';
-}
-
 /**
  * Does it for each daemon, and prints what became of it in the order in which they were given, as soon as that is known. Returns
  * the exit code of the first that failed.
  */
-export async function forEach<T extends Target>(
+export async function forEach<T extends GivenTarget>(
   parsed: Parsed,
   targets: readonly T[],
   { act, doing, inTurn = false, exitCodeOf: codeOf = exitCodeOf }: Work<T>,
@@ -108,7 +108,7 @@ export async function forEach<T extends Target>(
 }
 
 /** Never rejects: it may be waited for later. */
-async function attempt<T extends Target>(
+async function attempt<T extends GivenTarget>(
   act: Work<T>['act'],
   target: T,
 ): Promise<Done | typeof nothingDone | { readonly error: unknown }> {
@@ -119,10 +119,8 @@ async function attempt<T extends Target>(
   }
 }
 
-function idOf(target: Target): object {
-  return typeof target === 'string'
-    ? { name: target }
-    : { pidFile: absoluteIfPossible(check.path('pidFile', target.pidFile)) };
+function idOf(target: GivenTarget): object {
+  return typeof target === 'string' ? { name: target } : { pidFile: absoluteIfPossible(target.pidFile) };
 }
 
 /** In a working directory that was removed a relative path leads nowhere, which is the daemon's failure already. */
@@ -139,7 +137,7 @@ function absoluteIfPossible(path: string): string {
 export const targetOption: Option = { type: 'string', short: 'p', value: 'FILE', help: 'the daemon of this pidfile' };
 
 /** The daemons that a command is about, each once: names, behind `others` other positionals, or a pidfile. */
-export function targetsOf({ command, values, positionals }: Parsed, others = 0): Target[] {
+export function targetsOf({ command, values, positionals }: Parsed, others = 0): GivenTarget[] {
   const pidFile = text(values, 'pid-file');
   const names = [...new Set(positionals.slice(others))];
   if (pidFile !== undefined && names.length > 0) throw new UsageError('give a name or --pid-file, not both');
@@ -162,6 +160,6 @@ export function nameOnly(parsed: Parsed): string {
 }
 
 /** How messages call a target. */
-export function labelOf(target: Target): string {
-  return printableLine(typeof target === 'string' ? target : check.path('pidFile', target.pidFile));
+export function labelOf(target: GivenTarget): string {
+  return printableLine(typeof target === 'string' ? target : target.pidFile);
 }

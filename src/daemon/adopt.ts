@@ -7,7 +7,7 @@ import type { Handover } from '../launch/handover.js';
 import { markDaemon } from '../options/env.js';
 import type { ResolvedOptions } from '../options/resolve.js';
 import type { DaemonizeOptions } from '../options/types.js';
-import { keepSystemPaths, makeDirectories, paths } from '../store/paths.js';
+import { daemonPaths, keepSystemPaths, makeDirectories } from '../store/paths.js';
 import { SelfReport } from '../store/self-report.js';
 import { claimPidFile, type HeldPidFile } from './claim-pid-file.js';
 import { DaemonHandle, handleOptions } from './handle.js';
@@ -66,7 +66,7 @@ function holdPidFile(
   const own = options.name ?? options.pidFile;
   // A program that has given up root's rights finds root's places only now.
   const ownFile =
-    options.pidFile === undefined && options.name !== undefined ? paths(options.name).pidFile : resolved.pidFile;
+    options.pidFile === undefined && options.name !== undefined ? daemonPaths(options.name).pidFile : resolved.pidFile;
   // Two pidfiles for one daemon would let a second one start.
   if (own !== undefined && (ownFile === undefined || !isSameFile(ownFile, pidFile.path))) {
     const how = options.name === undefined ? 'start it with its own, or give it a name' : 'start it by the same name';

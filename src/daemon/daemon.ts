@@ -19,7 +19,7 @@ export interface Daemon<Sockets extends string = string> extends AsyncDisposable
   /**
    * Reports that the daemon is ready. A start that is waiting for readiness then succeeds, once the event loop has turned: an
    * exception directly after the call is still a failed start, and so is a program that nothing keeps alive.
-   * @param status one line about what it does, which `status` shows of a named daemon; a later call changes it
+   * @param status one line about what it does, which {@link daemonStatus} reports for a named daemon; a later call changes it
    */
   ready(status?: string): void;
   /**
@@ -62,12 +62,12 @@ export interface Daemon<Sockets extends string = string> extends AsyncDisposable
    * no new connections (a Unix socket loses its name first, so that no client that has connected already is cut off), and the
    * open ones have `stopTimeout` to end: an HTTP server answers further requests with `Connection: close`. That is a handler of
    * {@link Daemon.onStop}, in the order of the calls: close what the open connections still need in a handler that is added
-   * later. `status` of a named daemon reports its Unix socket.
+   * later. For a named daemon, {@link daemonStatus} reports its Unix socket.
    * @param server listening or not yet
    */
   serve(server: Server): void;
   /**
-   * Listens on the daemon's own Unix socket, `paths(name).socket`, and serves the server as {@link Daemon.serve} does. Only the
+   * Listens on the daemon's own Unix socket, `daemonPaths(name).socket`, and serves the server as {@link Daemon.serve} does. Only the
    * daemon's user and root can connect (mode 0600). A socket on which no process listens any more is replaced. While the daemon runs,
    * a socket that was removed is made again within seconds. When the daemon stops, the socket is removed, unless another
    * file is in its place by then; `server.listen(path)` of Node.js removes whatever has the name.

@@ -3,7 +3,7 @@ import { downAfter, isDaemonError } from '../errors.js';
 import { forgetSupervisor, markDaemon } from '../options/env.js';
 import type { ResolvedOptions } from '../options/resolve.js';
 import type { DaemonizeOptions } from '../options/types.js';
-import { claimDirectory, paths } from '../store/paths.js';
+import { claimDirectory, daemonPaths } from '../store/paths.js';
 import { claimPidFile, nothingClaimed, type ClaimedPidFile, type HeldPidFile } from './claim-pid-file.js';
 import { DaemonHandle, handleOptions, type DaemonParts } from './handle.js';
 import { SdNotify } from './sd-notify.js';
@@ -62,7 +62,7 @@ function claimOwnPidFile(options: DaemonizeOptions, resolved: ResolvedOptions): 
 
 /** Makes the conventional directory of a file for this process; a pidfile that was given by its path has none. */
 function claimPlace({ name, pidFile }: ResolvedOptions, file: 'pidFile' | 'record'): void {
-  if (name !== undefined && (file === 'record' || pidFile === paths(name).pidFile)) claimDirectory(name, file);
+  if (name !== undefined && (file === 'record' || pidFile === daemonPaths(name).pidFile)) claimDirectory(name, file);
 }
 
 /** Whether the attempt succeeded; if there is no place for it, prints what the program does without. */

@@ -8,7 +8,7 @@ import { failureError } from '../native/index.js';
 import * as check from '../options/check.js';
 import type { ResolvedOptions } from '../options/resolve.js';
 import type { ReopenableLog } from '../options/stdio.js';
-import { claimDirectory, paths } from '../store/paths.js';
+import { claimDirectory, daemonPaths } from '../store/paths.js';
 import type { SelfReport } from '../store/self-report.js';
 import { isClusterWorker } from './cluster.js';
 import type { Daemon } from './daemon.js';
@@ -96,7 +96,7 @@ export class DaemonHandle implements Daemon {
     this.#upkeep = new Upkeep({
       name,
       pidFile,
-      logs: this.#logs.files(name === undefined ? undefined : paths(name).logFile),
+      logs: this.#logs.files(name === undefined ? undefined : daemonPaths(name).logFile),
       isStopping: () => this.isStopping,
       onMadeAgain: () => this.#say({}),
       onProblem: (problem) => this.#hasProblem('files', problem),
@@ -182,7 +182,7 @@ export class DaemonHandle implements Daemon {
     if (name === undefined)
       throw invalidOption('daemon.listen() needs a daemon with a name, as in daemonize({ name })');
     if (server.listening) throw invalidOption('daemon.listen() needs a server that does not listen yet');
-    const path = check.socketPath(paths(name).socket);
+    const path = check.socketPath(daemonPaths(name).socket);
     claimDirectory(name, 'pidFile');
     const socket = bindSocket(path, ownSocketMode);
     this.#sockets.push(socket);
@@ -277,7 +277,7 @@ export class DaemonHandle implements Daemon {
     return this.#termination.isStopping;
   }
 
-  /** Shown by `status` until it is over. */
+  /** Shown by `daemonStatus` until it is over. */
   #hasProblem(subject: 'logs' | 'reload' | 'files', problem: string | undefined): void {
     if (this.#problems.get(subject) === problem) return;
     if (problem === undefined) this.#problems.delete(subject);

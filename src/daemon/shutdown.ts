@@ -12,7 +12,7 @@ const stopSignals = ['SIGTERM', 'SIGINT'] as const;
 
 /**
  * End the process by default; the pidfile goes first, even when the event loop is blocked. Not SIGHUP: who catches it seems to
- * reload, and would be ended by the reload that `sendSignal` does not refuse then.
+ * reload, and would be ended by the reload that `signalDaemon` does not refuse then.
  */
 const endingSignals = [...stopSignals, 'SIGQUIT'] as const;
 

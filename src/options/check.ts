@@ -1,4 +1,5 @@
 /** Checks of single options: the value, the fallback where there is none, or `ERR_INVALID_OPTION` naming the option. */
+import { constants } from 'node:os';
 import { types } from 'node:util';
 import { invalidOption, show } from '../errors.js';
 import { pathOf } from '../files/path-like.js';
@@ -60,6 +61,15 @@ export function oneOf<T extends string>(option: string, value: unknown, fallback
   if (choices.includes(value as T)) return value as T;
   const quoted = choices.map((choice) => `'${choice}'`);
   throw invalid(option, `${quoted.slice(0, -1).join(', ')} or ${quoted.at(-1)}`, value);
+}
+
+/** The number of the signal that an option names. */
+export function signalNumber(option: string, value: unknown): number {
+  // Where the table has a prototype, `constructor` is in it, too.
+  if (typeof value === 'string' && Object.hasOwn(constants.signals, value)) {
+    return constants.signals[value as NodeJS.Signals];
+  }
+  throw invalid(option, 'the name of a signal', value);
 }
 
 export function callback<T>(option: string, value: T): T {

@@ -98,11 +98,17 @@ export function restarting({ stopsBefore, pidFile }: Restart): NodeJS.ProcessEnv
   return { ...process.env, [restartVariable]: `${stopsBefore} ${pidFile}` };
 }
 
-/** What the restart that has started this process says, once: it is for no other process. */
-export function takeRestart(): Restart | undefined {
+/** What the restart that has started this process says, until {@link takeRestart}. */
+export function pendingRestart(): Restart | undefined {
   const [, stopsBefore, pidFile] = /^(\d+) (.+)$/s.exec(process.env[restartVariable] ?? '') ?? [];
-  delete process.env[restartVariable];
   return pidFile === undefined ? undefined : { stopsBefore: Number(stopsBefore), pidFile };
+}
+
+/** The same, once: it is for no other process. */
+export function takeRestart(): Restart | undefined {
+  const restart = pendingRestart();
+  delete process.env[restartVariable];
+  return restart;
 }
 
 /** Hides from what this process starts what its supervisor has said to it alone. */

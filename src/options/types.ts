@@ -40,14 +40,14 @@ export interface StartedDaemon {
  */
 export interface StartOptions<Sockets extends string = string> {
   /**
-   * `[A-Za-z0-9_.@-]+`; picks the conventional pidfile and log of {@link paths}, makes their directories, and keeps a record
-   * of how the daemon is started for `list`, `restart` and `logs`.
+   * `[A-Za-z0-9_.@-]+`; picks the conventional pidfile and log of {@link daemonPaths}, makes their directories, and keeps a record
+   * of how the daemon is started for {@link listDaemons}, {@link restartDaemon} and `daemonry logs`.
    * @default none
    */
   readonly name?: string;
   /**
    * The pidfile: locked from before the fork until the daemon's death, so that only one can run. Without one, nothing is
-   * locked, and `status` and `stop` cannot find the daemon.
+   * locked, and {@link daemonStatus} and {@link stopDaemon} cannot find the daemon.
    * @default from `name`, else none
    */
   readonly pidFile?: string | URL;
@@ -145,7 +145,7 @@ export interface StartOptions<Sockets extends string = string> {
    */
   readonly startTimeout?: number;
   /**
-   * Milliseconds that the daemon has to stop. `stop` waits as long, and 2 s; a program that calls `daemonize` ends itself by then.
+   * Milliseconds that the daemon has to stop. {@link stopDaemon} waits as long, and 2 s; a program that calls `daemonize` ends itself by then.
    * @default 8_000, also for a program that says nothing about it
    */
   readonly stopTimeout?: number;
@@ -157,7 +157,7 @@ export interface StartOptions<Sockets extends string = string> {
   readonly killMode?: 'session' | 'process';
   /**
    * What to do when the daemon is running already: `'error'` fails with `ERR_ALREADY_RUNNING`; `'reuse'` takes it for the one
-   * that was to be started, once it is up, and waits for one that is about to exit; `'replace'` stops it as `stop` does and
+   * that was to be started, once it is up, and waits for one that is about to exit; `'replace'` stops it as {@link stopDaemon} does and
    * starts another, but reuses one that another caller has started meanwhile. Needs a pidfile. A daemon that is to stay in the
    * foreground cannot reuse another, and fails. `'reuse'` of another program, or of one in another directory, fails
    * with `ERR_OTHER_PROGRAM`, unless there is a `version`. `'replace'` fails without stopping anything if the new start is known to
@@ -222,7 +222,7 @@ export interface SpawnDaemonOptions extends StartOptions {
 export type ConnectOptions = SpawnDaemonOptions & {
   /**
    * The path of the Unix socket that the daemon listens on.
-   * @default the socket of {@link paths} for `name`
+   * @default the socket of {@link daemonPaths} for `name`
    */
   readonly socket?: string | URL;
   /**

@@ -30,10 +30,13 @@ interface OwnPaths extends DaemonPaths {
  * | root, macOS | `/var/run/NAME/` | `/var/log/NAME/` |
  * | users, macOS | `~/Library/Application Support/daemonry/NAME/` | `~/Library/Logs/daemonry/NAME/` |
  *
+ * @example
+ * const { pidFile, logFile, socket } = daemonPaths('api');
+ *
  * @param name `[A-Za-z0-9_.@-]+`, not `daemonry`
  * @throws `ERR_INVALID_OPTION` for another name
  */
-export function paths(name: string): DaemonPaths {
+export function daemonPaths(name: string): DaemonPaths {
   const { pidFile, logFile, socket } = ownPaths(name);
   return { pidFile, logFile, socket };
 }
@@ -57,7 +60,7 @@ export function checkName(name: unknown): asserts name is string {
   pathsByOwner(name);
 }
 
-/** Keeps {@link paths} in the daemon what they were when root started it, whichever user it is now. */
+/** Keeps {@link daemonPaths} in the daemon what they were when root started it, whichever user it is now. */
 export function keepSystemPaths(name: string): void {
   throwFailure(native().stayInSystemPlaces(name));
 }

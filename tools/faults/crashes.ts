@@ -1,6 +1,6 @@
 /** Every process of a start killed at each of its system calls, and at random moments; and what is so afterwards. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { status, type DaemonStatus } from '../../dist/index.js';
+import { daemonStatus, type DaemonStatus } from '../../dist/index.js';
 import { start, type Outcome } from '../../__test__/helpers/run.js';
 import { until } from '../../__test__/helpers/until.js';
 import { alive, ended } from './judge.js';
@@ -27,12 +27,15 @@ const starts = scenarios.filter(({ isStart, hasHelper, fails }) => isStart && !h
 /** What is wrong when the dust has settled, and what there is then. Starts it once more. */
 async function judge(place: Place, { code, stderr }: Outcome): Promise<{ state: Crash['state']; problems: string[] }> {
   const problems: string[] = [];
-  const state = () => status({ pidFile: place.pidFile });
+  const state = () => daemonStatus({ pidFile: place.pidFile });
   const others = (found: DaemonStatus) => alive(place).filter(({ pid }) => !('pid' in found) || pid !== found.pid);
   // A daemon whose launcher was killed goes on, and locks its pidfile only then, where that is its own affair.
-  const isSettled = (found = state()) => !['starting', 'stopping'].includes(found.state) && others(found).length === 0;
-  await until('it is settled', () => isSettled(), 20_000).catch(() => {});
-  const found = state();
+  const isSettled = async () => {
+    const found = await state();
+    return !['starting', 'stopping'].includes(found.state) && others(found).length === 0;
+  };
+  await until('it is settled', isSettled, 20_000).catch(() => {});
+  const found = await state();
   for (const process of others(found)) problems.push(`process ${process} is left`);
   if (!['stopped', 'dead', 'running'].includes(found.state)) problems.push(`the pidfile says ${found.state}`);
   // One that was killed after it had said that it is up was up.
@@ -43,7 +46,7 @@ async function judge(place: Place, { code, stderr }: Outcome): Promise<{ state: 
 
   if (found.state === 'running') problems.push(...(await ended(place, found)));
   const again = await untraced(place.starts);
-  const now = state();
+  const now = await state();
   if (again.code !== 0 || now.state !== 'running') problems.push(`the next start fails: ${again.stderr}`);
   problems.push(...(await ended(place, now)));
   const states = { stopped: 'nothing', dead: 'a pidfile that nobody holds', running: 'the daemon' } as const;
@@ -87,11 +90,11 @@ async function killAtRandom(place: Place, random: () => number) {
   killed?.kill();
   const outcome = await launcher.done;
   // It takes a moment to die, and looks alive until then.
-  const isHolder = () => {
-    const found = status({ pidFile: place.pidFile });
+  const isHolder = async () => {
+    const found = await daemonStatus({ pidFile: place.pidFile });
     return 'pid' in found && found.pid === killed?.pid;
   };
-  await until('the killed one has let go', () => !isHolder());
+  await until('the killed one has let go', async () => !(await isHolder()));
   const { state, problems } = await judge(place, outcome);
   return { state, problems: problems.map((problem) => `killed after ${delay} ms: ${problem}`) };
 }

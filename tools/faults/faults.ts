@@ -1,5 +1,5 @@
 /** Every system call made to fail, to fall short or to come late, one at a time. */
-import { status, stop } from '../../dist/index.js';
+import { daemonStatus, stopDaemon } from '../../dist/index.js';
 import { until } from '../../__test__/helpers/until.js';
 import { canFallShort, errnosOf, mapStack } from './errnos.js';
 import { alive, ended, facts, leftovers, wrongs, type Facts } from './judge.js';
@@ -42,12 +42,14 @@ async function judgeStart(
     const problems = await wrongs(place, isRight);
     return { outcome: problems.length === 0 ? 'right' : 'wrong', problems };
   }
-  const now = () => status({ pidFile: place.pidFile });
-  const isFormer = () => place.replaces && now().state === 'running' && alive(place).length === 1;
+  const now = () => daemonStatus({ pidFile: place.pidFile });
+  const isFormer = async () => place.replaces && (await now()).state === 'running' && alive(place).length === 1;
   // A start that fails before it gets there leaves what it has found.
-  if (place.crashed !== undefined) await stop({ pidFile: place.pidFile });
-  await until('the processes have ended', () => alive(place).length === 0 || isFormer(), 5000).catch(() => {});
-  const problems = isFormer() ? await ended(place, now()) : leftovers(place);
+  if (place.crashed !== undefined) await stopDaemon({ pidFile: place.pidFile });
+  await until('the processes have ended', async () => alive(place).length === 0 || (await isFormer()), 5000).catch(
+    () => {},
+  );
+  const problems = (await isFormer()) ? await ended(place, await now()) : await leftovers(place);
   const isOne = stderr.trimEnd().split('\n').length === 1 && stderr.trim() !== '';
   if (signal !== null) problems.push(`the launcher was ended by ${signal}`);
   if (!isOne) problems.push(`it is not told in one sentence: ${JSON.stringify(stderr)}`);
@@ -58,7 +60,7 @@ async function judgeStart(
 async function judgeClient(place: Place, { name }: Scenario, fault: Fault, told: Traced): Promise<Judgement> {
   const { code, signal, stdout, stderr } = told;
   const problems: string[] = [];
-  const now = status({ pidFile: place.pidFile });
+  const now = await daemonStatus({ pidFile: place.pidFile });
   const isStop = name.startsWith('stop');
   if (signal !== null) problems.push(`it was ended by ${signal}`);
   else if (code === 0) {
@@ -72,7 +74,7 @@ async function judgeClient(place: Place, { name }: Scenario, fault: Fault, told:
     if (name === 'status' && (said?.state !== 'running' || said.pid !== pid)) problems.push(`it says ${stdout.trim()}`);
     // Told that there is no such process it sends no other SIGTERM, and in the end SIGKILL.
     const wasKilled = said?.outcome === 'killed' && fault.action === 'ESRCH';
-    if (name === 'reloadDaemon' && !['reloaded', 'signalled'].includes(said?.outcome ?? ''))
+    if (name === 'reload' && !['reloaded', 'signalled'].includes(said?.outcome ?? ''))
       problems.push(`it says ${stdout.trim()}`);
     if (isStop && said?.outcome !== 'stopped' && !wasKilled) problems.push(`it says ${stdout.trim()}`);
     if (isStop && alive(place).length > 0 && said?.othersLeft === undefined)
@@ -114,7 +116,7 @@ function faultsOf(calls: readonly Call[], isStart: boolean): Fault[] {
 function factsOf(scenario: Scenario): Promise<Facts> {
   return inPlace(scenario, async ({ starts, pidFile }) => {
     const { code, stderr } = await untraced(starts);
-    const found = status({ pidFile });
+    const found = await daemonStatus({ pidFile });
     if (code !== 0 || found.state !== 'running') throw new Error(`"${scenario.name}" does not start: ${stderr}`);
     const right = facts(found.pid);
     return right;

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { processes, stat, statusField } from '../../__test__/helpers/processes.js';
 import { until } from '../../__test__/helpers/until.js';
-import { status, stop, type DaemonStatus } from '../../dist/index.js';
+import { daemonStatus, stopDaemon, type DaemonStatus } from '../../dist/index.js';
 import { logBefore, type Place } from './scenarios.js';
 
 /** The processes of a run that still live. */
@@ -12,10 +12,10 @@ export function alive({ path }: Place) {
 }
 
 /** What is left of a start that has failed; nothing, if all is well. */
-export function leftovers(place: Place): string[] {
+export async function leftovers(place: Place): Promise<string[]> {
   const { path, pidFile, log, locksItself, crashed } = place;
   const left = alive(place).map((process) => `process ${process}`);
-  const { state } = status({ pidFile });
+  const { state } = await daemonStatus({ pidFile });
   const isAsBefore = () => readFileSync(pidFile, 'utf8') === `${crashed}\n`;
   const isDead = state === 'dead' && (locksItself || !existsSync(pidFile) || isAsBefore());
   if (state !== 'stopped' && !isDead)
@@ -30,7 +30,7 @@ export function leftovers(place: Place): string[] {
 /** What is wrong with a daemon that is said to be up; nothing, if all is well. Ends it. */
 export async function wrongs(place: Place, isRight: (facts: Facts) => string[]): Promise<string[]> {
   const { pidFile } = place;
-  const found = status({ pidFile });
+  const found = await daemonStatus({ pidFile });
   const wrong: string[] = [];
   if (found.state !== 'running') wrong.push(`its pidfile says that it is ${found.state}`);
   else {
@@ -47,10 +47,10 @@ export async function wrongs(place: Place, isRight: (facts: Facts) => string[]):
 /** Stops the daemon; what is wrong with that, and what is left. */
 export async function ended(place: Place, found: DaemonStatus): Promise<string[]> {
   const wrong: string[] = [];
-  const { outcome } = await stop({ pidFile: place.pidFile }, { timeout: 10_000 });
+  const { outcome } = await stopDaemon({ pidFile: place.pidFile }, { timeout: 10_000 });
   if (found.state === 'running' && outcome !== 'stopped') wrong.push(`stop says ${outcome}`);
   await until('the processes have ended', () => alive(place).length === 0, 5000).catch(() => {});
-  return [...wrong, ...leftovers(place)];
+  return [...wrong, ...(await leftovers(place))];
 }
 
 /** What a daemon is, as far as a fault could have spoilt it. */

@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { until } from '../../__test__/helpers/until.js';
-import { status } from '../../dist/index.js';
+import { daemonStatus } from '../../dist/index.js';
 import { untraced } from './trace.js';
 
 /** A folder of its own for each run, and the programs in it. */
@@ -157,10 +157,10 @@ function start(
       let crashed: number | undefined;
       if (isAfterCrash) {
         const { code, stderr } = await untraced(command);
-        const found = status({ pidFile });
+        const found = await daemonStatus({ pidFile });
         if (code !== 0 || found.state !== 'running') throw new Error(`the daemon to kill did not start: ${stderr}`);
         process.kill(found.pid, 'SIGKILL');
-        await until('it is dead', () => status({ pidFile }).state === 'dead');
+        await until('it is dead', async () => (await daemonStatus({ pidFile })).state === 'dead');
         crashed = found.pid;
       }
       const place = { path, at, pidFile, log, command, starts: command, locksItself, replaces };
@@ -213,7 +213,7 @@ function client(
       const program = join(place.path, 'client.mjs');
       writeFileSync(
         program,
-        `import { reloadDaemon, sendSignal, status, stop } from '${library}';${marks}
+        `import { daemonStatus, reloadDaemon, signalDaemon, stopDaemon } from '${library}';${marks}
         const target = { pidFile: '${place.pidFile}' };
         mark('/-begin');
         const [said, error] = await (async () => ${action})().then((said) => [said], (error) => [, error]);
@@ -311,11 +311,11 @@ export const scenarios: readonly Scenario[] = [
   start('start by a user that has never started anything', { as: 'new', roles: ['launcher'] }),
   start('spawnDaemon', { spawns: true }),
   start('spawnDaemon of a program that locks its own pidfile', { spawns: true, locksItself: true }),
-  client('status', 'status(target)'),
-  client('sendSignal', `sendSignal(target, 'SIGHUP')`),
-  client('reloadDaemon', 'reloadDaemon(target)'),
-  client('stop', 'stop(target)'),
-  client('stop of a daemon with a helper', 'stop(target)', { hasHelper: true, names: sweeping }),
+  client('status', 'daemonStatus(target)'),
+  client('signal', `signalDaemon(target, 'SIGHUP')`),
+  client('reload', 'reloadDaemon(target)'),
+  client('stop', 'stopDaemon(target)'),
+  client('stop of a daemon with a helper', 'stopDaemon(target)', { hasHelper: true, names: sweeping }),
   start('start after a crash that has left a helper', { isAfterCrash: true, roles: ['launcher'], names: sweeping }),
   failingStart('start of a program that puts itself into the background', {
     roles: ['launcher-thread'],

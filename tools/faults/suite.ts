@@ -1,5 +1,5 @@
 /**
- * `npm run test:faults`: makes every system call of a start, of status, sendSignal, reloadDaemon and stop fail, one at a time, with each error that it
+ * `npm run test:faults`: makes every system call of a start, of status, signal, reload and stop fail, one at a time, with each error that it
  * can have, fall short, or come late; kills the processes of a start at each of their calls, and at random moments.
  */
 import { availableParallelism } from 'node:os';

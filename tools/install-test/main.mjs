@@ -166,13 +166,13 @@ await check('two commands from the tarballs alone: npm install, node app.mjs', a
 
 const user = emptyFolder('loads');
 await install(user, managers[0], registry.address);
-const prints = `console.log(typeof daemonize, supported, paths('a').pidFile.endsWith('a.pid'));`;
+const prints = `console.log(typeof daemonize, supported, daemonPaths('a').pidFile.endsWith('a.pid'));`;
 const printed = 'function true true\n';
 
 await check('ESM and CommonJS', async () => {
   user.write({
-    'esm.mjs': `import { daemonize, paths, supported } from 'daemonry'; ${prints}`,
-    'common.cjs': `const { daemonize, paths, supported } = require('daemonry'); ${prints}`,
+    'esm.mjs': `import { daemonize, daemonPaths, supported } from 'daemonry'; ${prints}`,
+    'common.cjs': `const { daemonize, daemonPaths, supported } = require('daemonry'); ${prints}`,
   });
   for (const program of ['esm.mjs', 'common.cjs'])
     assert.equal(await must(user, process.execPath, '--no-warnings', program), printed);
@@ -187,12 +187,12 @@ for (const [module, moduleResolution] of [
 ]) {
   await check(`TypeScript, strict, module ${module}, moduleResolution ${moduleResolution}`, async () => {
     const program = `
-      import { DaemonError, daemonize, status, type Daemon, type DaemonStatus } from 'daemonry';
-      const found: DaemonStatus = status('app');
-      const pid: number | undefined = found.state === 'running' ? found.pid : undefined;
+      import { DaemonError, daemonize, daemonStatus, type Daemon, type DaemonStatus } from 'daemonry';
+      const isRunning = ({ state }: DaemonStatus): boolean => state === 'running';
+      const seen: Promise<boolean> = daemonStatus('app').then(isRunning);
       const main = async (daemon: Daemon<'http'>): Promise<void> => void daemon.listeners.http;
       try { daemonize({ name: 'app', listen: { http: { port: 80 } } }, main); }
-      catch (error) { if (error instanceof DaemonError && error.code === 'ERR_ALREADY_RUNNING') console.log(error.pid, pid); }
+      catch (error) { if (error instanceof DaemonError && error.code === 'ERR_ALREADY_RUNNING') console.log(error.pid, seen); }
       // @ts-expect-error: were the types not found, this would not be wrong
       daemonize({ name: 1 });`;
     const options = {
@@ -231,10 +231,10 @@ await check('a worker thread imports it, and is told that it cannot become a dae
   user.write({
     'worker.mjs': `
       import { isMainThread, Worker } from 'node:worker_threads';
-      import { daemonize, status } from 'daemonry';
+      import { daemonize, daemonStatus } from 'daemonry';
       if (isMainThread) new Worker(new URL(import.meta.url));
       else {
-        console.log(status('nothing').state);
+        console.log((await daemonStatus('nothing')).state);
         try { daemonize({ name: 'nothing' }); } catch (error) { console.log(error.code); }
       }`,
   });

@@ -46,9 +46,9 @@ function partsOf({ file, rounds, each, match, inNamespace = false }: Plan) {
 }
 
 const ways: Readonly<Record<string, string>> = {
-  daemonry: '`stop` and `sendSignal`',
+  daemonry: '`stopDaemon` and `signalDaemon`',
   killByContent: 'control: `kill` of the pid in the file',
-  killByStatus: 'control: `status`, then `kill` of its pid',
+  killByStatus: 'control: `daemonStatus`, then `kill` of its pid',
 };
 
 /** Figures of a row, whose names its test knows. */

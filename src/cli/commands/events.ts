@@ -66,10 +66,8 @@ function details(event: DaemonEvent): string {
     case 'stop':
     case 'restart':
       return [`pid ${event.pid} with ${event.signal}`, ...who(event)].join(' ');
-    case 'exit': {
-      const { at: _first, ...end } = event;
-      return `pid ${event.pid} ${endSentence(end)}`;
-    }
+    case 'exit':
+      return `pid ${event.pid} ${endSentence(event, { isTimed: true })}`;
     case 'cleanup': {
       const { pid, othersEnded: count } = event;
       return [`${count} process${count === 1 ? '' : 'es'} left by pid ${pid} ended`, ...who(event)].join(' ');

@@ -1,11 +1,10 @@
 /** `daemonry forget`. */
-import { forgetDaemon } from '../../control.js';
+import { forgetDaemon } from '../../forget-daemon.js';
 import { printableLine } from '../../printable.js';
-import type { Target } from '../../store/locate.js';
 import type { Command } from '../command.js';
 import { NotConfiguredError } from '../exit-codes.js';
 import { jsonOption } from '../parse.js';
-import { forEach, labelOf, targetOption, targetsOf, type Done } from '../targets.js';
+import { forEach, labelOf, targetOption, targetsOf, type Done, type GivenTarget } from '../targets.js';
 
 export const forget: Command = {
   name: 'forget',
@@ -16,7 +15,7 @@ export const forget: Command = {
   run: (parsed) => forEach(parsed, targetsOf(parsed), { act: forgetOne }),
 };
 
-async function forgetOne(target: Target): Promise<Done> {
+async function forgetOne(target: GivenTarget): Promise<Done> {
   const label = labelOf(target);
   const result = await forgetDaemon(target);
   if (result.outcome === 'not-known')

@@ -1,6 +1,7 @@
 /** `daemonry list`. */
-import { list as daemons, type DaemonStatus } from '../../control.js';
+import type { DaemonStatus } from '../../daemon-status.js';
 import type { DaemonError } from '../../errors.js';
+import { listDaemons } from '../../list-daemons.js';
 import { native } from '../../native/index.js';
 import { printableLine } from '../../printable.js';
 import type { Command, Parsed } from '../command.js';
@@ -27,10 +28,11 @@ export const list: Command = {
   run,
 };
 
-function run({ values, positionals }: Parsed): number {
+async function run({ values, positionals }: Parsed): Promise<number> {
   if (positionals[0] !== undefined) throw new UsageError(`unexpected argument ${JSON.stringify(positionals[0])}`);
   const onlyFailed = values['failed'] === true;
-  const found = daemons().filter((daemon) => !onlyFailed || hasFailed(daemon) || errorOf(daemon) !== undefined);
+  const all = await listDaemons();
+  const found = all.filter((daemon) => !onlyFailed || hasFailed(daemon) || errorOf(daemon) !== undefined);
   if (values['json']) printJson(found.map(withMessage));
   else if (found.length === 0) process.stdout.write(onlyFailed ? 'no daemon has failed\n' : 'no named daemons\n');
   else process.stdout.write(table(found));
@@ -44,7 +46,7 @@ function hasFailed(daemon: DaemonStatus): boolean {
   if (daemon.state !== 'dead' && daemon.state !== 'stopped') return false;
   const { ended } = daemon;
   if (ended === undefined) return daemon.state === 'dead';
-  return !native().isOrderlyEnd(ended.reason) || ended.replacementFailed === true;
+  return !native().isOrderlyEnd(ended.reason) || 'replacementFailed' in ended;
 }
 
 /** Why a daemon could not be inspected. */
@@ -75,7 +77,7 @@ function table(found: readonly DaemonStatus[]): string {
       calls.get(daemon.name)! > 1 ? `${daemon.name} (${daemon.pidFile})` : (daemon.name ?? ''),
       daemon.state,
       'pid' in daemon ? String(daemon.pid ?? '') : '',
-      'since' in daemon && (daemon.since as Date | undefined) !== undefined ? stamp(daemon.since) : '',
+      'since' in daemon ? stamp(daemon.since) : '',
       daemon.record?.version ?? '',
       errorOf(daemon)?.message ?? daemon.record?.problem ?? daemon.record?.status ?? endOf(daemon),
     ].map(printableLine),

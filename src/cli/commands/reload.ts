@@ -1,9 +1,18 @@
 /** `daemonry reload`. */
-import { reloadDaemon, type ReloadOptions } from '../../control.js';
-import type { Target } from '../../store/locate.js';
+import { isUp } from '../../daemon-status.js';
+import { reloadDaemon, type ReloadOptions } from '../../reload-daemon.js';
 import type { Command } from '../command.js';
 import { duration, jsonOption } from '../parse.js';
-import { allOption, chosen, forEach, isUp, labelOf, targetOption, targetsOf, type Done } from '../targets.js';
+import {
+  allOption,
+  chosen,
+  forEach,
+  labelOf,
+  targetOption,
+  targetsOf,
+  type Done,
+  type GivenTarget,
+} from '../targets.js';
 
 export const reload: Command = {
   name: 'reload',
@@ -24,15 +33,15 @@ export const reload: Command = {
     'Exit code: 1 if a reload handler fails, time runs out, or the daemon exits first.',
     'Refused for a program that does not handle SIGHUP, because the signal would terminate it.',
   ],
-  run: (parsed) => {
+  run: async (parsed) => {
     const timeout = duration(parsed.values, 'timeout');
     const options = timeout === undefined ? {} : { timeout };
-    const targets = chosen(parsed, targetsOf, isUp);
+    const targets = await chosen(parsed, targetsOf, isUp);
     return forEach(parsed, targets, { doing: 'reloads', act: (target) => reloadOne(target, options) });
   },
 };
 
-async function reloadOne(target: Target, options: ReloadOptions): Promise<Done> {
+async function reloadOne(target: GivenTarget, options: ReloadOptions): Promise<Done> {
   const result = await reloadDaemon(target, options);
   const { outcome, pid } = result;
   const how =

@@ -1,10 +1,9 @@
 /** `daemonry signal`. */
 import { constants } from 'node:os';
-import { sendSignal } from '../../control.js';
-import type { Target } from '../../store/locate.js';
+import { signalDaemon } from '../../signal-daemon.js';
 import type { Command } from '../command.js';
 import { jsonOption, missing, UsageError } from '../parse.js';
-import { forEach, labelOf, targetOption, targetsOf, type Done } from '../targets.js';
+import { forEach, labelOf, targetOption, targetsOf, type Done, type GivenTarget } from '../targets.js';
 
 export const signal: Command = {
   name: 'signal',
@@ -20,8 +19,8 @@ export const signal: Command = {
   },
 };
 
-async function send(target: Target, signal: NodeJS.Signals): Promise<Done> {
-  const pid = await sendSignal(target, signal);
+async function send(target: GivenTarget, signal: NodeJS.Signals): Promise<Done> {
+  const { pid } = await signalDaemon(target, signal);
   return { text: `${labelOf(target)}: sent ${signal} to pid ${pid}\n`, result: { signal, pid } };
 }
 

@@ -1,12 +1,12 @@
 /** `daemonry status`. */
-import { status as statusOf, type DaemonEnd, type DaemonStatus, type FailedStart } from '../../control.js';
+import type { DaemonEnd } from '../../daemon-end.js';
+import { daemonStatus, type DaemonStatus, type FailedStart } from '../../daemon-status.js';
 import { printableLine } from '../../printable.js';
-import type { Target } from '../../store/locate.js';
 import type { Command, Parsed } from '../command.js';
 import { statusCodes } from '../exit-codes.js';
 import { coloured, stamp, userOf } from '../output.js';
 import { jsonOption } from '../parse.js';
-import { forEach, labelOf, targetOption, targetsOf, type Done } from '../targets.js';
+import { forEach, labelOf, targetOption, targetsOf, type Done, type GivenTarget } from '../targets.js';
 
 export const status: Command = {
   name: 'status',
@@ -30,8 +30,8 @@ function exitCodeOf(): number {
   return statusCodes.unknown;
 }
 
-function look(target: Target, { values }: Parsed): Done {
-  const found = statusOf(target);
+async function look(target: GivenTarget, { values }: Parsed): Promise<Done> {
+  const found = await daemonStatus(target);
   const isBetween = found.state === 'starting' || found.state === 'stopping';
   return {
     text: `${labelOf(target)} is ${sentence(found)}\n${details(found)}`,
@@ -44,10 +44,8 @@ function sentence(found: DaemonStatus): string {
   const state = coloured(found.state);
   switch (found.state) {
     case 'running':
-    case 'stopping': {
-      const since: Date | undefined = found.since;
-      return `${state} with pid ${found.pid}${since === undefined ? '' : ` since ${stamp(since)}`}`;
-    }
+    case 'stopping':
+      return `${state} with pid ${found.pid}${found.since === undefined ? '' : ` since ${stamp(found.since)}`}`;
     case 'starting':
       return found.pid === undefined ? state : `${state} with pid ${found.pid}`;
     case 'dead': {
@@ -61,23 +59,23 @@ function sentence(found: DaemonStatus): string {
   }
 }
 
-/** How a daemon has ended, to follow "it". */
-export function endSentence({ reason, at, exitCode, signal, by, lastWords, replacementFailed }: DaemonEnd): string {
-  const when = at === undefined ? '' : ` at ${stamp(at)}`;
-  const who = by === undefined ? '' : ` by ${userOf(by)}`;
-  const code = exitCode === undefined ? '' : ` with exit code ${exitCode}`;
-  const words = lastWords === undefined ? '' : `: ${printableLine(lastWords)}`;
-  switch (reason) {
+/** How a daemon has ended, to follow "it"; in a line that begins with the time, without that. */
+export function endSentence(end: DaemonEnd, { isTimed = false } = {}): string {
+  const when = isTimed || !('at' in end) || end.at === undefined ? '' : ` at ${stamp(end.at)}`;
+  const who = 'by' in end && end.by !== undefined ? ` by ${userOf(end.by)}` : '';
+  switch (end.reason) {
     case 'stopped':
-      return `was stopped${signal === undefined ? '' : ` with ${signal}`}${when}${who}`;
+      return `was stopped${end.signal === undefined ? '' : ` with ${end.signal}`}${when}${who}`;
     case 'replaced':
-      return `was stopped for a restart${when}${who}${replacementFailed ? ', which failed' : ''}`;
+      return `was stopped for a restart${when}${who}${end.replacementFailed ? ', which failed' : ''}`;
     case 'finished':
-      return `exited by itself${when}${code}`;
+      return `exited by itself${when} with exit code ${end.exitCode}`;
     case 'idle':
       return `stopped itself${when}, because nothing used it`;
-    case 'crashed':
-      return `crashed${when}${code}${words}`;
+    case 'crashed': {
+      const words = end.lastWords === undefined ? '' : `: ${printableLine(end.lastWords)}`;
+      return `crashed${when} with exit code ${end.exitCode}${words}`;
+    }
     case 'killed':
       return `did not stop in time, and was killed${when}${who}`;
     case 'vanished':

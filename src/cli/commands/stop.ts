@@ -1,9 +1,18 @@
 /** `daemonry stop`. */
-import { stop as stopDaemon, type StopOptions, type StopResult } from '../../control.js';
-import type { Target } from '../../store/locate.js';
+import { stopDaemon, type StopOptions, type StopResult } from '../../stop-daemon.js';
 import type { Command, Option, Parsed } from '../command.js';
 import { duration, jsonOption, text } from '../parse.js';
-import { allOption, chosen, forEach, labelOf, nothingDone, targetOption, targetsOf, type Done } from '../targets.js';
+import {
+  allOption,
+  chosen,
+  forEach,
+  labelOf,
+  nothingDone,
+  targetOption,
+  targetsOf,
+  type Done,
+  type GivenTarget,
+} from '../targets.js';
 import { signalName } from './signal.js';
 
 export const stopOptions: Readonly<Record<string, Option>> = {
@@ -23,16 +32,16 @@ export const stop: Command = {
   summary: 'Stop daemons, all at once, and wait until they have exited.',
   options: { all: allOption, 'pid-file': targetOption, ...stopOptions, json: jsonOption },
   notes: ['If a daemon is not running, that is printed, and counts as success.'],
-  run: (parsed) => {
+  run: async (parsed) => {
     const options = stopOptionsOf(parsed.values);
     // One that has ended by itself may have left processes behind.
-    const targets = chosen(parsed, targetsOf, ({ state }) => state !== 'stopped');
+    const targets = await chosen(parsed, targetsOf, ({ state }) => state !== 'stopped');
     const isAll = parsed.values['all'] === true;
     return forEach(parsed, targets, { doing: 'stops', act: (target) => stopOne(target, options, isAll) });
   },
 };
 
-async function stopOne(target: Target, options: StopOptions, isAll: boolean): Promise<Done | typeof nothingDone> {
+async function stopOne(target: GivenTarget, options: StopOptions, isAll: boolean): Promise<Done | typeof nothingDone> {
   const result = await stopDaemon(target, options);
   const isNothing = result.outcome === 'not-running' && result.lastPid === undefined;
   if (isAll && isNothing) return nothingDone;

@@ -26,5 +26,5 @@ export function missingNow(before: readonly string[], now: readonly string[]): s
   if (missing.length === 0) return '';
   const shown = missing.slice(0, mostNames).join(', ');
   const more = missing.length > mostNames ? ` and ${missing.length - mostNames} more` : '';
-  return `; it ran with ${shown}${more}, which the environment of this command does not have`;
+  return `; it ran with ${shown}${more}, which the environment of this process does not have`;
 }
