@@ -32,6 +32,10 @@ const failedReload = async (pidFile: string): Promise<FailedReload | undefined> 
   return found.state === 'running' ? found.failedReload : undefined;
 };
 
+/** A program in the foreground is up a turn of the event loop after `daemonize` has returned; no launcher waits for that. */
+const isUp = (pidFile: string) =>
+  until('it is up', async () => (await daemonStatus({ pidFile })).state === 'running');
+
 /** A daemon whose reload does what the file `behaviour` says: throw, wait for a file, exit. */
 const obedient = `
   const daemon = daemonize({ ...options, log: at('log') });
@@ -296,6 +300,7 @@ test('a reload in the foreground is waited for as well', async (t) => {
     forever();
     note('up');
   `);
+  await isUp(pidFile);
   t.deepEqual(await reloadDaemon({ pidFile }), { outcome: 'reloaded', pid: child.pid });
   writeFileSync(at('bad'), '');
   await t.throwsAsync(reloadDaemon({ pidFile }), { code: 'ERR_RELOAD_FAILED', message: /: Error: bad$/ });
@@ -412,6 +417,7 @@ testOnLinux('an outcome that cannot be written is said in the log, and reported 
       note('up');
     });
   `);
+  await isUp(pidFile);
   let said = '';
   child.stderr!.on('data', (text: string) => (said += text));
   const limit = async (bytes: string) =>
