@@ -33,8 +33,7 @@ const failedReload = async (pidFile: string): Promise<FailedReload | undefined> 
 };
 
 /** A program in the foreground is up a turn of the event loop after `daemonize` has returned; no launcher waits for that. */
-const isUp = (pidFile: string) =>
-  until('it is up', async () => (await daemonStatus({ pidFile })).state === 'running');
+const isUp = (pidFile: string) => until('it is up', async () => (await daemonStatus({ pidFile })).state === 'running');
 
 /** A daemon whose reload does what the file `behaviour` says: throw, wait for a file, exit. */
 const obedient = `
