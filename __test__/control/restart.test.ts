@@ -204,7 +204,7 @@ for (const [what, options, code] of [
 
 testUnless(noOtherUser)('a script that its user can no longer read leaves the daemon running', async (t) => {
   const { at, pidFile, write } = bench(t);
-  const script = write(service, 'server.mjs');
+  const script = write(`${service}console.log('up');`, 'server.mjs');
   t.teardown(() => stopDaemon({ pidFile }));
   const options: SpawnDaemonOptions = { cwd: '/', pidFile, user: 'nobody', ifRunning: 'replace', log: at('log') };
   const { pid } = await spawnDaemon(process.execPath, [script], options);
