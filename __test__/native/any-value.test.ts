@@ -7,9 +7,10 @@ import { seconds } from '../helpers/property.js';
 import { fixture, run } from '../helpers/run.js';
 import { workspace } from '../helpers/workspace.js';
 
-const calls = 'daemonize spawnDaemon connectDaemon stopDaemon signalDaemon daemonStatus daemonPaths PidFile'.split(' ');
+const starts = ['daemonize', 'spawnDaemon', 'connectDaemon', 'restartDaemon', 'PidFile'];
+const controls = ['stopDaemon', 'reloadDaemon', 'signalDaemon', 'forgetDaemon', 'daemonStatus', 'daemonPaths'];
 
-for (const call of calls) {
+for (const call of [...starts, ...controls]) {
   test.serial(`${call}: any values are answered, or refused with a typed error`, async (t) => {
     t.timeout((seconds + 120) * 1000);
     const { path, at } = workspace(t);
