@@ -176,8 +176,10 @@ fn cut<'a>(rest: &mut &'a [u8], length: usize) -> &'a [u8] {
     first
 }
 
+/// Takes a number off. One that was cut off, as by a full disk, ends at the letter of the next entry, and is none.
 fn number(rest: &mut &[u8], width: usize) -> Option<u64> {
-    std::str::from_utf8(cut(rest, width)).ok()?.parse().ok()
+    let digits = cut(rest, rest.iter().take(width).take_while(|byte| byte.is_ascii_digit()).count());
+    if digits.len() == width { std::str::from_utf8(digits).ok()?.parse().ok() } else { None }
 }
 
 impl Entry<'_> {
@@ -285,6 +287,18 @@ mod tests {
         assert_eq!((said(&text).phase, said(&text).handlers), (Phase::Stopping, Handlers::Failed));
         assert_eq!(said(b"suxfo").handlers, Handlers::CutOff);
         assert_eq!(said(b"suxof").handlers, Handlers::CutOff);
+    }
+
+    #[test]
+    fn an_entry_that_was_cut_off_takes_no_other_with_it() {
+        for entry in [&timed(STOPS_WITHIN, Duration::from_secs(20)), &timed(UP_AT, Duration::from_secs(7200))] {
+            for length in 1..entry.len() {
+                let text = [b"s", entry.get(..length).expect("a part"), b"ux"].concat();
+                let said = read_all(&text, Duration::ZERO);
+                assert!(said.was_up && said.phase == Phase::Stopping, "{text:?}");
+                assert_eq!(said.stops_within, None);
+            }
+        }
     }
 
     #[test]

@@ -191,9 +191,16 @@ pub(crate) fn write_start(file: BorrowedFd<'_>, bytes: &[u8]) -> nix::Result<()>
     whole(retry(|| nix::sys::uio::pwrite(file, bytes, 0))?, bytes)
 }
 
-/// Writes where the open file is, in one go. Async-signal-safe.
+/// Writes where the open file is; in one go, if there is room. Async-signal-safe.
 pub(crate) fn append(file: impl AsFd, bytes: &[u8]) -> nix::Result<()> {
-    whole(retry(|| nix::unistd::write(&file, bytes))?, bytes)
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match retry(|| nix::unistd::write(&file, rest))? {
+            0 => return Err(Errno::ENOSPC),
+            written => rest = rest.get(written..).unwrap_or(&[]),
+        }
+    }
+    Ok(())
 }
 
 /// The kernel writes less than asked only when there is no room for more.
