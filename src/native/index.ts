@@ -2,13 +2,13 @@
 import type * as Binding from '../../index.js';
 import type { Failure } from '../../index.js';
 import { daemonError, type DaemonError, type DaemonErrorCode } from '../errors.js';
-import { binaryPackage, loadBinary, searchedFrom, type Native } from './load.js';
+import { binaryPackage, loadBinary, searchedFrom, type LoadedBinary, type Native } from './load.js';
 
-let binding: Native | undefined;
+let loaded: LoadedBinary | undefined;
 let refusal: unknown;
 try {
   // Not an import: where there is no binary, importing daemonry must still work.
-  binding = loadBinary();
+  loaded = loadBinary();
 } catch (error) {
   refusal = error;
 }
@@ -17,26 +17,35 @@ try {
  * Whether daemonry works here: Linux or macOS, with the platform's binary installed and native addons allowed. Where it is
  * false, every call throws `ERR_UNSUPPORTED_PLATFORM`.
  */
-export const supported: boolean = binding !== undefined;
+export const supported: boolean = loaded !== undefined;
 
 /** The native core, or the reason why there is none. */
 export function native(): Native {
-  if (binding === undefined) throw unsupported(refusal);
-  return binding;
+  return binary().functions;
+}
+
+/** The file that the core was loaded from. */
+export function addonPath(): string {
+  return binary().path;
+}
+
+function binary(): LoadedBinary {
+  if (loaded === undefined) throw unsupported(refusal);
+  return loaded;
 }
 
 /** Whether this is the main thread; asked of the core, for loading `node:worker_threads` takes longer than all of daemonry. */
 export function inMainThread(): boolean {
-  return binding?.isMainThread() ?? true;
+  return loaded?.functions.isMainThread() ?? true;
 }
 
 /** For calls that concern the whole process. */
 export function nativeOfMainThread(): Native {
-  const loaded = native();
-  if (!loaded.isMainThread()) {
+  const core = native();
+  if (!core.isMainThread()) {
     throw daemonError('ERR_WORKER_THREAD', 'a worker thread cannot become a daemon: call it in the main thread', {});
   }
-  return loaded;
+  return core;
 }
 
 /** The value of a native call; throws its failure. */

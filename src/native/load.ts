@@ -15,8 +15,14 @@ export function binaryPackage(): string {
   return `${name}-${header.glibcVersionRuntime === undefined ? 'musl' : 'gnu'}`;
 }
 
+/** What was loaded, and the file that it was loaded from. */
+export interface LoadedBinary {
+  readonly functions: Native;
+  readonly path: string;
+}
+
 /** Loads it; throws an {@link AggregateError} of all that was tried. */
-export function loadBinary(): Native {
+export function loadBinary(): LoadedBinary {
   const platform = `${process.platform}-${process.arch}`;
   // Of the two C libraries only one can load its binary, and asking which one it is takes longer than trying.
   const names = process.platform === 'linux' ? [`${platform}-gnu`, `${platform}-musl`] : [platform];
@@ -25,7 +31,7 @@ export function loadBinary(): Native {
     const addon = { exports: {} };
     try {
       process.dlopen(addon, path);
-      return addon.exports as Native;
+      return { functions: addon.exports as Native, path };
     } catch (error) {
       failures.push(error);
     }
@@ -36,7 +42,8 @@ export function loadBinary(): Native {
       for (const name of names) {
         try {
           // With the file: a program that Bun has compiled reads no package.json.
-          return require(`daemonry-${name}/daemonry.${name}.node`) as Native;
+          const path = require.resolve(`daemonry-${name}/daemonry.${name}.node`);
+          return { functions: require(path) as Native, path };
         } catch (error) {
           failures.push(error);
         }
