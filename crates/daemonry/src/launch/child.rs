@@ -148,6 +148,22 @@ unsafe fn copy(prepared: &Prepared) -> ! {
     }
 }
 
+/// The service of a supervisor, which has forked it from its only thread: it has a process group of its own, so that what it sends to
+/// its group does not reach the supervisor.
+///
+/// # Safety
+///
+/// As for [`leader`].
+pub(super) unsafe fn service(prepared: &Prepared) -> ! {
+    sys::reset_dispositions();
+    // SAFETY: setpgid touches no memory.
+    if unsafe { libc::setpgid(0, 0) } < 0 {
+        fail(prepared.exec_pipe, Step::SetGroup, Errno::last());
+    }
+    // SAFETY: by the caller's word.
+    unsafe { daemon(prepared) }
+}
+
 /// The daemon's steps up to its new image.
 ///
 /// # Safety
@@ -217,6 +233,10 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
     }
     if prepared.attributes.no_new_privileges {
         check(Step::NoNewPrivileges, sys::forbid_new_privileges());
+    }
+    // A change of ids takes it back.
+    if let Some(supervisor) = prepared.ends_with {
+        check(Step::EndWithSupervisor, sys::end_with_parent(supervisor));
     }
     // With the daemon's own rights from here on, as everything that it does itself later. Paths are the launcher's.
     for file in &prepared.deferred_files {
