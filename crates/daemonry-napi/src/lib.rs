@@ -101,6 +101,36 @@ pub fn command_line() -> Vec<String> {
     daemonry::command_line().into_iter().map(|argument| argument.to_string_lossy().into_owned()).collect()
 }
 
+/// Why a program cannot be executed.
+#[napi(object, object_from_js = false)]
+pub struct NotExecutable {
+    /// The kind.
+    #[napi(ts_type = "'missing' | 'mount' | 'permission' | 'format' | 'interpreter' | 'system'")]
+    pub reason: &'static str,
+    /// The same in words, to follow the path.
+    pub message: String,
+}
+
+impl From<daemonry::NotExecutable> for NotExecutable {
+    fn from(fault: daemonry::NotExecutable) -> Self {
+        let reason = match fault {
+            daemonry::NotExecutable::Missing => "missing",
+            daemonry::NotExecutable::Mount => "mount",
+            daemonry::NotExecutable::Permission => "permission",
+            daemonry::NotExecutable::Format => "format",
+            daemonry::NotExecutable::Interpreter(_) => "interpreter",
+            _ => "system",
+        };
+        Self { reason, message: fault.to_string() }
+    }
+}
+
+/// Checks without a process whether this machine can execute a compiled program.
+#[napi(catch_unwind)]
+pub fn check_executable(path: String) -> Option<NotExecutable> {
+    daemonry::check_executable(Path::new(&path)).err().map(NotExecutable::from)
+}
+
 /// The first argument of this process that is not UTF-8, as a sentence shows it: JavaScript gets it with other bytes.
 #[napi(catch_unwind)]
 pub fn foreign_argument() -> Option<String> {

@@ -7,6 +7,7 @@ mod command;
 mod created_files;
 mod descriptors;
 mod environment;
+mod executable;
 mod failed_step;
 mod fork_thread;
 mod interpreter;
@@ -23,6 +24,7 @@ mod streams;
 mod takeover;
 mod undo;
 
+pub use executable::{NotExecutable, check_executable};
 pub use interrupts::AbortHandle;
 pub use outcome::{Advice, LaunchFailure, Outcome, Started};
 pub(crate) use pinned::FIRST;
