@@ -61,6 +61,14 @@ test('in a checkout the command lies beside the addon and has the version of the
   t.is(execFileSync(commandPath(), ['--version'], { encoding: 'utf8' }), `${version}\n`);
 });
 
+test('a call by hand prints one sentence, and exits with 2', async (t) => {
+  for (const args of [[], ['start', 'app.mjs']]) {
+    const { code, stdout, stderr } = await run(commandPath(), args);
+    t.deepEqual([code, stdout], [2, '']);
+    t.regex(stderr, /^daemonry: this program supervises daemons .*\n$/);
+  }
+});
+
 test("an installed command is in the platform's package, beside daemonry", async (t) => {
   const { command, printed } = installed(t);
   t.is(await printed(), command);

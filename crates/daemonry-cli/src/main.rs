@@ -4,7 +4,7 @@
 use std::env;
 use std::process::ExitCode;
 
-/// `EX_USAGE` as the command in TypeScript has it.
+/// A wrong call, as in the command in TypeScript.
 const USAGE: u8 = 2;
 /// `EX_SOFTWARE` of sysexits(3).
 const SOFTWARE: u8 = 70;
