@@ -98,6 +98,9 @@ export declare function armSignal(signal: number): Failure | null
 /** Whether a process has a handler for a signal; `null` where that cannot be seen. */
 export declare function catchesSignal(pid: number, signal: number): boolean | null
 
+/** Checks without a process whether this machine can execute a compiled program. */
+export declare function checkExecutable(path: string): NotExecutable | null
+
 /** Makes the directory of the pidfile, the log or the record for this process, which must be able to write there. */
 export declare function claimPlace(name: string, file: 'pidFile' | 'log' | 'record'): Failure | null
 
@@ -421,6 +424,14 @@ export interface NativeStream {
 
 /** Writes down in a journal that a start has failed before it could do so itself. */
 export declare function noteFailedStart(journal: string, reason: string): Failure | null
+
+/** Why a program cannot be executed. */
+export interface NotExecutable {
+  /** The kind. */
+  reason: 'missing' | 'mount' | 'permission' | 'format' | 'interpreter' | 'system'
+  /** The same in words, to follow the path. */
+  message: string
+}
 
 /** Sends a message to the service manager at `address`, with descriptors to keep (`sd_notify(3)`). */
 export declare function notify(address: string, state: string, descriptors: Array<number>): Failure | null

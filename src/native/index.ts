@@ -82,7 +82,12 @@ function unsupported(cause: unknown): DaemonError {
 function whyNotLoaded(cause: unknown): string {
   const errors = cause instanceof AggregateError ? (cause.errors as NodeJS.ErrnoException[]) : [];
   const found = errors.find(({ code }) => code !== 'MODULE_NOT_FOUND');
-  if (found !== undefined) return `cannot be loaded: ${found.message.split('\n', 1)[0]}`;
+  if (found !== undefined) {
+    const reason = found.message.split('\n', 1)[0]!;
+    // The words of glibc and of musl for an mmap(2) with PROT_EXEC that the kernel refuses.
+    const isUnmapped = /failed to map segment|Operation not permitted/.test(reason);
+    return `cannot be loaded: ${reason}${isUnmapped ? ': its file system may be mounted with noexec' : ''}`;
+  }
   return `was not found: its package ${binaryPackage()}, an optional dependency of daemonry, must be in a node_modules directory above ${searchedFrom().join(' or ')}`;
 }
 

@@ -1,4 +1,4 @@
-// Reads what an addon's file says about itself, by LLVM's tools, which know the formats of all platforms (Debian's package llvm).
+// Reads what a binary says about itself, by LLVM's tools, which know the formats of all platforms (Debian's package llvm).
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -8,6 +8,7 @@ import { readFileSync } from 'node:fs';
  * @property {'linux' | 'darwin'} os
  * @property {'x64' | 'arm64'} arch as Node.js names them
  * @property {boolean} isLibrary whether it is a library (a shared object, a bundle) and no program
+ * @property {string} [loader] the program that loads it, if it is a program of Linux
  * @property {string[]} needs the libraries that it is linked with
  * @property {string[]} exports
  * @property {Record<string, string>} versions the highest version of each family of symbols that it asks for, say GLIBC
@@ -39,11 +40,16 @@ function elf(path) {
     arch: { EM_X86_64: 'x64', EM_AARCH64: 'arm64' }[/\bMachine: (\w+)/.exec(text)?.[1]],
     // A shared object with an interpreter is a program.
     isLibrary: text.includes('Type: SharedObject') && !text.includes('Type: PT_INTERP'),
+    loader: text.includes('Type: PT_INTERP') ? loaderOf(path) : undefined,
     needs: lines(/^NeededLibraries \[\n([^]*?)\]/m.exec(text)[1]).filter(Boolean),
     exports: symbols(path, '--dynamic'),
     versions,
     staysLoaded: /FLAGS_1 .*\bNODELETE\b/.test(text),
   };
+}
+
+function loaderOf(path) {
+  return /^\[ *0\] (.*)$/m.exec(run('llvm-readelf', '--string-dump=.interp', path))?.[1];
 }
 
 /** `version`s are numbers with dots. */

@@ -1,18 +1,18 @@
-// Builds the addon for every platform, checks each file for what it is, runs tests with those that can be loaded here, and prints
-// a table of it. Needs root and Debian; takes about 20 minutes. --docs writes the table into docs/platforms.md, and arguments name
+// Builds the addon and the command for every platform, checks each file for what it is, runs tests with those that can be loaded here,
+// and prints a table of it. Needs root and Debian; takes about 30 minutes. --docs writes the table into docs/platforms.md, and arguments name
 // platforms if not all are wanted: linux-arm64-gnu.
 import { spawnSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { table, today, writeParts } from '../docs/generated.mjs';
 import { faults } from './requirements.mjs';
-import { read } from './binary.mjs';
+import { isNewer, read } from './binary.mjs';
 import { platforms, root } from './platforms.mjs';
 
 const { values, positionals } = parseArgs({ options: { docs: { type: 'boolean' } }, allowPositionals: true });
 
-/** The tests that launch, lock, undo and end, where nothing is asked of the machine that another platform cannot give. */
+/** The tests that launch, lock, undo and end, and that run the command, where nothing is asked of the machine that another platform cannot give. */
 const tests = [
+  'native/command',
   'daemon/handle',
   'launch/system-calls',
   'pidfile/pidfile',
@@ -54,23 +54,21 @@ function tested({ name, arch, libc }) {
 }
 
 function built(platform) {
-  const { target, name, addon, os } = platform;
-  rmSync(addon, { force: true });
+  const { target, name, addon, command, os } = platform;
   const { code, output } = run('tools/addon/build-target', [target, name]);
   if (code !== 0) {
     process.stderr.write(output);
-    return { failed: true, cells: ['', '', `not built: ${lastLine(output)}`] };
+    return { failed: true, cells: ['', '', '', `not built: ${lastLine(output)}`] };
   }
-  const binary = read(addon);
-  const wrong = faults(platform, binary);
-  const [[family, version] = []] = Object.entries(binary.versions);
-  const oldest =
-    family === undefined
-      ? binary.minimum === undefined
-        ? ''
-        : `macOS ${binary.minimum}`
-      : `${family.toLowerCase()} ${version}`;
-  const cells = [`${(binary.size / 1000).toFixed(0)} kB`, oldest];
+  const binaries = { addon: read(addon), command: read(command) };
+  const wrong = Object.entries(binaries).flatMap(([kind, binary]) => faults(platform, kind, binary));
+  const [glibc] = Object.values(binaries)
+    .flatMap(({ versions }) => versions.GLIBC ?? [])
+    .sort((one, other) => (isNewer(one, other) ? -1 : 1));
+  const { minimum } = binaries.addon;
+  const oldest = glibc === undefined ? (minimum === undefined ? '' : `macOS ${minimum}`) : `glibc ${glibc}`;
+  const sizes = Object.values(binaries).map(({ size }) => `${(size / 1000).toFixed(0)} kB`);
+  const cells = [...sizes, oldest];
   if (wrong.length > 0) return { failed: true, cells: [...cells, `refused: ${wrong.join('; ')}`] };
   if (os === 'darwin') return { failed: false, cells: [...cells, 'only linked: there is no Mac here'] };
   const { failed, words } = tested(platform);
@@ -93,7 +91,7 @@ const rows = wanted.map((platform) => {
   if (failed) failures++;
   return [`\`${platform.name}\``, ...cells];
 });
-const results = table(['Package', 'Size', 'Needs at least', 'What ran here'], rows);
+const results = table(['Package', 'Addon', 'Command', 'Needs at least', 'What ran here'], rows);
 console.log(`\n${results}`);
 if (values.docs) await writeParts('docs/platforms.md', { platforms: `${today()}, on Linux x64:\n\n${results}` });
 process.exit(failures === 0 ? 0 : 1);

@@ -146,12 +146,14 @@ await check('publishing: the root last, without a warning, and once', async () =
 });
 
 for (const manager of managers) {
-  const title = `${manager.name} ${manager.version}: installs this machine's binary alone, and the README's program runs`;
+  const title = `${manager.name} ${manager.version}: installs this machine's binaries alone, and both and the README's program run`;
   await check(title, async () => {
     const user = emptyFolder(manager.name.replaceAll(/\W/g, '-'));
     await install(user, manager, registry.address);
     const both = platforms.filter((name) => name.startsWith(own.replace(/-(gnu|musl)$/, '')));
-    assert.deepEqual(manager.platforms(user), manager.ignoresLibc ? both : [own]);
+    const folders = manager.platforms(user);
+    assert.deepEqual([...folders.keys()], manager.ignoresLibc ? both : [own]);
+    assert.equal(await must(user, join(folders.get(own), 'daemonry'), '--version'), `${manifest.version}\n`);
     await startsAndStops(user, manager);
   });
 }
@@ -280,6 +282,18 @@ await check('the tarball has what is needed and nothing else', async () => {
   );
   for (const { manifest } of packages)
     assert.deepEqual([manifest.scripts, manifest.dependencies], [undefined, undefined], manifest.name);
+});
+
+await check("a platform's tarball has the addon and the command, which everybody may execute", async () => {
+  const both = packages.filter(({ manifest }) => manifest.preferUnplugged);
+  assert.ok(both.some(({ manifest }) => manifest.name === own));
+  for (const { manifest, tarball } of both) {
+    const listed = tar('-tvzf', tarball).trim().split('\n');
+    const modes = new Map(listed.map((line) => [line.split('/').slice(-1)[0], line.split(' ', 1)[0]]));
+    const files = ['LICENSE', 'README.md', 'daemonry', fileOf(manifest.name), 'package.json'];
+    assert.deepEqual([...modes.keys()].sort(), files, manifest.name);
+    assert.equal(modes.get('daemonry'), '-rwxr-xr-x', manifest.name);
+  }
 });
 
 await check('publint and attw have no objection', async () => {

@@ -32,9 +32,9 @@ const inModules = {
   npx: ['npx'],
   platforms({ folder }) {
     const resolved = createRequire(join(folder, 'package.json')).resolve('daemonry');
-    return readdirSync(dirname(dirname(dirname(realpathSync(resolved))))).filter((name) =>
-      name.startsWith('daemonry-'),
-    );
+    const modules = dirname(dirname(dirname(realpathSync(resolved))));
+    const names = readdirSync(modules).filter((name) => name.startsWith('daemonry-'));
+    return new Map(names.map((name) => [name, join(modules, name)]));
   },
 };
 
@@ -84,7 +84,11 @@ export const managers = [
     node: [...yarn, 'node'],
     npx: yarn,
     // What can be loaded from an archive stays in one.
-    platforms: ({ folder }) => readdirSync(join(folder, '.yarn/unplugged')).map((name) => name.replace(/-npm-.*/, '')),
+    platforms({ folder }) {
+      const unplugged = join(folder, '.yarn/unplugged');
+      const names = readdirSync(unplugged).map((entry) => [entry.replace(/-npm-.*/, ''), entry]);
+      return new Map(names.map(([name, entry]) => [name, join(unplugged, entry, 'node_modules', name)]));
+    },
   },
 ];
 

@@ -1,4 +1,4 @@
-// One version everywhere: package.json, its lock file, the crates, and the tag that is given, if any.
+// One version everywhere: package.json, the lock files, the crates, and the tag that is given, if any.
 import { readFileSync } from 'node:fs';
 
 const read = (file) => readFileSync(file, 'utf8');
@@ -8,6 +8,12 @@ const versions = {
   'package-lock.json': JSON.parse(read('package-lock.json')).version,
   'Cargo.toml, [workspace.package]': /^\[workspace\.package\]\nversion = "(.*)"$/m.exec(read('Cargo.toml'))?.[1],
   'Cargo.toml, daemonry of the dependencies': /^daemonry = .*version = "(.*)"/m.exec(read('Cargo.toml'))?.[1],
+  ...Object.fromEntries(
+    [...read('Cargo.lock').matchAll(/^name = "(daemonry.*)"\nversion = "(.*)"$/gm)].map(([, crate, locked]) => [
+      `Cargo.lock, ${crate}`,
+      locked,
+    ]),
+  ),
   ...(tag === undefined ? {} : { [`the tag ${tag}`]: tag.replace(/^v/, '') }),
 };
 const others = Object.entries(versions).filter(([, other]) => other !== version);

@@ -1,23 +1,32 @@
 /**
- * Packs what is published into target/packages: a tarball for each platform whose binary was built (by build-target, else by build), and the
- * root's, which names them all as optional dependencies and leaves out what only a checkout needs. Prints the sizes.
- * `--all` fails where a platform has no binary, or one that is too large; `--stand-ins` packs an empty package for each that has none.
+ * Packs what is published into target/packages: a tarball for each platform whose addon and command were built (by build-target, else by
+ * build), and the root's, which names them all as optional dependencies and leaves out what only a checkout needs. Prints the sizes.
+ * `--all` fails where a platform has not both, or one that is too large; `--stand-ins` packs an empty package for each that has not both.
  */
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import ts from 'typescript';
+import { platforms, root } from '../addon/platforms.mjs';
+import { mostBytes } from '../addon/requirements.mjs';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const to = join(root, 'target/packages');
 const { values } = parseArgs({ options: { all: { type: 'boolean' }, 'stand-ins': { type: 'boolean' } } });
 
-/** What an unpacked platform package may have, in bytes. */
-const most = 500_000;
-
 const read = (folder) => JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+const write = (folder, manifest) =>
+  writeFileSync(join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
 const run = (command, args, cwd = root) =>
   execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
 
@@ -36,8 +45,28 @@ function stageRoot(optionalDependencies) {
   for (const file of readdirSync(join(folder, 'dist'), { recursive: true }).filter((file) => file.endsWith('.d.ts')))
     if (declarations.getSourceFile(join(folder, 'dist', file)) === undefined) rmSync(join(folder, 'dist', file));
   const { devDependencies: _tools, scripts: _commands, ava: _tests, napi: _build, ...manifest } = read(folder);
-  writeFileSync(join(folder, 'package.json'), `${JSON.stringify({ ...manifest, optionalDependencies }, null, 2)}\n`);
+  write(folder, { ...manifest, optionalDependencies });
   return folder;
+}
+
+/** The addon and the command of a platform, where both were built. */
+function binariesOf({ addon, command }) {
+  const here = [addon, command].map((path) => join(root, basename(path)));
+  return [[addon, command], here].find((paths) => paths.every((path) => existsSync(path)));
+}
+
+/** Fills the folder of a platform's package; `false` where its binaries are missing. */
+function stagePlatform(platform, folder) {
+  const binaries = binariesOf(platform);
+  copyFileSync(join(root, 'LICENSE'), join(folder, 'LICENSE'));
+  if (binaries === undefined) return false;
+  const files = binaries.map((path) => basename(path));
+  // An archive of yarn's holds the package otherwise, and the kernel executes nothing from there.
+  write(folder, { ...read(folder), files, preferUnplugged: true });
+  for (const [index, path] of binaries.entries()) copyFileSync(path, join(folder, files[index]));
+  // What was uploaded and downloaded has lost its mode.
+  chmodSync(join(folder, basename(platform.command)), 0o755);
+  return true;
 }
 
 rmSync(to, { recursive: true, force: true });
@@ -45,23 +74,22 @@ mkdirSync(to, { recursive: true });
 run('npx', ['--no-install', 'napi', 'create-npm-dirs', '--npm-dir', 'target/packages/npm']);
 const problems = [];
 const packed = [];
-const platforms = readdirSync(join(to, 'npm')).map((folder) => join(to, 'npm', folder));
-for (const folder of platforms) {
-  const { name, main } = read(folder);
-  const binary = [join(root, 'target/addons', main), join(root, main)].find(existsSync);
-  if (binary !== undefined) copyFileSync(binary, join(folder, main));
-  else if (values.all) problems.push(`${name} has no binary`);
-  if (binary === undefined && !values['stand-ins']) continue;
-  copyFileSync(join(root, 'LICENSE'), join(folder, 'LICENSE'));
-  const { unpackedSize, ...rest } = pack(folder);
-  if (values.all && unpackedSize > most) problems.push(`${name} has ${unpackedSize} bytes, which is more than ${most}`);
-  packed.push({ ...rest, unpackedSize, note: binary === undefined ? 'a stand-in, without a binary' : '' });
+const names = [];
+for (const platform of platforms) {
+  const folder = join(to, 'npm', platform.name);
+  const { name } = read(folder);
+  names.push(name);
+  const isBuilt = stagePlatform(platform, folder);
+  if (values.all && !isBuilt) problems.push(`${name} has no binaries`);
+  if (!isBuilt && !values['stand-ins']) continue;
+  for (const [kind, most] of isBuilt && values.all ? Object.entries(mostBytes) : []) {
+    const { size } = statSync(join(folder, basename(platform[kind])));
+    if (size > most) problems.push(`the ${kind} of ${name} has ${size} bytes, which is more than ${most}`);
+  }
+  packed.push({ ...pack(folder), note: isBuilt ? '' : 'a stand-in, without binaries' });
 }
 const { version } = read(root);
-packed.push({
-  ...pack(stageRoot(Object.fromEntries(platforms.map((folder) => [read(folder).name, version])))),
-  note: '',
-});
+packed.push({ ...pack(stageRoot(Object.fromEntries(names.sort().map((name) => [name, version])))), note: '' });
 for (const folder of ['npm', 'package']) rmSync(join(to, folder), { recursive: true });
 
 const kB = (bytes) => `${(bytes / 1000).toFixed(0)} kB`;

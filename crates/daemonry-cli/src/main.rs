@@ -4,7 +4,7 @@
 use std::env;
 use std::process::ExitCode;
 
-/// `EX_USAGE` as the command in TypeScript has it.
+/// A wrong call, as in the command in TypeScript.
 const USAGE: u8 = 2;
 /// `EX_SOFTWARE` of sysexits(3).
 const SOFTWARE: u8 = 70;
@@ -13,8 +13,10 @@ fn main() -> ExitCode {
     let verb = env::args_os().nth(1);
     match verb.as_deref().and_then(|verb| verb.to_str()) {
         Some("supervise") => {
-            eprintln!("daemonry: this version does not supervise daemons");
-            ExitCode::from(SOFTWARE)
+            daemonry::supervise().unwrap_or_else(|error| {
+                eprintln!("daemonry: {error}");
+                ExitCode::from(SOFTWARE)
+            })
         }
         Some("--version") => {
             println!("{}", env!("CARGO_PKG_VERSION"));

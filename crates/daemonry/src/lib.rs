@@ -34,7 +34,8 @@ pub use instance::{
     send_signal, status, status_of_named, stop, stops_requested,
 };
 pub use launch::{
-    AbortHandle, Advice, Attributes, Fork, Held, LaunchFailure, LaunchPlan, Outcome, PinnedPlan, Started, launch,
+    AbortHandle, Advice, Attributes, Fork, Held, LaunchFailure, LaunchPlan, NotExecutable, Outcome, PinnedPlan,
+    Started, check_executable, launch,
 };
 pub use listen::{
     BoundSocket, DEFAULT_BACKLOG, DEFAULT_SOCKET_MODE, Endpoint, Listener, Source, endpoint, take_sockets,

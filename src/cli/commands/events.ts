@@ -51,7 +51,7 @@ function line(event: DaemonEvent): string {
   return `${stamp(event.at)}  ${event.name}  ${event.event.padEnd(longest)}  ${details(event)}`.trimEnd();
 }
 
-const longest = 'restart'.length;
+const longest = 'restarting'.length;
 
 function details(event: DaemonEvent): string {
   switch (event.event) {
@@ -66,6 +66,8 @@ function details(event: DaemonEvent): string {
     case 'stop':
     case 'restart':
       return [`pid ${event.pid} with ${event.signal}`, ...who(event)].join(' ');
+    case 'restarting':
+      return `restart ${event.restarts} in ${event.delay} ms`;
     case 'exit':
       return `pid ${event.pid} ${endSentence(event, { isTimed: true })}`;
     case 'cleanup': {

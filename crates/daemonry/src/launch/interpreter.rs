@@ -84,7 +84,8 @@ fn line_of(start: &[u8]) -> Option<&[u8]> {
     start.strip_prefix(b"#!")?.split(|&byte| byte == b'\n').next()
 }
 
-fn start_of(program: &Path) -> Option<(File, Vec<u8>)> {
+/// A regular file, and the first bytes of it.
+pub(crate) fn start_of(program: &Path) -> Option<(File, Vec<u8>)> {
     // Not a FIFO, which would block.
     if !fs::metadata(program).ok()?.is_file() {
         return None;

@@ -7,6 +7,7 @@ mod command;
 mod created_files;
 mod descriptors;
 mod environment;
+mod executable;
 mod failed_step;
 mod fork_service;
 mod fork_thread;
@@ -27,6 +28,7 @@ mod takeover;
 mod undo;
 
 pub(crate) use fork_service::Forked;
+pub use executable::{NotExecutable, check_executable};
 pub use interrupts::AbortHandle;
 pub(crate) use order::Order;
 pub use outcome::{Advice, LaunchFailure, Outcome, Started};

@@ -264,7 +264,8 @@ impl Supervisor {
 
     /// A signal that another process has sent to this one.
     fn pass_on(&mut self, signal: i32) -> Turn {
-        let asks = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT].contains(&signal);
+        // A stop may have chosen any other one.
+        let asks = [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT].contains(&signal) || self.instance.is_being_stopped();
         if asks {
             complain(self.pid_file.mark_stopping());
             if self.machine.ask_to_stop() {

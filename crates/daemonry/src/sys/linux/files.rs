@@ -3,10 +3,13 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::statfs::statfs;
+use nix::sys::statvfs::FsFlags;
 
 use crate::sys::retry;
 
@@ -56,6 +59,33 @@ pub(crate) const USER_LOCKS: &[&str] = &[".local", "state", "daemonry-locks"];
 pub(crate) fn access(path: &CStr, mode: libc::c_int) -> nix::Result<()> {
     // SAFETY: the path is a C string.
     Errno::result(unsafe { libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), mode) }).map(drop)
+}
+
+/// Whether a file is in a file system from which nothing is executed (`noexec`). False where that cannot be found out.
+///
+/// # References
+///
+/// [`statfs(2)`](https://man7.org/linux/man-pages/man2/statfs.2.html)
+pub(crate) fn forbids_execution(file: &Path) -> bool {
+    statfs(file).is_ok_and(|system| system.flags().contains(FsFlags::ST_NOEXEC))
+}
+
+/// Whether a file that begins like this is a program for this processor.
+///
+/// # References
+///
+/// [`elf(5)`](https://man7.org/linux/man-pages/man5/elf.5.html)
+pub(crate) fn is_own_format(start: &[u8]) -> bool {
+    const CLASS: u8 = if cfg!(target_pointer_width = "64") { 2 } else { 1 };
+    const ORDER: u8 = if cfg!(target_endian = "little") { 1 } else { 2 };
+    let machine = if cfg!(target_arch = "x86_64") {
+        libc::EM_X86_64
+    } else if cfg!(target_arch = "aarch64") {
+        libc::EM_AARCH64
+    } else {
+        return true;
+    };
+    start.starts_with(&[0x7f, b'E', b'L', b'F', CLASS, ORDER]) && start.get(18..20) == Some(&machine.to_ne_bytes())
 }
 
 /// Gives a socket in the file system its mode and owner: by a descriptor, and only if it is a socket.

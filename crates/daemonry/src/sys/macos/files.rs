@@ -3,10 +3,13 @@
 use std::ffi::{CStr, OsStr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::mount::MntFlags;
 use nix::sys::stat::Mode;
+use nix::sys::statfs::statfs;
 
 /// How a directory is opened that is only a starting point for names in it.
 pub(crate) const OPEN_DIRECTORY: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
@@ -47,6 +50,24 @@ pub(crate) const USER_LOCKS: &[&str] = &["Library", "Application Support", "daem
 pub(crate) fn access(path: &CStr, mode: libc::c_int) -> nix::Result<()> {
     // SAFETY: the path is a C string.
     Errno::result(unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, 0) }).map(drop)
+}
+
+/// Whether a file is in a file system from which nothing is executed (`noexec`). False where that cannot be found out.
+///
+/// # References
+///
+/// [`statfs(2)`](https://keith.github.io/xcode-man-pages/statfs.2.html)
+pub(crate) fn forbids_execution(file: &Path) -> bool {
+    statfs(file).is_ok_and(|system| system.flags().contains(MntFlags::MNT_NOEXEC))
+}
+
+/// Whether a file that begins like this is a program for this processor, alone or among those for others (`<mach-o/loader.h>`,
+/// `<mach-o/fat.h>`, `<mach/machine.h>`).
+pub(crate) fn is_own_format(start: &[u8]) -> bool {
+    const FOR_SEVERAL: [u8; 4] = [0xca, 0xfe, 0xba, 0xbe];
+    const MACHINE: u32 = if cfg!(target_arch = "aarch64") { 0x0100_000c } else { 0x0100_0007 };
+    let own = [libc::MH_MAGIC_64.to_ne_bytes(), MACHINE.to_ne_bytes()].concat();
+    start.starts_with(&own) || start.starts_with(&FOR_SEVERAL)
 }
 
 /// Gives a socket in the file system its mode and owner, and follows no link in its place.
