@@ -20,7 +20,9 @@ export function resolveSupervision(options: StartOptions, pidFile: string | unde
     throw invalidOption(`${check.named('restartLimit')} goes with ${check.named('restart')}`);
   }
   if (options.killSignal !== undefined && !isSupervised) {
-    throw invalidOption(`${check.named('killSignal')} goes with ${check.named('supervise')} or ${check.named('restart')}`);
+    throw invalidOption(
+      `${check.named('killSignal')} goes with ${check.named('supervise')} or ${check.named('restart')}`,
+    );
   }
   const limit = resolveLimit(options.restartLimit);
   const killSignal = check.signalNumber('killSignal', options.killSignal ?? 'SIGTERM');
@@ -30,14 +32,17 @@ export function resolveSupervision(options: StartOptions, pidFile: string | unde
   if (!isSupervised) return null;
   if (pidFile === undefined) {
     const option = check.named(restarts ? 'restart' : 'supervise');
-    throw invalidOption(`${option} needs ${check.named('name')} or ${check.named('pidFile')}, by which the daemon is stopped`);
+    throw invalidOption(
+      `${option} needs ${check.named('name')} or ${check.named('pidFile')}, by which the daemon is stopped`,
+    );
   }
   return { restart, limit, killSignal };
 }
 
 function resolveLimit(limit: unknown): Supervision['limit'] {
   if (limit === undefined) return null;
-  if (!check.isRecord(limit)) throw check.invalid('restartLimit', 'an object such as { times: 5, within: 60_000 }', limit);
+  if (!check.isRecord(limit))
+    throw check.invalid('restartLimit', 'an object such as { times: 5, within: 60_000 }', limit);
   check.only(limit, 'times', 'within');
   const times = check.integer('restartLimit.times', limit['times'], 0, 1_000_000);
   const within = check.milliseconds('restartLimit.within', limit['within'], 0);

@@ -10,7 +10,7 @@ import { exitCodes } from '../exit-codes.js';
 import { printJson, spin } from '../output.js';
 import { duration, jsonOption, missing, pairs, text, UsageError } from '../parse.js';
 import { nameOf, programOf } from '../program.js';
-import { sizeOf } from '../quantity.js';
+import { durationOf, sizeOf } from '../quantity.js';
 
 /** How long a program that says nothing itself is watched before the start counts, in ms. */
 const aliveForDefault = 1000;
@@ -121,6 +121,7 @@ function optionsOf(values: Parsed['values'], program: string): SpawnDaemonOption
     ...(log === undefined ? {} : { log }),
     ...(cwd === undefined ? {} : { cwd }),
     ...rightsOf(values),
+    ...supervisionOf(values),
     ...(umask === undefined ? {} : { umask: Number.parseInt(umask, 8) }),
     ...(startTimeout === undefined ? {} : { startTimeout }),
     ...(stopTimeout === undefined ? {} : { stopTimeout }),
@@ -128,6 +129,31 @@ function optionsOf(values: Parsed['values'], program: string): SpawnDaemonOption
       ? {}
       : { killMode: check.oneOf('killMode', killMode, 'session', ['session', 'process']) }),
   };
+}
+
+/** The process above it. */
+function supervisionOf(
+  values: Parsed['values'],
+): Pick<SpawnDaemonOptions, 'restart' | 'restartLimit' | 'supervise' | 'killSignal'> {
+  const [restart, limit, killSignal] = ['restart', 'restart-limit', 'kill-signal'].map((option) =>
+    text(values, option),
+  );
+  return {
+    ...(restart === undefined
+      ? {}
+      : { restart: check.oneOf('restart', restart, 'no', ['no', 'on-failure', 'always']) }),
+    ...(limit === undefined ? {} : { restartLimit: restartLimitOf(limit) }),
+    ...(values['supervise'] ? { supervise: true } : {}),
+    ...(killSignal === undefined ? {} : { killSignal: killSignal as NodeJS.Signals }),
+  };
+}
+
+/** `5/1m`. */
+function restartLimitOf(limit: string): NonNullable<SpawnDaemonOptions['restartLimit']> {
+  const [, times, time = ''] = /^(\d+)\/(.+)$/.exec(limit) ?? [];
+  const within = durationOf(time);
+  if (times !== undefined && within !== undefined) return { times: Number(times), within };
+  throw new UsageError(`--restart-limit must be N/TIME such as 5/1m, not ${JSON.stringify(limit)}`);
 }
 
 /** Who it is and what it may use. */

@@ -14,7 +14,11 @@ export const status: Command = {
   summary: 'Print whether daemons are running, as the kernel confirms.',
   options: {
     'pid-file': targetOption,
-    ready: { type: 'boolean', short: 'r', help: 'for probes: a daemon that is starting, restarting or stopping counts as stopped' },
+    ready: {
+      type: 'boolean',
+      short: 'r',
+      help: 'for probes: a daemon that is starting, restarting or stopping counts as stopped',
+    },
     json: jsonOption,
   },
   notes: [
