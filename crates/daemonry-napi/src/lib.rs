@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use daemonry::{
     AbortHandle, Account, Adoption, BoundSocket, End, EndReason, Endpoint, Errno, Exit, FailedReload, Handlers, Kept,
     LaunchFailure, LaunchPlan, Listener, LogFile, Outcome, PidFile, PinnedPlan, Record, ReloadEvent, Reloaded, Remains,
-    Report, Resource, RunAs, Source, Status, Step, StopOptions, Stopped, UserRef, WaitFor, Supervisor,
+    Report, Resource, RunAs, Source, Status, Step, StopOptions, Stopped, Supervisor, UserRef, WaitFor,
 };
 use napi::bindgen_prelude::{Either, Either5, Env, Object, panic_to_error};
 use napi_derive::napi;
@@ -724,14 +724,15 @@ impl From<Status> for PidFileStatus {
             failed_reload: None,
             ended: None,
         };
-        let live = |state, pid, since: Option<SystemTime>, failed: Option<FailedReload>, above: Option<Supervisor>| Self {
-            supervisor_pid: above.map(|above| above.pid),
-            restarts: above.map(|above| above.restarts),
-            pid: Some(pid),
-            since: since.and_then(millis),
-            failed_reload: failed.map(Into::into),
-            ..plain(state)
-        };
+        let live =
+            |state, pid, since: Option<SystemTime>, failed: Option<FailedReload>, above: Option<Supervisor>| Self {
+                supervisor_pid: above.map(|above| above.pid),
+                restarts: above.map(|above| above.restarts),
+                pid: Some(pid),
+                since: since.and_then(millis),
+                failed_reload: failed.map(Into::into),
+                ..plain(state)
+            };
         match status {
             Status::Running { pid, since, failed_reload, supervisor } => {
                 live("running", pid, since, failed_reload, supervisor)

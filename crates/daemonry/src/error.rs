@@ -108,7 +108,7 @@ steps! {
     /// The OOM score adjustment.
     SetOomScore = 32, "set-oom-score", "write", "set the OOM score";
     /// `setpgid(2)` in the service of a supervisor.
-    SetGroup = 61, "set-group", "setpgid", "make a process group";
+    SetProcessGroup = 61, "set-process-group", "setpgid", "make a process group";
     /// `setpriority(2)`.
     SetPriority = 33, "set-priority", "setpriority", "set the niceness";
     /// `setrlimit(2)`.

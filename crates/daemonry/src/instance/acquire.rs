@@ -220,7 +220,7 @@ impl AcquireRequest<'_> {
             return self.wait_for_claim(key, progress.unproven_since).map(|()| None);
         };
         progress.unproven_since = Instant::now();
-        let pid = seen.claim.pid;
+        let pid = seen.pid();
         if seen.claim.role == Role::Starter {
             // It holds the lock, or the text would not count here.
             let limit = if self.if_running == IfRunning::Error { STARTER_PATIENCE } else { self.patience };

@@ -71,9 +71,8 @@ pub(crate) fn note_again(journal: &Path, claim: &Claim, by: &Caller) -> Result<(
 
 /// The instance is asked to stop; another one takes its place if this `replaces` it. For a caller that decides this while other
 /// processes wait for it.
-pub(super) fn note_request(key: &Key, claim: &Claim, signal: i32, replaces: bool, by: Caller) -> Result<()> {
+pub(super) fn note_request(key: &Key, claim: &Claim, request: Request, replaces: bool) -> Result<()> {
     let Some((journal, start)) = journal_of(key, claim) else { return Ok(()) };
-    let request = Request { pid: claim.pid, signal, by: Some(by) };
     let kind = if replaces { EventKind::Restart(request) } else { EventKind::Stop(request) };
     append_soon(journal, |_| vec![Event::now(start, kind)])
 }

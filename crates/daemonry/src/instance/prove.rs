@@ -25,6 +25,11 @@ pub(super) struct Proven {
 }
 
 impl Proven {
+    /// The process that serves.
+    pub(super) fn service_pid(&self) -> i32 {
+        self.service.map_or(self.pid, |service| service.pid)
+    }
+
     /// The instance that a lock names; `None` for a start, and if its process does not live.
     pub(super) fn of(key: &Key, Seen { claim, life, phase, said, service, .. }: Seen) -> Option<Self> {
         let (Role::Daemon, Life::Alive(process) | Life::Exiting(process)) = (claim.role, life) else { return None };

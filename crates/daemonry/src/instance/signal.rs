@@ -19,13 +19,13 @@ use crate::sys::{self, Process};
 pub fn send_signal(path: &Path, signal: i32) -> Result<i32> {
     let proven = prove(path)?.ok_or_else(|| Error::NotRunning { path: path.to_owned() })?;
     send_to(&proven, path, signal)?;
-    Ok(proven.service.map_or(proven.pid, |service| service.pid))
+    Ok(proven.service_pid())
 }
 
 /// The same for an instance that is proven already.
 pub(super) fn send_to(proven: &Proven, path: &Path, signal: i32) -> Result<()> {
     let Proven { pid: main, phase, process, service, said, .. } = proven;
-    let pid = service.as_ref().map_or(main, |service| &service.pid);
+    let pid = &proven.service_pid();
     let is_safe_early = matches!(signal, libc::SIGTERM | libc::SIGKILL | libc::SIGSTOP | libc::SIGCONT);
     let refused = |reason| Err(Error::SignalRefused { pid: *pid, signal, reason });
     if *phase == Phase::Starting && !is_safe_early {

@@ -158,7 +158,7 @@ pub(super) unsafe fn service(prepared: &Prepared) -> ! {
     sys::reset_dispositions();
     // SAFETY: setpgid touches no memory.
     if unsafe { libc::setpgid(0, 0) } < 0 {
-        fail(prepared.exec_pipe, Step::SetGroup, Errno::last());
+        fail(prepared.exec_pipe, Step::SetProcessGroup, Errno::last());
     }
     // SAFETY: by the caller's word.
     unsafe { daemon(prepared) }

@@ -27,8 +27,8 @@ mod supervised;
 mod takeover;
 mod undo;
 
-pub(crate) use fork_service::Forked;
 pub use executable::{NotExecutable, check_executable};
+pub(crate) use fork_service::Forked;
 pub use interrupts::AbortHandle;
 pub(crate) use order::Order;
 pub use outcome::{Advice, LaunchFailure, Outcome, Started};
