@@ -1,12 +1,23 @@
 /** A daemon below its supervisor: restarted when it ends, stopped whole, reported truthfully. */
-import { chmodSync, existsSync, readFileSync, readdirSync, readlinkSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import test from 'ava';
 import {
   daemonStatus,
   signalDaemon,
+  restartDaemon,
   spawnDaemon,
   stopDaemon,
+  type DaemonError,
   type DaemonStatus,
   type SpawnDaemonOptions,
 } from '../../dist/index.js';
@@ -339,4 +350,100 @@ test('the command restarts a daemon, and says how it stands', async (t) => {
   const { stdout } = await daemonry(['status', name]);
   t.regex(stdout, new RegExp(`above: supervisor with pid ${supervisorPid}, 1 restart\\n`));
   await stopDaemon(name);
+});
+
+test('a daemon that calls daemonize is up when it says so, and its supervisor lets go of it', async (t) => {
+  const space = bench(t);
+  const { code, stderr } = await space.launch(`
+    daemonize({ ...options, restart: 'on-failure', idleTimeout: 1 }, async (daemon) => {
+      note(daemon.pidFile);
+      await sleep(100);
+    });
+  `);
+  t.is(code, 0, stderr);
+  await space.noted(space.pidFile);
+  // It stops itself: a supervisor that still listened would keep it from that.
+  t.like(await inState({ pidFile: space.pidFile }, 'stopped'), { ended: { reason: 'finished', exitCode: 0 } });
+});
+
+test('what main throws is printed by the launcher, once', async (t) => {
+  const space = bench(t);
+  const { code, stderr } = await space.launch(`
+    daemonize({ ...options, restart: 'always' }, async () => {
+      await sleep(10);
+      throw new Error('no luck');
+    });
+  `);
+  t.is(code, 1);
+  t.regex(stderr, /did not start: Error: no luck/);
+  t.is((await daemonStatus({ pidFile: space.pidFile })).state, 'stopped');
+});
+
+test('a restart by name replaces the supervisor, too, with the same options', async (t) => {
+  const name = named(t);
+  const space = bench(t);
+  await spawnDaemon('sh', ['-c', service], { name, cwd: space.at('.'), restart: 'on-failure' });
+  const supervisor = await supervisorOf(name);
+  const { pid } = await restartDaemon(name);
+  const found = (await daemonStatus(name)) as Running;
+  t.is(found.pid, pid);
+  t.not(found.supervisorPid, supervisor);
+  writeFileSync(space.at('exit-3'), '');
+  await restarted(name, 1);
+  t.true(hasEnded(supervisor));
+});
+
+test('a daemon that runs already is found by its own pid', async (t) => {
+  const space = bench(t);
+  const { pid } = await supervised(space);
+  t.like(await supervised(space, { ifRunning: 'reuse' }), { outcome: 'reused', pid });
+  const error = await t.throwsAsync<DaemonError>(supervised(space));
+  t.like(error, { code: 'ERR_ALREADY_RUNNING', pid });
+  const replaced = await supervised(space, { ifRunning: 'replace' });
+  t.is(replaced.outcome, 'replaced');
+  t.true(hasEnded(pid));
+});
+
+test('a daemon gets the signal of the option killSignal when it is stopped', async (t) => {
+  const space = bench(t);
+  const program = `trap 'echo int >>notes; exit 0' INT; echo up >>notes; while :; do sleep 0.05; done`;
+  await spawnDaemon('sh', ['-c', program], {
+    pidFile: space.at('a.pid'),
+    cwd: space.at('.'),
+    supervise: true,
+    killSignal: 'SIGINT',
+  });
+  await space.noted('up');
+  t.is((await stopDaemon({ pidFile: space.at('a.pid') })).outcome, 'stopped');
+  t.deepEqual(space.notes(), ['up', 'int']);
+});
+
+testOnLinux('a daemon that ignores SIGTERM is killed with its supervisor', async (t) => {
+  const space = bench(t);
+  const daemon = { pidFile: space.at('a.pid') };
+  const { pid } = await spawnDaemon('sh', ['-c', `trap '' TERM; while :; do sleep 0.05; done`], {
+    ...daemon,
+    restart: 'always',
+  });
+  t.like(await stopDaemon(daemon, { timeout: 300 }), { outcome: 'killed', pid });
+  await untilEnded(pid);
+  t.like(await daemonStatus(daemon), { state: 'dead', ended: { reason: 'killed' } });
+});
+
+test('a supervisor that is suspended is stopped all the same', async (t) => {
+  const space = bench(t);
+  const daemon = { pidFile: space.at('a.pid') };
+  const { pid } = await supervised(space);
+  process.kill(await supervisorOf(daemon), 'SIGSTOP');
+  t.like(await stopDaemon(daemon), { outcome: 'stopped', pid });
+});
+
+test('a pidfile that was removed is made again', async (t) => {
+  const space = bench(t);
+  await supervised(space);
+  const text = readFileSync(space.at('a.pid'), 'utf8');
+  rmSync(space.at('a.pid'));
+  await until('the pidfile is there', () => existsSync(space.at('a.pid')));
+  await until('it is whole', () => readFileSync(space.at('a.pid'), 'utf8') === text);
+  t.pass();
 });

@@ -98,7 +98,7 @@ impl Order {
             }
         });
         for priority in [nice, oom_score_adjust] {
-            fields.option(*priority, |fields, priority| fields.signed(priority));
+            fields.option(*priority, Writer::signed);
         }
         fields.number((*no_new_privileges).into());
         fields.number(u64::from(plan.kill_mode == KillMode::Process));

@@ -19,6 +19,7 @@ use crate::launch::Order;
 use crate::pidfile::{Kept, PidFile};
 use crate::protocol::{Report, WaitFor};
 use crate::state::{KillMode, Service, ServiceFile, ServiceState};
+use crate::stdio::Stream;
 use crate::store::EventKind;
 use crate::sys::{self, Exit};
 
@@ -39,6 +40,8 @@ pub(super) struct Supervisor {
     signals: Signals,
     sockets: Sockets,
     process: Option<ServiceProcess>,
+    /// Whether the launcher knows that the first process has come so far as it waits for.
+    has_reached: bool,
     log: Beginning,
     /// Of the process that has started last.
     last_pid: i32,
@@ -70,6 +73,7 @@ impl Supervisor {
             signals,
             sockets,
             process: None,
+            has_reached: false,
             log: Beginning::now(),
             last_pid: 0,
             next_upkeep: sys::monotonic() + UPKEEP,
@@ -140,7 +144,7 @@ impl Supervisor {
         {
             match self.up_at(process) {
                 Some(at) if now >= at => self.up(now),
-                None if now >= self.deadline(process) => process.signal(libc::SIGKILL),
+                None if now >= self.deadline(process) => self.kill(now),
                 _ => {}
             }
         }
@@ -185,9 +189,9 @@ impl Supervisor {
         }
         let mut plan = self.order.plan.clone();
         for stream in [&mut plan.stdin, &mut plan.stdout, &mut plan.stderr] {
-            *stream = crate::stdio::Stream::Inherit;
+            *stream = Stream::Inherit;
         }
-        let captures = is_first && self.order.plan.stderr == crate::stdio::Stream::Capture;
+        let captures = is_first && self.order.plan.stderr == Stream::Capture;
         let pinned = plan.pin()?.below(self.instance.mark(), captures);
         Ok(ServiceProcess::new(pinned.fork_service()?, sys::monotonic()))
     }
@@ -205,8 +209,7 @@ impl Supervisor {
             && self.machine.state() == State::Starting
             && let Some((point, at)) = process.reached
             && point >= self.order.plan.wait_for
-            && self.launcher.is_some()
-            && self.machine.restarts() == 0
+            && !self.has_reached
         {
             self.reached(point, at);
         }
@@ -220,6 +223,7 @@ impl Supervisor {
     /// The first process has reached the point that the launcher waits for.
     fn reached(&mut self, point: WaitFor, at: Duration) {
         let alive_for = self.order.plan.alive_for;
+        self.has_reached = true;
         // Whatever becomes of the launcher.
         complain(self.pid_file.mark_up_after((at + alive_for).saturating_sub(sys::monotonic())));
         let launcher = self.launcher.take();
@@ -240,11 +244,23 @@ impl Supervisor {
         let was_up = self.machine.was_up();
         self.machine.up(now);
         self.note_state(ServiceState::Up);
+        if let Some(process) = &mut self.process {
+            process.let_go();
+        }
         if was_up {
             complain(self.instance.note(vec![EventKind::Up { pid: self.last_pid }]));
         } else {
             complain(logs::end_capture(&self.order));
             self.launcher = None;
+        }
+    }
+
+    /// Ends a process that does not come up.
+    fn kill(&mut self, now: Duration) {
+        if let Some(process) = &mut self.process {
+            process.signal(libc::SIGKILL);
+            // One that hangs in the kernel is killed again later, not all the time.
+            process.begun = now;
         }
     }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use crate::error::{Error, Result, Step};
 use crate::last_words::last_words;
 use crate::launch::Order;
-use crate::stdio::{Recipient, Stream, open_log, open_null, read_tail};
+use crate::stdio::{Opened, Recipient, Stream, open_log, open_null, read_tail};
 use crate::sys;
 
 /// Puts the logs in their places again: one that was rotated meanwhile is the new one from now on.
@@ -19,7 +19,7 @@ pub(super) fn reopen(order: &Order) -> Result<()> {
         let failed = |errno| Error::at(step, &file.path)(errno);
         if number == 2 && order.plan.stderr == order.plan.stdout {
             sys::put(std::io::stdout().as_fd(), number).map_err(failed)?;
-        } else if let crate::stdio::Opened::Here(log) = open_log(file, step, Recipient::with(None))? {
+        } else if let Opened::Here(log) = open_log(file, step, Recipient::with(None))? {
             sys::put(log.fd.as_fd(), number).map_err(failed)?;
         }
     }

@@ -209,11 +209,11 @@ mod tests {
         for _ in 0..12 {
             let Then::Restart { after } = machine.ended(now, CRASH) else { panic!("it is restarted") };
             delays.push(u64::try_from(after.as_millis()).expect("it is short"));
-            assert!(!machine.is_due(now + after - Duration::from_millis(1)));
+            assert!(!machine.is_due(now + after.saturating_sub(Duration::from_millis(1))));
             now += after;
             assert!(machine.is_due(now));
             machine.up(now);
-            now += HEALTHY_AFTER - Duration::from_millis(1);
+            now += HEALTHY_AFTER.saturating_sub(Duration::from_millis(1));
         }
         assert_eq!(delays, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000, 30_000]);
         now += Duration::from_millis(1);

@@ -57,6 +57,11 @@ impl ServiceProcess {
         [&self.exec, &self.status].into_iter().flatten().map(AsFd::as_fd)
     }
 
+    /// It is up: from now on it reports nothing that its supervisor waits for, and knows that no process listens.
+    pub(super) fn let_go(&mut self) {
+        self.status = None;
+    }
+
     /// Sends it a signal. Its pid is its own until it is reaped.
     pub(super) fn signal(&self, signal: i32) {
         if self.exit.is_none() {
