@@ -37,6 +37,10 @@ export type DaemonStatus = StatusBase &
         readonly state: 'starting';
         /** The process that is being started, if it is known already. */
         readonly pid?: number;
+        /** The process above it; missing without a supervisor. */
+        readonly supervisorPid?: number;
+        /** How many times its supervisor has restarted it; missing without a supervisor. */
+        readonly restarts?: number;
       }
     | {
         /** It has ended, and its supervisor starts it again. */

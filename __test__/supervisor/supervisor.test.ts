@@ -224,7 +224,8 @@ test('a program that cannot be executed again is a failed start, which is repeat
 test('signals reach the daemon, and no other process of its session', async (t) => {
   const space = bench(t);
   const daemon = { pidFile: space.at('a.pid') };
-  const traps = ['HUP', 'INT', 'USR1', 'USR2'].map((signal) => `trap 'echo ${signal} >>notes' ${signal};`).join(' ');
+  const trap = (signal: string, then = '') => `trap 'echo ${signal} >>notes; ${then}' ${signal};`;
+  const traps = `${['HUP', 'USR1', 'USR2'].map((signal) => trap(signal)).join(' ')} ${trap('INT', 'exit 0')}`;
   const { pid } = await spawnDaemon('sh', ['-c', `${traps} echo up >>notes; while :; do sleep 0.05; done`], {
     ...daemon,
     cwd: space.at('.'),
@@ -238,7 +239,8 @@ test('signals reach the daemon, and no other process of its session', async (t) 
   const supervisor = await supervisorOf(daemon);
   process.kill(supervisor, 'SIGINT');
   await space.noted('INT');
-  t.is((await daemonStatus(daemon)).state, 'stopping');
+  await untilEnded(supervisor);
+  t.like(await daemonStatus(daemon), { state: 'stopped', ended: { reason: 'stopped' } });
 });
 
 test('a daemon that signals its own process group does not reach its supervisor', async (t) => {
@@ -358,6 +360,7 @@ test('a daemon that calls daemonize is up when it says so, and its supervisor le
     daemonize({ ...options, restart: 'on-failure', idleTimeout: 1 }, async (daemon) => {
       note(daemon.pidFile);
       await sleep(100);
+      forever();
     });
   `);
   t.is(code, 0, stderr);
@@ -375,7 +378,7 @@ test('what main throws is printed by the launcher, once', async (t) => {
     });
   `);
   t.is(code, 1);
-  t.regex(stderr, /did not start: Error: no luck/);
+  t.regex(stderr, /did not start: .* before it was up: Error: no luck\n$/);
   t.is((await daemonStatus({ pidFile: space.pidFile })).state, 'stopped');
 });
 
@@ -391,6 +394,7 @@ test('a restart by name replaces the supervisor, too, with the same options', as
   writeFileSync(space.at('exit-3'), '');
   await restarted(name, 1);
   t.true(hasEnded(supervisor));
+  await stopDaemon(name);
 });
 
 test('a daemon that runs already is found by its own pid', async (t) => {

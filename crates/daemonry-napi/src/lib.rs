@@ -747,7 +747,12 @@ impl From<Status> for PidFileStatus {
                 restarts_at: millis(at),
                 ..plain("restarting")
             },
-            Status::Starting { pid } => Self { pid, ..plain("starting") },
+            Status::Starting { pid, supervisor: above } => Self {
+                pid,
+                supervisor_pid: above.map(|above| above.pid),
+                restarts: above.map(|above| above.restarts),
+                ..plain("starting")
+            },
             Status::Dead { last_pid, ended } => Self { last_pid, ended: ended.map(Into::into), ..plain("dead") },
             Status::Unknown { held_by } => Self { held_by, ..plain("unknown") },
             Status::Stopped { ended } => Self { ended: ended.map(Into::into), ..plain("stopped") },

@@ -44,6 +44,8 @@ pub enum Status {
     Starting {
         /// The daemon's pid, once it has one.
         pid: Option<i32>,
+        /// The process above it, once it is there, if it has one.
+        supervisor: Option<Supervisor>,
     },
     /// It has ended, and its supervisor starts it again.
     Restarting {
@@ -186,7 +188,7 @@ pub fn runs_other_version(path: &Path, version: &str) -> Result<bool> {
 
 fn of_live(seen: &Seen) -> Status {
     if seen.claim.role == Role::Starter {
-        return Status::Starting { pid: None };
+        return Status::Starting { pid: None, supervisor: None };
     }
     let pid = seen.pid();
     let above = |service: Service| Supervisor { pid: seen.claim.pid, restarts: service.restarts };
@@ -196,7 +198,7 @@ fn of_live(seen: &Seen) -> Status {
             ServiceState::Waiting { until } => {
                 return Status::Restarting { last_pid: pid, at: until, supervisor: above(service) };
             }
-            ServiceState::Starting if service.restarts > 0 => return Status::Starting { pid: Some(pid) },
+            ServiceState::Starting if service.restarts > 0 => return Status::Starting { pid: Some(pid), supervisor },
             ServiceState::Starting | ServiceState::Up => {}
         }
     }
@@ -204,7 +206,7 @@ fn of_live(seen: &Seen) -> Status {
     let failed_reload = seen.said.reloads.clone().and_then(|Reloads { failed, .. }| failed);
     match (&seen.life, seen.phase) {
         (Life::Exiting(_), _) | (_, Phase::Stopping) => Status::Stopping { pid, since, failed_reload, supervisor },
-        (_, Phase::Starting) => Status::Starting { pid: Some(pid) },
+        (_, Phase::Starting) => Status::Starting { pid: Some(pid), supervisor },
         (_, Phase::Up) => Status::Running { pid, since, failed_reload, supervisor },
     }
 }
