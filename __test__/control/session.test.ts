@@ -220,7 +220,7 @@ testOnLinux('a start writes down that it has ended what its predecessor had left
   );
   t.like(events[3], { pid, othersEnded: 1 });
   const { stdout } = await daemonry(['events', name]);
-  t.regex(stdout, new RegExp(`  ${name}  cleanup +1 process left by pid ${pid} ended by \\w+.*: `));
+  t.regex(stdout, new RegExp(`  ${name}  cleanup  1 process left by pid ${pid} ended by \\w+.*: `));
 });
 
 testOnLinux('who takes the place of another ends also a helper that has cleared its environment', async (t) => {

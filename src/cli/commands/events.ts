@@ -51,7 +51,7 @@ function line(event: DaemonEvent): string {
   return `${stamp(event.at)}  ${event.name}  ${event.event.padEnd(longest)}  ${details(event)}`.trimEnd();
 }
 
-const longest = 'restarting'.length;
+const longest = 'restart'.length;
 
 function details(event: DaemonEvent): string {
   switch (event.event) {
