@@ -68,8 +68,8 @@ export const start: Command = {
     restart: { type: 'string', value: 'WHEN', help: 'restart it when it ends: no, on-failure or always (default: no)' },
     'restart-limit': {
       type: 'string',
-      value: 'N/TIME',
-      help: 'give up after N restarts within TIME, as 5/1m (default: never)',
+      value: 'N/T',
+      help: 'give up after N restarts within the time T, as 5/1m (default: never)',
     },
     supervise: { type: 'boolean', help: 'put a supervisor above it, also without restarts' },
     'kill-signal': { type: 'string', value: 'SIGNAL', help: 'how a supervisor asks it to stop (default: SIGTERM)' },
@@ -153,7 +153,7 @@ function restartLimitOf(limit: string): NonNullable<SpawnDaemonOptions['restartL
   const [, times, time = ''] = /^(\d+)\/(.+)$/.exec(limit) ?? [];
   const within = durationOf(time);
   if (times !== undefined && within !== undefined) return { times: Number(times), within };
-  throw new UsageError(`--restart-limit must be N/TIME such as 5/1m, not ${JSON.stringify(limit)}`);
+  throw new UsageError(`--restart-limit must be N/T such as 5/1m, not ${JSON.stringify(limit)}`);
 }
 
 /** Who it is and what it may use. */
