@@ -17,7 +17,7 @@ export const status: Command = {
     ready: {
       type: 'boolean',
       short: 'r',
-      help: 'for probes: a daemon that is starting, restarting or stopping counts as stopped',
+      help: 'for probes: a daemon that starts, restarts or stops counts as stopped',
     },
     json: jsonOption,
   },
