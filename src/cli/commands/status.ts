@@ -22,8 +22,8 @@ export const status: Command = {
     json: jsonOption,
   },
   notes: [
-    'Exit code: 0 running, starting, restarting or stopping; 1 dead (crashed, killed or vanished); 3 stopped;',
-    '4 unknown (its pidfile is locked by another process, or cannot be inspected).',
+    'Exit code: 0 running, starting, restarting or stopping; 1 dead (crashed, killed or vanished);',
+    '3 stopped; 4 unknown (its pidfile is locked by another process, or cannot be inspected).',
   ],
   run: (parsed) => forEach(parsed, targetsOf(parsed), { act: (target) => look(target, parsed), exitCodeOf }),
   exitCodeOf,
