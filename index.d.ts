@@ -260,6 +260,8 @@ export interface LaunchRequest {
   stopTimeout: number
   /** What is ended besides the program itself when it is stopped. */
   killMode: 'session' | 'process'
+  /** The process above it. */
+  supervision: NativeSupervision | null
   /** Its name. */
   name: string | null
   /** Its version. */
@@ -398,6 +400,14 @@ export interface NativeRecord {
   json: string
 }
 
+/** So many restarts within so long. */
+export interface NativeRestartLimit {
+  /** How many. */
+  times: number
+  /** Within how long, in ms. */
+  within: number
+}
+
 /** The user to run as, by names and numbers. */
 export interface NativeRunAs {
   /** The user. */
@@ -420,6 +430,18 @@ export interface NativeStream {
   mode?: number
   /** For `file`. */
   append?: boolean
+}
+
+/** The process above the daemon; times in ms. */
+export interface NativeSupervision {
+  /** The native command. */
+  command: string
+  /** When the daemon is started again. */
+  restart: 'no' | 'on-failure' | 'always'
+  /** How often, before the supervisor gives up. */
+  limit: NativeRestartLimit | null
+  /** What the daemon gets when it is to stop. */
+  killSignal: number
 }
 
 /** Writes down in a journal that a start has failed before it could do so itself. */
@@ -447,7 +469,7 @@ export declare function pidFileStatus(path: string, journal?: string | undefined
 
 /** The state of the daemon of a pidfile; times in ms since the epoch. */
 export interface PidFileStatus {
-  /** `running`, `stopping`, `starting`, `dead`, `unknown` or `stopped`. */
+  /** `running`, `stopping`, `starting`, `restarting`, `dead`, `unknown` or `stopped`. */
   state: string
   /** The daemon's pid. */
   pid?: number
@@ -455,6 +477,12 @@ export interface PidFileStatus {
   since?: number
   /** The pid that a dead daemon left in the file. */
   lastPid?: number
+  /** The process above it. */
+  supervisorPid?: number
+  /** How often that has restarted it. */
+  restarts?: number
+  /** When it restarts it next. */
+  restartsAt?: number
   /** Who holds the lock instead. */
   heldBy?: number
   /** Its last reload, if that failed. */

@@ -38,7 +38,9 @@ export async function showStatus(name: string): Promise<void> {
   const { pidFile, logFile } = daemonPaths(name);
   // Another user's daemon of that name has its log elsewhere.
   if (daemon.pidFile === pidFile) console.log(`log: ${logFile}`);
-  process.exitCode = { running: 0, stopping: 0, starting: 0, dead: 1, stopped: 3, unknown: 4 }[daemon.state];
+  process.exitCode = { running: 0, stopping: 0, starting: 0, restarting: 0, dead: 1, stopped: 3, unknown: 4 }[
+    daemon.state
+  ];
 }
 
 /** Stops a daemon, and prints how that went. */

@@ -56,8 +56,10 @@ export type DaemonEnd =
       readonly reason: 'crashed';
       /** When. */
       readonly at: Date;
-      /** The code that it exited with. */
-      readonly exitCode: number;
+      /** The code that it exited with; missing if it died of a signal. */
+      readonly exitCode?: number;
+      /** The signal that it died of, which only a supervisor sees. */
+      readonly signal?: NodeJS.Signals;
       /** What it had thrown, in one line. */
       readonly lastWords?: string;
     }

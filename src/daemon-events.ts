@@ -30,6 +30,7 @@ interface EventBase {
  * | `stop` | the daemon was asked to stop |
  * | `restart` | the same, because another one is to take its place |
  * | `exit` | the daemon has ended, as {@link DaemonEnd} says |
+ * | `restarting` | its supervisor starts the daemon again |
  * | `cleanup` | processes that the daemon had left behind were ended by a stop or a start |
  */
 export type DaemonEvent = EventBase &
@@ -67,6 +68,13 @@ export type DaemonEvent = EventBase &
         /** The pid that it had. */
         readonly pid: number;
       } & DaemonEnd)
+    | {
+        readonly event: 'restarting';
+        /** How many times it was restarted, this one included. */
+        readonly restarts: number;
+        /** After how many milliseconds it is started. */
+        readonly delay: number;
+      }
     | {
         readonly event: 'cleanup';
         /** The pid that the daemon had. */

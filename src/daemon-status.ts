@@ -25,6 +25,10 @@ export type DaemonStatus = StatusBase &
         readonly pid: number;
         /** When the process was started; missing if the kernel does not show it. */
         readonly since?: Date;
+        /** The process above it, whose pid is in the pidfile; missing without a supervisor. */
+        readonly supervisorPid?: number;
+        /** How many times its supervisor has restarted it; missing without a supervisor. */
+        readonly restarts?: number;
         /** The last reload, if it failed; missing once a reload has succeeded, and for users who may not read the daemon's state. */
         readonly failedReload?: FailedReload;
       }
@@ -33,6 +37,22 @@ export type DaemonStatus = StatusBase &
         readonly state: 'starting';
         /** The process that is being started, if it is known already. */
         readonly pid?: number;
+        /** The process above it; missing without a supervisor. */
+        readonly supervisorPid?: number;
+        /** How many times its supervisor has restarted it; missing without a supervisor. */
+        readonly restarts?: number;
+      }
+    | {
+        /** It has ended, and its supervisor starts it again. */
+        readonly state: 'restarting';
+        /** The pid that it had. */
+        readonly lastPid: number;
+        /** The process above it, whose pid is in the pidfile. */
+        readonly supervisorPid: number;
+        /** How many times its supervisor has restarted it, the next one included. */
+        readonly restarts: number;
+        /** When it is started next. */
+        readonly restartsAt: Date;
       }
     | {
         /** It has ended without having been asked to, or has left processes behind, or a pidfile that no process holds. */
@@ -92,10 +112,11 @@ export async function daemonStatus(target: Target): Promise<DaemonStatus> {
 
 /** The status of a daemon that was found already. */
 export function statusOf({ pidFile, name, record: onRecord, journal }: Located): DaemonStatus {
-  const { since, ended, failedReload, ...found } = unwrap(native().pidFileStatus(pidFile, journal));
+  const { since, ended, failedReload, restartsAt, ...found } = unwrap(native().pidFileStatus(pidFile, journal));
   const fields = {
     ...found,
     ...(since === undefined ? {} : { since: new Date(since) }),
+    ...(restartsAt === undefined ? {} : { restartsAt: new Date(restartsAt) }),
     ...(failedReload === undefined ? {} : { failedReload: { ...failedReload, at: new Date(failedReload.at ?? 0) } }),
     ...(ended === undefined ? {} : { ended: daemonEndOf(ended) }),
     ...(['stopped', 'dead'].includes(found.state) ? lastStart(journal) : {}),

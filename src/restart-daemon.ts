@@ -148,7 +148,7 @@ function checked<T>(found: Restartable, prepare: () => T): T {
     return prepare();
   } catch (error) {
     if (!isDaemonError(error)) throw error;
-    const isRunning = ['running', 'starting'].includes(statusOf(found).state);
+    const isRunning = ['running', 'starting', 'restarting'].includes(statusOf(found).state);
     throw amended(error, `${found.name} was not restarted${isRunning ? ', and runs on' : ''}: ${error.message}`);
   }
 }

@@ -159,6 +159,33 @@ const wrongTypes: Readonly<Record<keyof DaemonizeOptions, readonly (readonly [so
     ['2 ** 31', 'option "stopTimeout" must be at most 2147483647 milliseconds (24 days), not 2147483648'],
   ],
   killMode: [["'all'", `option "killMode" must be 'session' or 'process', not "all"`]],
+  restart: [
+    ["'sometimes'", `option "restart" must be 'no', 'on-failure' or 'always', not "sometimes"`],
+    [
+      "'always', pidFile: undefined",
+      'option "restart" needs option "name" or option "pidFile", by which the daemon is stopped',
+    ],
+    ["'always', supervise: false, name: 'a'", 'option "restart" needs a supervisor: leave out option "supervise"'],
+  ],
+  restartLimit: [
+    ['{ times: 1, within: 1 }', 'option "restartLimit" goes with option "restart"'],
+    ["5, restart: 'always'", 'option "restartLimit" must be an object such as { times: 5, within: 60_000 }, not 5'],
+    [
+      "{ times: -1, within: 1 }, restart: 'always'",
+      'option "restartLimit.times" must be an integer from 0 to 1000000, not -1',
+    ],
+    [
+      "{ times: 1, within: 0 }, restart: 'always'",
+      'option "restartLimit.within" must be more than 0 milliseconds, not 0',
+    ],
+    ["{ times: 1 }, restart: 'always'", 'option "restartLimit.within" must be more than 0 milliseconds, not undefined'],
+  ],
+  supervise: [["'yes'", 'option "supervise" must be true or false, not "yes"']],
+  killSignal: [
+    ["'SIGTERM'", 'option "killSignal" goes with option "supervise" or option "restart"'],
+    ["'SIGNOT', supervise: true", 'option "killSignal" must be the name of a signal, not "SIGNOT"'],
+    ["'SIGKILL', supervise: true", 'option "killSignal" must be a signal that a program can handle, not "SIGKILL"'],
+  ],
   ifRunning: [
     ["'kill'", `option "ifRunning" must be 'error', 'reuse' or 'replace', not "kill"`],
     ["'reuse'", `option "ifRunning" can be 'reuse' only with "name" or "pidFile"`],

@@ -19,7 +19,15 @@ export const exitCodes = {
 } as const;
 
 /** Of `status`, the same table says. */
-export const statusCodes = { running: 0, starting: 0, stopping: 0, dead: 1, stopped: 3, unknown: 4 } as const;
+export const statusCodes = {
+  running: 0,
+  starting: 0,
+  restarting: 0,
+  stopping: 0,
+  dead: 1,
+  stopped: 3,
+  unknown: 4,
+} as const;
 
 /** Something that only a start with the right options could have left is missing. */
 export class NotConfiguredError extends Error {

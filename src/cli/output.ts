@@ -7,6 +7,7 @@ import type { DaemonCaller } from '../store/record.js';
 const colours = {
   running: 'green',
   starting: 'yellow',
+  restarting: 'yellow',
   stopping: 'yellow',
   dead: 'red',
   unknown: 'red',

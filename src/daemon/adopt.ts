@@ -19,6 +19,7 @@ export function adopt(start: DaemonStart, options: DaemonizeOptions, resolved: R
   if (handover.name !== undefined && handover.isSystems === true) keepSystemPaths(handover.name);
   const daemon = new DaemonHandle({
     mode: 'daemon',
+    supervisedPidFile: handover.supervisedPidFile,
     name: handover.name ?? options.name,
     start,
     manager: undefined,
@@ -57,8 +58,9 @@ function holdPidFile(
   const { logs } = handover;
   const selfReport = handover.selfReport === undefined ? undefined : new SelfReport(handover.selfReport);
   const held = { pidFile, marksPidFile: false, selfReport, logs };
+  const path = pidFile?.path ?? handover.supervisedPidFile;
   if (handover.method === 'daemonize') return held;
-  if (pidFile === undefined) {
+  if (path === undefined) {
     checkDirectory(resolved.cwd);
     if (resolved.name !== undefined) makeDirectories(resolved.name);
     return { ...claimPidFile(resolved, resolved.pidFile, 'daemonize', resolved.recordFile), logs };
@@ -68,10 +70,10 @@ function holdPidFile(
   const ownFile =
     options.pidFile === undefined && options.name !== undefined ? daemonPaths(options.name).pidFile : resolved.pidFile;
   // Two pidfiles for one daemon would let a second one start.
-  if (own !== undefined && (ownFile === undefined || !isSameFile(ownFile, pidFile.path))) {
+  if (own !== undefined && (ownFile === undefined || !isSameFile(ownFile, path))) {
     const how = options.name === undefined ? 'start it with its own, or give it a name' : 'start it by the same name';
     throw invalidOption(
-      `this program calls itself ${own} (pidfile ${ownFile}), but was started with the pidfile ${pidFile.path}: ${how}`,
+      `this program calls itself ${own} (pidfile ${ownFile}), but was started with the pidfile ${path}: ${how}`,
     );
   }
   // It is shown if the caller named none.

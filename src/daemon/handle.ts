@@ -45,6 +45,8 @@ export interface DaemonParts {
   /** The service manager that waits for it, in the foreground. */
   readonly manager: SdNotify | undefined;
   readonly pidFile: NativePidFile | undefined;
+  /** The path of the one that its supervisor holds. */
+  readonly supervisedPidFile?: string | undefined;
   /** Whether this process has locked it by itself, so that no launcher marks the daemon as up. */
   readonly marksPidFile: boolean;
   readonly listeners: ReadonlyMap<string, OwnSocket>;
@@ -79,7 +81,7 @@ export class DaemonHandle implements Daemon {
   constructor(parts: DaemonParts) {
     const { mode, name, start, manager, pidFile, logs, stopTimeout, idleTimeout } = parts;
     this.mode = mode;
-    this.pidFile = pidFile?.path;
+    this.pidFile = pidFile?.path ?? parts.supervisedPidFile;
     const listeners = [...parts.listeners];
     this.listeners = Object.freeze(Object.fromEntries(listeners.map(([name, { descriptor }]) => [name, descriptor])));
     this.#sockets = [...parts.listeners.values()];

@@ -34,6 +34,8 @@ export interface Handover {
   readonly logs: ResolvedStart['logs'];
   /** Where a named daemon reports about itself. */
   readonly selfReport?: string;
+  /** The pidfile that its supervisor holds. */
+  readonly supervisedPidFile?: string;
   /** The name by which it was started. */
   readonly name?: string;
   /** Root has started it, so that its places are the system's. */

@@ -2,6 +2,7 @@
 import type { LaunchRequest, NativeRecord } from '../../index.js';
 import { isPathLike, pathOf } from '../files/path-like.js';
 import { absoluteAsCalled, checkDirectory } from '../files/working-directory.js';
+import { commandPath } from '../native/command.js';
 import { forkVariable } from '../options/env.js';
 import type { ListenAddress } from '../options/listen.js';
 import type { ResolvedStart } from '../options/resolve.js';
@@ -21,14 +22,16 @@ export function launchRequest(
   { program, arguments: args }: Program,
   { how, options, ...oneWay }: OneWay,
 ): LaunchRequest {
-  const { name, pidFile, version, recordFile, selfReportFile: selfReport, request } = start;
+  const { name, pidFile, version, recordFile, selfReportFile: selfReport, supervision, request } = start;
   // Otherwise only the daemon itself would fail, after another one was stopped for it.
   checkDirectory(start.cwd);
   const listeners = withInherited(request.listeners);
   const handover: Handover = {
     ...how,
     logs: start.logs,
-    ...(listeners.length === 0 ? {} : { sockets: socketFiles(listeners) }),
+    // A supervisor keeps them, and removes their files.
+    ...(listeners.length === 0 || supervision !== null ? {} : { sockets: socketFiles(listeners) }),
+    ...(supervision === null || pidFile === undefined ? {} : { supervisedPidFile: pidFile }),
     ...(recordFile === undefined || selfReport === undefined ? {} : { selfReport }),
     ...(name === undefined ? {} : { name }),
     ...(process.geteuid?.() === 0 ? { isSystems: true } : {}),
@@ -43,6 +46,7 @@ export function launchRequest(
     pidFile: pidFile ?? null,
     version: version ?? null,
     record: recordOf(start, { program, arguments: args }, how.method, options) ?? null,
+    supervision: supervision === null ? null : { command: commandPath(), ...supervision },
     copies: process.env[forkVariable] === 'copy',
     note: JSON.stringify(handover),
   };

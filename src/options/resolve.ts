@@ -13,6 +13,7 @@ import { resolveListen } from './listen.js';
 import { scriptName } from './script.js';
 import { reopenableLogs, resolveStreams, type ReopenableLog } from './stdio.js';
 import { resolveTimes } from './times.js';
+import { resolveSupervision, type Supervision } from './supervision.js';
 import type { DaemonizeOptions, SpawnDaemonOptions, StartedDaemon, StartOptions } from './types.js';
 
 /** What the options ask of the core, in its own form. What identifies the daemon and what only its launch knows are missing. */
@@ -27,6 +28,7 @@ export type StartRequest = Omit<
   | 'record'
   | 'mustRead'
   | 'copies'
+  | 'supervision'
   | 'launcherLeaves'
   | 'note'
 >;
@@ -46,6 +48,8 @@ export interface ResolvedStart {
   readonly logPath: string | undefined;
   readonly logs: readonly ReopenableLog[];
   readonly cwd: string;
+  /** The process above it, if it is to have one. */
+  readonly supervision: Supervision | null;
   readonly request: StartRequest;
 }
 
@@ -85,6 +89,10 @@ const startOptions = [
   'startTimeout',
   'stopTimeout',
   'killMode',
+  'restart',
+  'restartLimit',
+  'supervise',
+  'killSignal',
   'ifRunning',
   'version',
 ] as const satisfies (keyof SpawnDaemonOptions)[];
@@ -147,6 +155,7 @@ function resolveStart(
     logPath,
     logs: reopenableLogs(streams),
     cwd,
+    supervision: resolveSupervision(options, pidFile),
     request: {
       inheritedEnv: extendEnv ? inheritedEnv() : [],
       env,

@@ -156,6 +156,31 @@ export interface StartOptions<Sockets extends string = string> {
    */
   readonly killMode?: 'session' | 'process';
   /**
+   * When the daemon is started again after it has ended: `'on-failure'` after an exit code other than 0, a signal that does not ask a
+   * program to end, or a restart that failed; `'always'` whenever it was not asked to stop. The first restart follows after 100 ms; each
+   * further delay is twice as long, up to 30 s, and 100 ms again once the daemon was up for a minute. A start that fails is not
+   * repeated. A small native process above the daemon does this: see `supervise`. In the foreground the option has no effect.
+   * @default 'no'
+   */
+  readonly restart?: 'no' | 'on-failure' | 'always';
+  /**
+   * With `restart`: after so many restarts within so many milliseconds, the supervisor gives up.
+   * @default without end
+   */
+  readonly restartLimit?: { readonly times: number; readonly within: number };
+  /**
+   * Puts a small native process above the daemon. It holds the lock and the sockets of `listen`, sees how the daemon ends, and passes
+   * SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1 and SIGUSR2 on. Needs a name or a pidfile, and goes with neither another `user` nor a
+   * file as `stdin`.
+   * @default true with `restart`, else false
+   */
+  readonly supervise?: boolean;
+  /**
+   * With a supervisor: the signal that the daemon gets when it is to stop.
+   * @default 'SIGTERM'
+   */
+  readonly killSignal?: NodeJS.Signals;
+  /**
    * What to do when the daemon is running already: `'error'` fails with `ERR_ALREADY_RUNNING`; `'reuse'` takes it for the one
    * that was to be started, once it is up, and waits for one that is about to exit; `'replace'` stops it as {@link stopDaemon} does and
    * starts another, but reuses one that another caller has started meanwhile. Needs a pidfile. A daemon that is to stay in the

@@ -12,10 +12,10 @@ const SOFTWARE: u8 = 70;
 fn main() -> ExitCode {
     let verb = env::args_os().nth(1);
     match verb.as_deref().and_then(|verb| verb.to_str()) {
-        Some("supervise") => {
-            eprintln!("daemonry: this version does not supervise daemons");
+        Some("supervise") => daemonry::supervise().unwrap_or_else(|error| {
+            eprintln!("daemonry: {error}");
             ExitCode::from(SOFTWARE)
-        }
+        }),
         Some("--version") => {
             println!("{}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use daemonry::{
     AbortHandle, Account, Adoption, BoundSocket, End, EndReason, Endpoint, Errno, Exit, FailedReload, Handlers, Kept,
     LaunchFailure, LaunchPlan, Listener, LogFile, Outcome, PidFile, PinnedPlan, Record, ReloadEvent, Reloaded, Remains,
-    Report, Resource, RunAs, Source, Status, Step, StopOptions, Stopped, UserRef, WaitFor,
+    Report, Resource, RunAs, Source, Status, Step, StopOptions, Stopped, Supervisor, UserRef, WaitFor,
 };
 use napi::bindgen_prelude::{Either, Either5, Env, Object, panic_to_error};
 use napi_derive::napi;
@@ -600,7 +600,7 @@ pub fn reopen_log(path: String, mode: u32, descriptors: Vec<i32>) -> Option<Fail
 /// The state of the daemon of a pidfile; times in ms since the epoch.
 #[napi(object, object_from_js = false)]
 pub struct PidFileStatus {
-    /// `running`, `stopping`, `starting`, `dead`, `unknown` or `stopped`.
+    /// `running`, `stopping`, `starting`, `restarting`, `dead`, `unknown` or `stopped`.
     pub state: &'static str,
     /// The daemon's pid.
     pub pid: Option<i32>,
@@ -608,6 +608,12 @@ pub struct PidFileStatus {
     pub since: Option<f64>,
     /// The pid that a dead daemon left in the file.
     pub last_pid: Option<i32>,
+    /// The process above it.
+    pub supervisor_pid: Option<i32>,
+    /// How often that has restarted it.
+    pub restarts: Option<u32>,
+    /// When it restarts it next.
+    pub restarts_at: Option<f64>,
     /// Who holds the lock instead.
     pub held_by: Option<i32>,
     /// Its last reload, if that failed.
@@ -711,20 +717,42 @@ impl From<Status> for PidFileStatus {
             pid: None,
             since: None,
             last_pid: None,
+            supervisor_pid: None,
+            restarts: None,
+            restarts_at: None,
             held_by: None,
             failed_reload: None,
             ended: None,
         };
-        let live = |state, pid, since: Option<SystemTime>, failed: Option<FailedReload>| Self {
-            pid: Some(pid),
-            since: since.and_then(millis),
-            failed_reload: failed.map(Into::into),
-            ..plain(state)
-        };
+        let live =
+            |state, pid, since: Option<SystemTime>, failed: Option<FailedReload>, above: Option<Supervisor>| Self {
+                supervisor_pid: above.map(|above| above.pid),
+                restarts: above.map(|above| above.restarts),
+                pid: Some(pid),
+                since: since.and_then(millis),
+                failed_reload: failed.map(Into::into),
+                ..plain(state)
+            };
         match status {
-            Status::Running { pid, since, failed_reload } => live("running", pid, since, failed_reload),
-            Status::Stopping { pid, since, failed_reload } => live("stopping", pid, since, failed_reload),
-            Status::Starting { pid } => Self { pid, ..plain("starting") },
+            Status::Running { pid, since, failed_reload, supervisor } => {
+                live("running", pid, since, failed_reload, supervisor)
+            }
+            Status::Stopping { pid, since, failed_reload, supervisor } => {
+                live("stopping", pid, since, failed_reload, supervisor)
+            }
+            Status::Restarting { last_pid, at, supervisor: Supervisor { pid, restarts } } => Self {
+                last_pid: Some(last_pid),
+                supervisor_pid: Some(pid),
+                restarts: Some(restarts),
+                restarts_at: millis(at),
+                ..plain("restarting")
+            },
+            Status::Starting { pid, supervisor: above } => Self {
+                pid,
+                supervisor_pid: above.map(|above| above.pid),
+                restarts: above.map(|above| above.restarts),
+                ..plain("starting")
+            },
             Status::Dead { last_pid, ended } => Self { last_pid, ended: ended.map(Into::into), ..plain("dead") },
             Status::Unknown { held_by } => Self { held_by, ..plain("unknown") },
             Status::Stopped { ended } => Self { ended: ended.map(Into::into), ..plain("stopped") },

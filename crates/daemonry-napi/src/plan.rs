@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use daemonry::{
     Attributes, Bound, DEFAULT_MODE, Fork, IfRunning, KillMode, LaunchPlan, Limit, ListenAddress, Listener, LogFile,
-    Resource, RunAs, Source, Stream, UserRef,
+    Resource, Restart, RestartLimit, RunAs, Source, Stream, Supervision, UserRef,
 };
 use napi::bindgen_prelude::Either;
 use napi_derive::napi;
@@ -54,6 +54,29 @@ pub struct NativeAttributes {
     pub oom_score_adjust: Option<i32>,
     /// Nothing that it executes gains privileges.
     pub no_new_privileges: bool,
+}
+
+/// The process above the daemon; times in ms.
+#[napi(object, object_to_js = false, use_nullable = true)]
+pub struct NativeSupervision {
+    /// The native command.
+    pub command: String,
+    /// When the daemon is started again.
+    #[napi(ts_type = "'no' | 'on-failure' | 'always'")]
+    pub restart: String,
+    /// How often, before the supervisor gives up.
+    pub limit: Option<NativeRestartLimit>,
+    /// What the daemon gets when it is to stop.
+    pub kill_signal: i32,
+}
+
+/// So many restarts within so long.
+#[napi(object, object_to_js = false)]
+pub struct NativeRestartLimit {
+    /// How many.
+    pub times: u32,
+    /// Within how long, in ms.
+    pub within: f64,
 }
 
 /// A resource limit; negative numbers mean none.
@@ -124,6 +147,8 @@ pub struct LaunchRequest {
     /// What is ended besides the program itself when it is stopped.
     #[napi(ts_type = "'session' | 'process'")]
     pub kill_mode: String,
+    /// The process above it.
+    pub supervision: Option<NativeSupervision>,
     /// Its name.
     pub name: Option<String>,
     /// Its version.
@@ -237,6 +262,18 @@ impl From<NativeAttributes> for Attributes {
     }
 }
 
+impl From<NativeSupervision> for Supervision {
+    fn from(NativeSupervision { command, restart, limit, kill_signal }: NativeSupervision) -> Self {
+        let limit = limit.map(|NativeRestartLimit { times, within }| RestartLimit { times, within: duration(within) });
+        let restart = match restart.as_str() {
+            "always" => Restart::Always,
+            "on-failure" => Restart::OnFailure,
+            _ => Restart::No,
+        };
+        Self { command: command.into(), restart, limit, kill_signal }
+    }
+}
+
 impl From<NativeListener> for Listener {
     fn from(listener: NativeListener) -> Self {
         let backlog = listener.backlog.unwrap_or(daemonry::DEFAULT_BACKLOG);
@@ -299,6 +336,7 @@ impl From<LaunchRequest> for LaunchPlan {
             pid_file,
             stop_timeout,
             kill_mode,
+            supervision,
             name,
             version,
             record,
@@ -327,6 +365,7 @@ impl From<LaunchRequest> for LaunchPlan {
             pid_file_mode: DEFAULT_MODE,
             stop_timeout: Some(duration(stop_timeout)),
             kill_mode: if kill_mode == "process" { KillMode::Process } else { KillMode::Session },
+            supervision: supervision.map(Into::into),
             name,
             version,
             record: record.map(Into::into),

@@ -89,6 +89,12 @@ fn is_status_pipe(token: &StartToken) -> nix::Result<bool> {
 }
 
 impl Adoption {
+    /// What a supervisor goes on with: the pipe on which it reports, and the pidfile.
+    pub(crate) fn into_parts(self) -> (Option<Arc<File>>, Option<Arc<PidFile>>, OsString) {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner).take();
+        (status, self.pid_file, self.note)
+    }
+
     /// Whether the launcher still watches, and would take an end for a failed start.
     pub fn is_watched(&self) -> bool {
         let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);

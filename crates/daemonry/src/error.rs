@@ -107,6 +107,8 @@ steps! {
     WritePid = 17, "write-pid", "pwrite", "write the pidfile";
     /// The OOM score adjustment.
     SetOomScore = 32, "set-oom-score", "write", "set the OOM score";
+    /// `setpgid(2)` in the service of a supervisor.
+    SetProcessGroup = 61, "set-process-group", "setpgid", "make a process group";
     /// `setpriority(2)`.
     SetPriority = 33, "set-priority", "setpriority", "set the niceness";
     /// `setrlimit(2)`.
@@ -125,6 +127,8 @@ steps! {
     JoinKeyring = 43, "join-keyring", "keyctl", "get a session keyring of its own";
     /// The flag that keeps what is executed from gaining privileges.
     NoNewPrivileges = 39, "no-new-privileges", "prctl", "forbid new privileges";
+    /// Asking the kernel to end the service with its supervisor.
+    EndWithSupervisor = 62, "end-with-supervisor", "prctl", "end with the supervisor";
     /// Looking whether the daemon's user may read the script.
     ReadScript = 40, "read-script", "faccessat", "read the script";
     /// `execve(2)`.

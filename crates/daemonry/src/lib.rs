@@ -19,6 +19,8 @@ mod shown;
 mod state;
 mod stdio;
 mod store;
+mod supervision;
+mod supervisor;
 mod sys;
 mod trusted_path;
 mod user;
@@ -27,9 +29,9 @@ pub use adopt::{Adoption, adopt};
 pub use error::{Error, Result, Step};
 pub use exit_hooks::{arm, die, disarm, exit_now, guard};
 pub use instance::{
-    Forgotten, IfRunning, JournalWatch, Located, Reloaded, Remains, Status, StopOptions, Stopped, Target, forget, list,
-    list_journals, locate, note_failed_start, reload, replacement_failed, runs_other_version, send_signal, status,
-    status_of_named, stop, stops_requested,
+    Forgotten, IfRunning, JournalWatch, Located, Reloaded, Remains, Status, StopOptions, Stopped, Supervisor, Target,
+    forget, list, list_journals, locate, note_failed_start, reload, replacement_failed, runs_other_version,
+    send_signal, status, status_of_named, stop, stops_requested,
 };
 pub use launch::{
     AbortHandle, Advice, Attributes, Fork, Held, LaunchFailure, LaunchPlan, NotExecutable, Outcome, PinnedPlan,
@@ -50,6 +52,8 @@ pub use store::{
     Caller, End, EndReason, Event, EventKind, JournalReader, Name, Owner, PlaceFile, Places, Record, Recorded, Request,
     SelfReport, StartMethod, logical_directory, script_among, stay_in_system_places,
 };
+pub use supervision::{Restart, RestartLimit, Supervision};
+pub use supervisor::supervise;
 pub use sys::{Exit, Resource, signal_name};
 pub use user::{Account, Ids, RunAs, UserRef};
 

@@ -112,6 +112,16 @@ impl BoundSocket {
         }
     }
 
+    /// One that the launcher has bound and handed over, with the file that it has made for it.
+    pub(crate) fn adopt(fd: OwnedFd, path: Option<&Path>) -> Self {
+        let made = path.and_then(|path| {
+            let entry = Entry::at(path);
+            let identity = sys::identity_of(&entry.stat().ok()?);
+            Some(Made::Here { entry, identity, uid: Some(nix::unistd::geteuid().as_raw()) })
+        });
+        Self { fd, made }
+    }
+
     /// Where it listens.
     pub fn endpoint(&self) -> Endpoint {
         match &self.made {

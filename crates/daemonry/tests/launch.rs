@@ -405,7 +405,7 @@ fn an_aborted_start_is_undone() {
         ..shell("exec sleep 60")
     };
     let launching = std::thread::spawn(move || daemonry::launch(&plan).unwrap_err());
-    while !matches!(daemonry::status(&scratch.at("a.pid")).unwrap(), Status::Starting { pid: Some(_) }) {
+    while !matches!(daemonry::status(&scratch.at("a.pid")).unwrap(), Status::Starting { pid: Some(_), .. }) {
         std::thread::sleep(Duration::from_millis(5));
     }
     abort.abort();

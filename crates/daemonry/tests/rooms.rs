@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 /// From the system calls to the public functions.
-const ROOMS: [&str; 22] = [
+const ROOMS: [&str; 24] = [
     "property",
     "shown",
     "json",
@@ -19,6 +19,7 @@ const ROOMS: [&str; 22] = [
     "stdio",
     "listen",
     "notify",
+    "supervision",
     "state",
     "pidfile",
     "store",
@@ -26,6 +27,7 @@ const ROOMS: [&str; 22] = [
     "launch",
     "adopt",
     "exit_hooks",
+    "supervisor",
     "lib",
 ];
 

@@ -66,6 +66,8 @@ function details(event: DaemonEvent): string {
     case 'stop':
     case 'restart':
       return [`pid ${event.pid} with ${event.signal}`, ...who(event)].join(' ');
+    case 'restarting':
+      return `restart ${event.restarts} in ${event.delay} ms`;
     case 'exit':
       return `pid ${event.pid} ${endSentence(event, { isTimed: true })}`;
     case 'cleanup': {

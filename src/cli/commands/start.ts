@@ -10,7 +10,7 @@ import { exitCodes } from '../exit-codes.js';
 import { printJson, spin } from '../output.js';
 import { duration, jsonOption, missing, pairs, text, UsageError } from '../parse.js';
 import { nameOf, programOf } from '../program.js';
-import { sizeOf } from '../quantity.js';
+import { durationOf, sizeOf } from '../quantity.js';
 
 /** How long a program that says nothing itself is watched before the start counts, in ms. */
 const aliveForDefault = 1000;
@@ -65,6 +65,14 @@ export const start: Command = {
       value: 'MODE',
       help: 'what a stop ends: session or process (default: session)',
     },
+    restart: { type: 'string', value: 'WHEN', help: 'restart it when it ends: no, on-failure or always (default: no)' },
+    'restart-limit': {
+      type: 'string',
+      value: 'N/T',
+      help: 'give up after N restarts within the time T, as 5/1m (default: never)',
+    },
+    supervise: { type: 'boolean', help: 'put a supervisor above it, also without restarts' },
+    'kill-signal': { type: 'string', value: 'SIGNAL', help: 'how a supervisor asks it to stop (default: SIGTERM)' },
     replace: { type: 'boolean', help: 'stop a daemon that is already running, instead of keeping it' },
     json: jsonOption,
   },
@@ -113,6 +121,7 @@ function optionsOf(values: Parsed['values'], program: string): SpawnDaemonOption
     ...(log === undefined ? {} : { log }),
     ...(cwd === undefined ? {} : { cwd }),
     ...rightsOf(values),
+    ...supervisionOf(values),
     ...(umask === undefined ? {} : { umask: Number.parseInt(umask, 8) }),
     ...(startTimeout === undefined ? {} : { startTimeout }),
     ...(stopTimeout === undefined ? {} : { stopTimeout }),
@@ -120,6 +129,31 @@ function optionsOf(values: Parsed['values'], program: string): SpawnDaemonOption
       ? {}
       : { killMode: check.oneOf('killMode', killMode, 'session', ['session', 'process']) }),
   };
+}
+
+/** The process above it. */
+function supervisionOf(
+  values: Parsed['values'],
+): Pick<SpawnDaemonOptions, 'restart' | 'restartLimit' | 'supervise' | 'killSignal'> {
+  const [restart, limit, killSignal] = ['restart', 'restart-limit', 'kill-signal'].map((option) =>
+    text(values, option),
+  );
+  return {
+    ...(restart === undefined
+      ? {}
+      : { restart: check.oneOf('restart', restart, 'no', ['no', 'on-failure', 'always']) }),
+    ...(limit === undefined ? {} : { restartLimit: restartLimitOf(limit) }),
+    ...(values['supervise'] ? { supervise: true } : {}),
+    ...(killSignal === undefined ? {} : { killSignal: killSignal as NodeJS.Signals }),
+  };
+}
+
+/** `5/1m`. */
+function restartLimitOf(limit: string): NonNullable<SpawnDaemonOptions['restartLimit']> {
+  const [, times, time = ''] = /^(\d+)\/(.+)$/.exec(limit) ?? [];
+  const within = durationOf(time);
+  if (times !== undefined && within !== undefined) return { times: Number(times), within };
+  throw new UsageError(`--restart-limit must be N/T such as 5/1m, not ${JSON.stringify(limit)}`);
 }
 
 /** Who it is and what it may use. */

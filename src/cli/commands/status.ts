@@ -14,12 +14,16 @@ export const status: Command = {
   summary: 'Print whether daemons are running, as the kernel confirms.',
   options: {
     'pid-file': targetOption,
-    ready: { type: 'boolean', short: 'r', help: 'for probes: a daemon that is starting or stopping counts as stopped' },
+    ready: {
+      type: 'boolean',
+      short: 'r',
+      help: 'for probes: a daemon that starts, restarts or stops counts as stopped',
+    },
     json: jsonOption,
   },
   notes: [
-    'Exit code: 0 running, starting or stopping; 1 dead (crashed, killed or vanished); 3 stopped;',
-    '4 unknown (its pidfile is locked by another process, or cannot be inspected).',
+    'Exit code: 0 running, starting, restarting or stopping; 1 dead (crashed, killed or vanished);',
+    '3 stopped; 4 unknown (its pidfile is locked by another process, or cannot be inspected).',
   ],
   run: (parsed) => forEach(parsed, targetsOf(parsed), { act: (target) => look(target, parsed), exitCodeOf }),
   exitCodeOf,
@@ -32,7 +36,7 @@ function exitCodeOf(): number {
 
 async function look(target: GivenTarget, { values }: Parsed): Promise<Done> {
   const found = await daemonStatus(target);
-  const isBetween = found.state === 'starting' || found.state === 'stopping';
+  const isBetween = ['starting', 'restarting', 'stopping'].includes(found.state);
   return {
     text: `${labelOf(target)} is ${sentence(found)}\n${details(found)}`,
     result: found,
@@ -48,6 +52,8 @@ function sentence(found: DaemonStatus): string {
       return `${state} with pid ${found.pid}${found.since === undefined ? '' : ` since ${stamp(found.since)}`}`;
     case 'starting':
       return found.pid === undefined ? state : `${state} with pid ${found.pid}`;
+    case 'restarting':
+      return `${state}, ${restartsSentence(found.restarts)}: the next start is at ${stamp(found.restartsAt)}; its pid was ${found.lastPid}`;
     case 'dead': {
       const end = found.ended === undefined ? '' : `: it ${endSentence(found.ended)}`;
       return `${state}${end}${found.lastPid === undefined ? '' : `; its pid was ${found.lastPid}`}`;
@@ -57,6 +63,11 @@ function sentence(found: DaemonStatus): string {
     case 'stopped':
       return found.ended === undefined ? state : `${state}: it ${endSentence(found.ended)}`;
   }
+}
+
+/** How often a supervisor has restarted a daemon. */
+function restartsSentence(restarts: number): string {
+  return restarts === 1 ? '1 restart' : `${restarts} restarts`;
 }
 
 /** How a daemon has ended, to follow "it"; in a line that begins with the time, without that. */
@@ -74,7 +85,7 @@ export function endSentence(end: DaemonEnd, { isTimed = false } = {}): string {
       return `stopped itself${when}, because nothing used it`;
     case 'crashed': {
       const words = end.lastWords === undefined ? '' : `: ${printableLine(end.lastWords)}`;
-      return `crashed${when} with exit code ${end.exitCode}${words}`;
+      return `crashed${when} with ${end.signal ?? `exit code ${end.exitCode}`}${words}`;
     }
     case 'killed':
       return `did not stop in time, and was killed${when}${who}`;
@@ -101,9 +112,16 @@ function details(found: DaemonStatus): string {
     ['status', record?.status],
     ['problem', record?.problem],
     ['start', 'failedStart' in found ? startSentence(found.failedStart) : undefined],
+    ['above', supervisor(found)],
     ['reload', failed && `failed at ${stamp(failed.at)}: ${failed.reason}`],
   ];
   return lines
     .map(([label, value]) => (value === undefined ? '' : `${label.padStart(8)}: ${printableLine(value)}\n`))
     .join('');
+}
+
+/** The process above it. */
+function supervisor(found: DaemonStatus): string | undefined {
+  if (!('supervisorPid' in found)) return undefined;
+  return `supervisor with pid ${found.supervisorPid}, ${restartsSentence(found.restarts ?? 0)}`;
 }

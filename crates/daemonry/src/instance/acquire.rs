@@ -220,7 +220,7 @@ impl AcquireRequest<'_> {
             return self.wait_for_claim(key, progress.unproven_since).map(|()| None);
         };
         progress.unproven_since = Instant::now();
-        let pid = seen.claim.pid;
+        let pid = seen.pid();
         if seen.claim.role == Role::Starter {
             // It holds the lock, or the text would not count here.
             let limit = if self.if_running == IfRunning::Error { STARTER_PATIENCE } else { self.patience };
@@ -230,7 +230,7 @@ impl AcquireRequest<'_> {
         let is_unwanted = self.is_unwanted(&seen, instance, *progress.first.get_or_insert(instance));
         progress.replaces |= is_unwanted;
         match self.answer(&seen, is_unwanted, waited)? {
-            Answer::Reuse => return Ok(Some(Acquired::Running { pid, path: self.path.to_owned() })),
+            Answer::Reuse => return Ok(Some(Acquired::Running { pid: seen.pid(), path: self.path.to_owned() })),
             Answer::Wait(error) if waited > self.patience => return Err(error),
             Answer::Wait(_) => {}
             Answer::Replace if progress.replacing > replace_limit(&seen) => {
@@ -261,10 +261,10 @@ impl AcquireRequest<'_> {
     }
 
     fn answer(&self, seen: &Seen, is_unwanted: bool, waited: Duration) -> Result<Answer> {
-        let pid = seen.claim.pid;
+        let pid = seen.pid();
         let already_running = || Error::AlreadyRunning { pid, path: self.path.to_owned() };
         let is_leaving = || Answer::Wait(Error::StopTimeout { pid, limit: self.patience });
-        let is_dying = matches!(seen.life, Life::Exiting(_)) || sys::is_dying(pid);
+        let is_dying = matches!(seen.life, Life::Exiting(_)) || sys::is_dying(seen.claim.pid);
         if self.if_running == IfRunning::Error {
             let may_end = is_dying && waited <= EXIT_PATIENCE;
             return if may_end { Ok(Answer::Wait(already_running())) } else { Err(already_running()) };

@@ -2,7 +2,7 @@
 
 use crate::state::{Handlers, Life, Outcome, OwnEnd, Role, Seen};
 use crate::store::{Caller, End, EndReason};
-use crate::sys::Exit;
+use crate::sys::{Exit, is_request};
 
 /// `None` where there was no instance, but only a start, or where it lives.
 pub(super) fn end_of(seen: &Seen) -> Option<End> {
@@ -22,9 +22,9 @@ pub(super) fn end_by_now(seen: &Seen) -> End {
             let reason = match exit {
                 _ if seen.said.handlers == Handlers::CutOff => EndReason::Killed,
                 _ if seen.said.is_idle => EndReason::Idle,
-                // It is noted only of signals that ask for it.
-                Exit::Signal(_) => stopped,
                 _ if was_stopping || decision.is_some() => stopped,
+                // A program notes only those that ask for it; a supervisor sees every one.
+                Exit::Signal(signal) if is_request(signal) => stopped,
                 Exit::Code(0) => EndReason::Finished,
                 _ => EndReason::Crashed,
             };

@@ -71,9 +71,8 @@ pub(crate) fn note_again(journal: &Path, claim: &Claim, by: &Caller) -> Result<(
 
 /// The instance is asked to stop; another one takes its place if this `replaces` it. For a caller that decides this while other
 /// processes wait for it.
-pub(super) fn note_request(key: &Key, claim: &Claim, signal: i32, replaces: bool, by: Caller) -> Result<()> {
+pub(super) fn note_request(key: &Key, claim: &Claim, request: Request, replaces: bool) -> Result<()> {
     let Some((journal, start)) = journal_of(key, claim) else { return Ok(()) };
-    let request = Request { pid: claim.pid, signal, by: Some(by) };
     let kind = if replaces { EventKind::Restart(request) } else { EventKind::Stop(request) };
     append_soon(journal, |_| vec![Event::now(start, kind)])
 }
@@ -114,13 +113,19 @@ fn note(key: &Key, seen: &Seen, end: Option<End>) -> Result<()> {
     let Some((journal, start)) = journal_of(key, &seen.claim).filter(|_| seen.claim.role == Role::Daemon) else {
         return Ok(());
     };
-    let pid = seen.claim.pid;
+    let pid = seen.pid();
     append(journal, false, |events| {
-        let known: Vec<_> = events.of_start(start).map(|event| event.kind).collect();
+        // Before a restart by its supervisor it was up, and has ended.
+        let mut was_restarted = false;
+        let is_latest = |kind: &EventKind| {
+            was_restarted = matches!(kind, EventKind::Restarting { .. });
+            !was_restarted
+        };
+        let known: Vec<_> = events.of_start(start).map(|event| event.kind).take_while(is_latest).collect();
         if known.iter().any(|kind| matches!(kind, EventKind::Exit { .. } | EventKind::Failed { .. })) {
             return Vec::new();
         }
-        let is_new = !known.iter().any(|kind| matches!(kind, EventKind::Up { .. }));
+        let is_new = !was_restarted && !known.iter().any(|kind| matches!(kind, EventKind::Up { .. }));
         let up = (seen.said.was_up && is_new).then(|| {
             // Else the one that started it has been stopped before it could write that down.
             let is_unseen = end.is_some();

@@ -17,6 +17,7 @@ mod signal;
 mod status;
 mod stop;
 mod stopping;
+mod supervised;
 mod timing;
 mod watch;
 
@@ -30,7 +31,8 @@ pub use locate::{Located, Target, list, list_journals, locate};
 pub use reload::{Reloaded, reload};
 pub(crate) use session::{Origin, Others, Session, processes_of};
 pub use signal::send_signal;
-pub use status::{Status, replacement_failed, runs_other_version, status, status_of_named};
+pub use status::{Status, Supervisor, replacement_failed, runs_other_version, status, status_of_named};
 pub use stop::{Remains, StopOptions, Stopped, stop};
+pub(crate) use supervised::Supervised;
 pub(crate) use timing::sleep;
 pub use watch::JournalWatch;

@@ -7,7 +7,7 @@ use super::left_behind::is_something_left;
 use super::timing::{LOOKS, RETRY_PAUSE, STARTER_PATIENCE, UNPROVEN_PATIENCE};
 use crate::error::{Error, Result, Step};
 use crate::pidfile::{self, Holder, Outside};
-use crate::state::{Claim, Key, Life, Phase, Role, Said, Seen, Settled};
+use crate::state::{Claim, Key, Life, Phase, Role, Said, Seen, Service, Settled};
 use crate::sys::{self, Process};
 
 /// An instance whose process is held by a descriptor that was opened before the proof.
@@ -16,6 +16,8 @@ pub(super) struct Proven {
     pub(super) pid: i32,
     pub(super) phase: Phase,
     pub(super) process: Process,
+    /// The service below it, if it is a supervisor.
+    pub(super) service: Option<Service>,
     /// What it has said itself; nothing for a process of the caller's that root has started.
     pub(super) said: Said,
     /// Its lock and what that says; missing for a process of the caller's that root has started.
@@ -23,10 +25,15 @@ pub(super) struct Proven {
 }
 
 impl Proven {
+    /// The process that serves.
+    pub(super) fn service_pid(&self) -> i32 {
+        self.service.map_or(self.pid, |service| service.pid)
+    }
+
     /// The instance that a lock names; `None` for a start, and if its process does not live.
-    pub(super) fn of(key: &Key, Seen { claim, life, phase, said, .. }: Seen) -> Option<Self> {
+    pub(super) fn of(key: &Key, Seen { claim, life, phase, said, service, .. }: Seen) -> Option<Self> {
         let (Role::Daemon, Life::Alive(process) | Life::Exiting(process)) = (claim.role, life) else { return None };
-        Some(Self { pid: claim.pid, phase, process, said, locked: Some((key.clone(), claim)) })
+        Some(Self { pid: claim.pid, phase, process, service, said, locked: Some((key.clone(), claim)) })
     }
 }
 
@@ -142,5 +149,5 @@ fn prove_from_outside(path: &Path) -> Result<Option<Proven>> {
     if sys::facts(pid).is_none_or(|facts| facts.uid != user.as_raw()) {
         return Err(Error::at(Step::Signal, path)(nix::errno::Errno::EPERM));
     }
-    Ok(Some(Proven { pid, phase: Phase::Up, process, said: Said::NOTHING, locked: None }))
+    Ok(Some(Proven { pid, phase: Phase::Up, process, service: None, said: Said::NOTHING, locked: None }))
 }

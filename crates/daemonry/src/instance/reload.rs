@@ -35,7 +35,7 @@ pub enum Reloaded {
 pub fn reload(path: &Path, timeout: Duration) -> Result<Reloaded> {
     let not_running = || Error::NotRunning { path: path.to_owned() };
     let proven = prove(path)?.ok_or_else(not_running)?;
-    let pid = proven.pid;
+    let pid = proven.service_pid();
     let reports = proven.locked.as_ref().map_or(Ok(None), |(key, _)| ReloadReports::open(key))?;
     if proven.process.has_ended() {
         // The file may be that of another instance already.

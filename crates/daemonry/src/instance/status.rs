@@ -10,7 +10,7 @@ use super::prove::keys;
 use super::timing::{LOOKS, REPLACEMENT_PATIENCE};
 use crate::error::Result;
 use crate::pidfile::{self, Holder, Outside};
-use crate::state::{FailedReload, Life, Phase, Reloads, Role, Seen, Settled};
+use crate::state::{FailedReload, Life, Phase, Reloads, Role, Seen, Service, ServiceState, Settled};
 use crate::store::{self, End, EndReason};
 use crate::sys;
 
@@ -26,6 +26,8 @@ pub enum Status {
         since: Option<SystemTime>,
         /// Its last reload, if that failed.
         failed_reload: Option<FailedReload>,
+        /// The process above it, if it has one.
+        supervisor: Option<Supervisor>,
     },
     /// Up, and on its way out.
     Stopping {
@@ -35,11 +37,24 @@ pub enum Status {
         since: Option<SystemTime>,
         /// Its last reload, if that failed.
         failed_reload: Option<FailedReload>,
+        /// The process above it, if it has one.
+        supervisor: Option<Supervisor>,
     },
     /// A start is under way.
     Starting {
         /// The daemon's pid, once it has one.
         pid: Option<i32>,
+        /// The process above it, once it is there, if it has one.
+        supervisor: Option<Supervisor>,
+    },
+    /// It has ended, and its supervisor starts it again.
+    Restarting {
+        /// The pid that it had.
+        last_pid: i32,
+        /// When the next one is started.
+        at: SystemTime,
+        /// The process above it.
+        supervisor: Supervisor,
     },
     /// It has ended without having been asked to, or has left processes behind, or a pidfile that no process holds.
     Dead {
@@ -58,6 +73,15 @@ pub enum Status {
         /// How the last one has ended, as far as that is known.
         ended: Option<End>,
     },
+}
+
+/// The process above a daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Supervisor {
+    /// Its pid.
+    pub pid: i32,
+    /// How often it has restarted the daemon.
+    pub restarts: u32,
 }
 
 /// Returns the state of the daemon that belongs to the pidfile at `path`, without disturbing it.
@@ -140,7 +164,9 @@ fn from_outside(path: &Path, last: Option<&Seen>) -> Result<Status> {
     Ok(match (holder, pid) {
         // A lock of another process on the pidfile of an instance whose end is known says nothing: any user can take it.
         _ if last.is_some() && nix::unistd::geteuid().is_root() => Status::Dead { last_pid: pid, ended },
-        (Holder::Proven, Some(pid)) => Status::Running { pid, since: sys::start_time(pid), failed_reload: None },
+        (Holder::Proven, Some(pid)) => {
+            Status::Running { pid, since: sys::start_time(pid), failed_reload: None, supervisor: None }
+        }
         (Holder::Other(held_by), _) => Status::Unknown { held_by },
         (Holder::Proven | Holder::None, last_pid) => Status::Dead { last_pid, ended },
     })
@@ -161,16 +187,27 @@ pub fn runs_other_version(path: &Path, version: &str) -> Result<bool> {
 }
 
 fn of_live(seen: &Seen) -> Status {
-    let pid = seen.claim.pid;
     if seen.claim.role == Role::Starter {
-        return Status::Starting { pid: None };
+        return Status::Starting { pid: None, supervisor: None };
+    }
+    let pid = seen.pid();
+    let above = |service: Service| Supervisor { pid: seen.claim.pid, restarts: service.restarts };
+    let supervisor = seen.service.map(above);
+    if let (Phase::Up, Some(service)) = (seen.phase, seen.service) {
+        match service.state {
+            ServiceState::Waiting { until } => {
+                return Status::Restarting { last_pid: pid, at: until, supervisor: above(service) };
+            }
+            ServiceState::Starting if service.restarts > 0 => return Status::Starting { pid: Some(pid), supervisor },
+            ServiceState::Starting | ServiceState::Up => {}
+        }
     }
     let since = sys::start_time(pid);
     let failed_reload = seen.said.reloads.clone().and_then(|Reloads { failed, .. }| failed);
     match (&seen.life, seen.phase) {
-        (Life::Exiting(_), _) | (_, Phase::Stopping) => Status::Stopping { pid, since, failed_reload },
-        (_, Phase::Starting) => Status::Starting { pid: Some(pid) },
-        (_, Phase::Up) => Status::Running { pid, since, failed_reload },
+        (Life::Exiting(_), _) | (_, Phase::Stopping) => Status::Stopping { pid, since, failed_reload, supervisor },
+        (_, Phase::Starting) => Status::Starting { pid: Some(pid), supervisor },
+        (_, Phase::Up) => Status::Running { pid, since, failed_reload, supervisor },
     }
 }
 

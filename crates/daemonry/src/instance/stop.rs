@@ -104,7 +104,7 @@ fn stop_left_behind(path: &Path, timeout: Option<Duration>, force: bool) -> Resu
         }
         others.refuse_stubborn(grace)?;
         if others.ended > 0 || others.left > 0 {
-            let (pid, handlers) = (last.claim.pid, last.said.handlers);
+            let (pid, handlers) = (last.pid(), last.said.handlers);
             stopped = Stopped::EndedBefore(Remains::new(pid, handlers, others, unwritten.or(unseen)));
         }
     }

@@ -14,7 +14,7 @@ use super::stop::{Remains, Stopped};
 use super::timing::{EXIT_PATIENCE, RETRY_PAUSE, SESSION_GRACE};
 use crate::error::{Error, Result, Step};
 use crate::state::{Claim, Handlers, Key, Phase, Seen, Transition, note_end};
-use crate::store::Caller;
+use crate::store::{Caller, Request};
 use crate::sys::{self, Process};
 
 /// How much of the caller's command line is kept with the decision, in bytes.
@@ -38,7 +38,7 @@ impl<'a> Stopping<'a> {
         let session = locked.as_ref().map(|(key, claim)| Session::of(claim, key.owner(), process));
         let mut unwritten = None;
         match locked {
-            Some((key, claim)) => unwritten = ask(key, claim, process, signal, replaces)?,
+            Some((key, claim)) => unwritten = ask(key, claim, proven, signal, replaces)?,
             // A second SIGTERM would cut off what the first one lets it finish.
             None if *phase == Phase::Stopping && signal == libc::SIGTERM => {}
             None => send(process, signal, path)?,
@@ -54,7 +54,7 @@ impl<'a> Stopping<'a> {
         force: bool,
         pause: &dyn Fn(Duration) -> Result<()>,
     ) -> Result<Stopped> {
-        let pid = self.proven.pid;
+        let pid = self.proven.service_pid();
         let is_killed = !self.wait(limit, pause)?;
         if is_killed {
             if !force {
@@ -105,8 +105,8 @@ impl<'a> Stopping<'a> {
 
 /// Asks the instance to stop, unless that has been done already: of many callers one sends the signal, because a second SIGTERM
 /// would cut its clean-up short. What was decided is written down before. Returns why the journal could not be written.
-fn ask(key: &Key, claim: &Claim, process: &Process, signal: i32, replaces: bool) -> Result<Option<Error>> {
-    let by = Caller::own();
+fn ask(key: &Key, claim: &Claim, proven: &Proven, signal: i32, replaces: bool) -> Result<Option<Error>> {
+    let (by, pid) = (Caller::own(), proven.service_pid());
     let transition = Transition::begin(key)?;
     match key.look()? {
         Some(Seen { claim: now, phase, decision, .. }) if now.names_same(claim) => {
@@ -114,7 +114,7 @@ fn ask(key: &Key, claim: &Claim, process: &Process, signal: i32, replaces: bool)
                 // No other one takes its place any more.
                 if let Some(transition) = transition.filter(|_| !replaces && decision.is_some_and(|it| it.replaces)) {
                     transition.stop(key, claim, replaces, &by.to_short_json(LONGEST_BY))?;
-                    return Ok(events::note_request(key, claim, signal, replaces, by).err());
+                    return Ok(events::note_request(key, claim, Request { pid, signal, by: Some(by) }, replaces).err());
                 }
                 return Ok(None);
             }
@@ -125,8 +125,8 @@ fn ask(key: &Key, claim: &Claim, process: &Process, signal: i32, replaces: bool)
     if let Some(transition) = &transition {
         transition.stop(key, claim, replaces, &by.to_short_json(LONGEST_BY))?;
     }
-    let unwritten = events::note_request(key, claim, signal, replaces, by).err();
-    send(process, signal, &key.path).inspect_err(|_| {
+    let unwritten = events::note_request(key, claim, Request { pid, signal, by: Some(by) }, replaces).err();
+    send(&proven.process, signal, &key.path).inspect_err(|_| {
         // Otherwise the next stop would wait for an end that no process has requested.
         if let Some(transition) = &transition {
             transition.take_back();

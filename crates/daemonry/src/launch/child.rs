@@ -148,6 +148,22 @@ unsafe fn copy(prepared: &Prepared) -> ! {
     }
 }
 
+/// The service of a supervisor, which has forked it from its only thread: it has a process group of its own, so that what it sends to
+/// its group does not reach the supervisor.
+///
+/// # Safety
+///
+/// As for [`leader`].
+pub(super) unsafe fn service(prepared: &Prepared) -> ! {
+    sys::reset_dispositions();
+    // SAFETY: setpgid touches no memory.
+    if unsafe { libc::setpgid(0, 0) } < 0 {
+        fail(prepared.exec_pipe, Step::SetProcessGroup, Errno::last());
+    }
+    // SAFETY: by the caller's word.
+    unsafe { daemon(prepared) }
+}
+
 /// The daemon's steps up to its new image.
 ///
 /// # Safety
@@ -197,27 +213,7 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
     unsafe { prepared.command.environment.sign(pid) };
     // SAFETY: as for this function.
     unsafe { limit(prepared, exec_pipe) };
-    if let Some(ids) = &prepared.attributes.ids {
-        if let Some(elevated) = prepared.attributes.elevated {
-            check(Step::ResetPriority, elevated.give_up());
-        }
-        check(Step::SetGroups, sys::set_groups(&ids.groups));
-        check(Step::SetGid, sys::set_gid(ids.gid));
-        check(Step::SetUid, sys::set_uid(ids.uid));
-        if ids.uid != 0 {
-            sys::drop_capabilities();
-        }
-        let is_powerless = || !sys::can_become_root() && !sys::has_capabilities();
-        let are_right = sys::has_ids(ids.uid, ids.gid, &ids.groups, prepared.attributes.found_groups())
-            && (ids.uid == 0 || is_powerless());
-        check(Step::VerifyIds, if are_right { Ok(()) } else { Err(Errno::EPERM) });
-        if prepared.attributes.elevated.is_some() {
-            check(Step::JoinKeyring, sys::join_own_keyring());
-        }
-    }
-    if prepared.attributes.no_new_privileges {
-        check(Step::NoNewPrivileges, sys::forbid_new_privileges());
-    }
+    give_up_rights(prepared, exec_pipe);
     // With the daemon's own rights from here on, as everything that it does itself later. Paths are the launcher's.
     for file in &prepared.deferred_files {
         // SAFETY: as for this function.
@@ -273,6 +269,36 @@ unsafe fn daemon(prepared: &Prepared) -> ! {
     let errno = unsafe { execute(prepared) };
     check(Step::Exec, Err(errno));
     exit(FAILED)
+}
+
+/// What the daemon must not have is gone after this: the launcher's ids and priority, and its keys.
+fn give_up_rights(prepared: &Prepared, exec_pipe: RawFd) {
+    let check = |step, outcome| check(exec_pipe, step, outcome);
+    if let Some(ids) = &prepared.attributes.ids {
+        if let Some(elevated) = prepared.attributes.elevated {
+            check(Step::ResetPriority, elevated.give_up());
+        }
+        check(Step::SetGroups, sys::set_groups(&ids.groups));
+        check(Step::SetGid, sys::set_gid(ids.gid));
+        check(Step::SetUid, sys::set_uid(ids.uid));
+        if ids.uid != 0 {
+            sys::drop_capabilities();
+        }
+        let is_powerless = || !sys::can_become_root() && !sys::has_capabilities();
+        let are_right = sys::has_ids(ids.uid, ids.gid, &ids.groups, prepared.attributes.found_groups())
+            && (ids.uid == 0 || is_powerless());
+        check(Step::VerifyIds, if are_right { Ok(()) } else { Err(Errno::EPERM) });
+        if prepared.attributes.elevated.is_some() {
+            check(Step::JoinKeyring, sys::join_own_keyring());
+        }
+    }
+    if prepared.attributes.no_new_privileges {
+        check(Step::NoNewPrivileges, sys::forbid_new_privileges());
+    }
+    // A change of ids takes it back.
+    if let Some(supervisor) = prepared.ends_with {
+        check(Step::EndWithSupervisor, sys::end_with_parent(supervisor));
+    }
 }
 
 /// Opens a file for a standard stream, whose place is taken by another descriptor until then.

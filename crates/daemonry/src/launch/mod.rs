@@ -9,9 +9,11 @@ mod descriptors;
 mod environment;
 mod executable;
 mod failed_step;
+mod fork_service;
 mod fork_thread;
 mod interpreter;
 mod interrupts;
+mod order;
 mod outcome;
 mod pinned;
 mod plan;
@@ -21,11 +23,14 @@ mod rehearse;
 mod signal_watch;
 mod start;
 mod streams;
+mod supervised;
 mod takeover;
 mod undo;
 
 pub use executable::{NotExecutable, check_executable};
+pub(crate) use fork_service::Forked;
 pub use interrupts::AbortHandle;
+pub(crate) use order::Order;
 pub use outcome::{Advice, LaunchFailure, Outcome, Started};
 pub(crate) use pinned::FIRST;
 pub use pinned::PinnedPlan;
@@ -123,7 +128,12 @@ fn find_running(plan: &PinnedPlan, interrupts: &Interrupts) -> Result<Option<i32
     let replaces =
         plan.if_running == IfRunning::Replace || plan.if_running == IfRunning::Reuse && plan.version.is_some();
     let Some(path) = plan.pid_file.as_ref().filter(|_| !replaces) else { return Ok(None) };
-    let is_held = |status| matches!(status, Status::Running { .. } | Status::Starting { .. } | Status::Stopping { .. });
+    let is_held = |status| {
+        matches!(
+            status,
+            Status::Running { .. } | Status::Starting { .. } | Status::Restarting { .. } | Status::Stopping { .. }
+        )
+    };
     if !status(path).is_ok_and(is_held) {
         return Ok(None);
     }
@@ -174,10 +184,14 @@ fn launch_recorded(
     timeout: Duration,
     interrupts: &Interrupts,
 ) -> std::result::Result<Started, LaunchFailure> {
-    let (prepared, descriptors, ends) = Prepared::new(plan, pid_file)?;
+    let supervisor = plan.supervisor()?;
+    let process = supervisor.as_ref().unwrap_or(plan);
+    let (prepared, descriptors, ends) = Prepared::new(process, pid_file)?;
     let mut start = Start::begin(prepared, descriptors, ends, interrupts)?;
-    match start.wait(plan, pid_file, timeout) {
+    start.service = supervisor.as_ref().map(|_| plan);
+    match start.wait(process, pid_file, timeout) {
         Ok(pid) => {
+            let pid = pid_file.and_then(PidFile::service_pid).unwrap_or(pid);
             if let Some(pid_file) = pid_file {
                 pid_file.hand_over();
             }

@@ -17,6 +17,7 @@ use super::plan::LaunchPlan;
 use crate::error::{Error, Result, Step};
 use crate::listen::{self, Source};
 use crate::listen_address::ListenAddress;
+use crate::state::SessionMark;
 use crate::stdio::{LogFile, Stream};
 use crate::store::{Name, Places};
 use crate::sys;
@@ -32,7 +33,19 @@ pub struct PinnedPlan {
     places: Option<Places>,
     programs: Vec<PathBuf>,
     addresses: Vec<Option<SocketAddr>>,
+    layer: Layer,
     _descriptors: Vec<OwnedFd>,
+}
+
+/// What a plan has besides if a supervisor has to do with it.
+#[derive(Debug)]
+pub(super) enum Layer {
+    /// None has.
+    Alone,
+    /// It is about the supervisor, which inherits its order.
+    Supervisor { order: OwnedFd },
+    /// It is about the service, which carries the mark of its supervisor and ends with it.
+    Service { mark: SessionMark, captures: bool },
 }
 
 impl LaunchPlan {
@@ -58,10 +71,14 @@ impl LaunchPlan {
             places: self.name.as_deref().map(Name::new).transpose()?.as_ref().map(Places::own),
             programs: Vec::new(),
             addresses: vec![None; self.listeners.len()],
+            layer: Layer::Alone,
             _descriptors: self.pin_files(&mut plan)?,
             plan,
         };
         pinned.programs = pinned.candidates(&self.program);
+        if pinned.supervision.is_some() && pinned.ids.is_some() {
+            return Err(Error::InvalidPlan("a supervised daemon cannot run as another user yet".to_owned()));
+        }
         Ok(pinned)
     }
 
@@ -188,8 +205,32 @@ impl PinnedPlan {
             places: None,
             programs: self.programs.clone(),
             addresses: Vec::new(),
+            layer: Layer::Alone,
             _descriptors: Vec::new(),
         }
+    }
+
+    /// The same listeners and files for another process of this start.
+    pub(super) fn with_layer(&self, plan: LaunchPlan, layer: Layer) -> Self {
+        Self {
+            ids: None,
+            environment: Vec::new(),
+            places: None,
+            programs: vec![plan.program.clone()],
+            addresses: self.addresses.clone(),
+            layer,
+            _descriptors: Vec::new(),
+            plan,
+        }
+    }
+
+    pub(super) fn layer(&self) -> &Layer {
+        &self.layer
+    }
+
+    /// The service of a supervisor, whose mark it carries.
+    pub(crate) fn below(self, mark: SessionMark, captures: bool) -> Self {
+        Self { layer: Layer::Service { mark, captures }, ..self }
     }
 
     /// Whether a host name has to be resolved.

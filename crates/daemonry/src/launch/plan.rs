@@ -14,6 +14,7 @@ use crate::rlimit::Limit;
 use crate::state::KillMode;
 use crate::stdio::Stream;
 use crate::store::Record;
+use crate::supervision::Supervision;
 use crate::sys;
 use crate::user::RunAs;
 
@@ -94,6 +95,8 @@ pub struct LaunchPlan {
     pub stop_timeout: Option<Duration>,
     /// What is ended besides the program itself when it is stopped. Default: [`KillMode::Session`].
     pub kill_mode: KillMode,
+    /// The process above it, which starts it again. Default: none.
+    pub supervision: Option<Supervision>,
     /// The daemon's name, under which it is one instance whatever its pidfile. The directories of its [`crate::Places`] are made.
     /// Default: none.
     pub name: Option<String>,
@@ -145,6 +148,7 @@ impl LaunchPlan {
             pid_file_mode: pidfile::DEFAULT_MODE,
             stop_timeout: None,
             kill_mode: KillMode::Session,
+            supervision: None,
             name: None,
             version: None,
             record: None,
@@ -173,6 +177,12 @@ impl LaunchPlan {
         }
         if self.pid_file.is_none() && (self.if_running != IfRunning::Error || self.record.is_some()) {
             return refuse("without a pidfile it cannot be known whether the daemon runs, and no record can be kept");
+        }
+        if self.supervision.is_some() && self.pid_file.is_none() {
+            return refuse("a supervised daemon needs a name or a pidfile, by which it is stopped");
+        }
+        if self.supervision.is_some() && matches!(self.stdin, Stream::File(_)) {
+            return refuse("a supervised daemon cannot read its standard input from a file");
         }
         if self.attributes.oom_score_adjust.is_some() && !sys::HAS_OOM_SCORE {
             return refuse("there are no OOM scores on this platform");

@@ -11,7 +11,7 @@ use super::command::Command;
 use super::created_files::CreatedFiles;
 use super::descriptors::{Descriptors, move_above, target};
 use super::environment::Environment;
-use super::pinned::PinnedPlan;
+use super::pinned::{Layer, PinnedPlan};
 use super::plan::{Fork, LaunchPlan, Rehearsal};
 use super::prepared_instance::{PreparedInstance, hand_on, prepare_instance, session_mark};
 use super::streams::{Streams, open_streams};
@@ -47,6 +47,8 @@ pub(crate) struct Prepared {
     pub(crate) hold_pipe: RawFd,
     pub(crate) siblings: bool,
     pub(crate) fork: Fork,
+    /// The process whose end ends the daemon.
+    pub(crate) ends_with: Option<libc::pid_t>,
     /// Nothing is bound or executed, but checked.
     pub(crate) rehearsal: Option<Rehearsal>,
 }
@@ -69,6 +71,14 @@ impl Prepared {
         let status_fd = target(sources.len());
         sources.push(status_pipe.as_fd());
         let handed = pid_file.map(|pid_file| hand_on(pid_file, ids, &opened.findings, &mut sources));
+        // A supervisor finds its order by its number.
+        let note = match plan.layer() {
+            Layer::Supervisor { order } => {
+                sources.push(order.as_fd());
+                target(sources.len() - 1).to_string().into()
+            }
+            Layer::Alone | Layer::Service { .. } => plan.note.clone(),
+        };
         let floor = target(sources.len()) + 1;
         let sources = sources.into_iter().map(|source| move_above(source, floor)).collect::<Result<Vec<_>>>()?;
         let exec_pipe = move_above(exec_pipe.as_fd(), floor)?;
@@ -76,16 +86,20 @@ impl Prepared {
 
         let status_identity =
             sys::identity(status_pipe.as_fd()).map_err(|errno| Error::system(Step::OpenPipe, errno))?;
-        let origin = Origin { mark: session_mark(pid_file), pipe: status_identity, uids: plan.uids() };
+        let (mark, captures) = match plan.layer() {
+            Layer::Service { mark, captures } => (mark.clone(), *captures),
+            Layer::Alone | Layer::Supervisor { .. } => (session_mark(pid_file), opened.memory.is_some()),
+        };
+        let origin = Origin { mark, pipe: status_identity, uids: plan.uids() };
         let token = StartToken {
             pid: 0,
             status_fd,
             status_identity,
             wait_for: plan.wait_for,
-            captures: opened.memory.is_some(),
+            captures,
             alive_for: plan.alive_for,
             pid_file: pid_file.zip(handed).map(|(file, handed)| (handed, file.path().to_owned())),
-            note: plan.note.clone(),
+            note,
         };
         let instance =
             pid_file.zip(handed).and_then(|(pid_file, handed)| prepare_instance(plan, pid_file, handed, floor));
@@ -104,6 +118,7 @@ impl Prepared {
             hold_pipe: hold_pipe.as_raw_fd(),
             siblings: plan.launcher_leaves,
             fork: plan.fork,
+            ends_with: matches!(plan.layer(), Layer::Service { .. }).then(|| std::process::id().cast_signed()),
             rehearsal: None,
         };
         let names = plan.listeners.iter().map(|listener| listener.name.clone());

@@ -31,6 +31,8 @@ pub(crate) struct Start<'a> {
     pub(super) daemon: Option<Daemon>,
     pub(super) ends: LauncherEnds,
     pub(super) interrupts: &'a Interrupts,
+    /// What the process launches, if that is a supervisor.
+    pub(super) service: Option<&'a PinnedPlan>,
     exec_closed: bool,
     status_closed: bool,
     frames: Vec<u8>,
@@ -41,6 +43,8 @@ pub(crate) struct Start<'a> {
     /// What a step that failed says besides.
     failed_index: u8,
     exit_code: Option<i32>,
+    /// How the service below a supervisor has ended.
+    service_end: Option<Exit>,
 }
 
 impl<'a> Start<'a> {
@@ -57,6 +61,7 @@ impl<'a> Start<'a> {
             daemon: None,
             ends,
             interrupts,
+            service: None,
             exec_closed: false,
             status_closed: false,
             frames: Vec::new(),
@@ -65,6 +70,7 @@ impl<'a> Start<'a> {
             failure: None,
             failed_index: 0,
             exit_code: None,
+            service_end: None,
         })
     }
 
@@ -251,6 +257,10 @@ impl<'a> Start<'a> {
                     self.failure = Some(Error::StartFailed { exit: None, reason: Some(reason) });
                 }
                 Report::FailedStep { step, errno, path } => self.failure = Some(Error::System { step, errno, path }),
+                Report::ServiceFailed { step, index, errno } => {
+                    self.failure = self.service.map(|plan| plan.failure_at(step, index, errno));
+                }
+                Report::ServiceEnded(exit) => self.service_end = Some(exit),
             }
         }
         Ok(())
@@ -266,6 +276,9 @@ impl<'a> Start<'a> {
 
     /// How the daemon ended: by the kernel's word, else by its own.
     fn exit(&self) -> Exit {
+        if let Some(exit) = self.service_end {
+            return exit;
+        }
         let by_kernel = self.daemon.as_ref().filter(|daemon| daemon.sibling).and_then(|daemon| peek_exit(daemon.pid));
         by_kernel.or(self.exit_code.map(Exit::Code)).unwrap_or(Exit::Unknown)
     }

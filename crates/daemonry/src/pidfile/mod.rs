@@ -293,6 +293,11 @@ impl PidFile {
         self.seen().and_then(|seen| seen.decision).is_some_and(|decision| decision.replaces)
     }
 
+    /// The process of the service below the supervisor that the caller has started.
+    pub(crate) fn service_pid(&self) -> Option<i32> {
+        self.seen()?.service.map(|service| service.pid)
+    }
+
     fn seen(&self) -> Option<Seen> {
         self.lock.as_ref().and_then(|lock| lock.key.look().ok()?).filter(|seen| seen.claim.role == Role::Daemon)
     }

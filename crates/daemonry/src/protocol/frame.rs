@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use crate::error::Step;
+use crate::sys::Exit;
 
 /// A message of the session leader or the not yet exec'd daemon. EOF without one means "exec'd".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +67,17 @@ pub enum Report {
     Failed(String),
     /// It is about to exit with this code.
     Exiting(i32),
+    /// Of a supervisor: the child that it has forked failed at this step, with the one of several things that has this index.
+    ServiceFailed {
+        /// What was being done.
+        step: Step,
+        /// Of what.
+        index: u8,
+        /// The kernel's reason.
+        errno: Errno,
+    },
+    /// Of a supervisor: its service has ended this way.
+    ServiceEnded(Exit),
 }
 
 /// Longer reasons are cut: a whole report fits one write to an empty pipe.
@@ -84,6 +96,19 @@ impl Report {
             }
             Self::Failed(reason) => (b'F', reason.as_bytes().to_vec()),
             Self::Exiting(code) => (b'X', code.to_le_bytes().to_vec()),
+            Self::ServiceFailed { step, index, errno } => {
+                let mut payload = vec![*step as u8, *index];
+                payload.extend((*errno as i32).to_le_bytes());
+                (b'C', payload)
+            }
+            Self::ServiceEnded(exit) => {
+                let (kind, number) = match exit {
+                    Exit::Code(code) => (b'c', *code),
+                    Exit::Signal(signal) => (b's', *signal),
+                    Exit::Unknown => (b'?', 0),
+                };
+                (b'D', [&[kind], number.to_le_bytes().as_slice()].concat())
+            }
         };
         let payload = payload.get(..MAX_PAYLOAD).unwrap_or(&payload);
         #[expect(clippy::cast_possible_truncation, reason = "cut to MAX_PAYLOAD above")]
@@ -125,6 +150,23 @@ impl Report {
             }
             b'F' => Self::Failed(String::from_utf8_lossy(payload).into_owned()),
             b'X' => Self::Exiting(i32::from_le_bytes(payload.try_into().ok()?)),
+            b'C' => {
+                let (&[step, index], errno) = payload.split_first_chunk()?;
+                Self::ServiceFailed {
+                    step: Step::from_number(step)?,
+                    index,
+                    errno: Errno::from_raw(i32::from_le_bytes(errno.try_into().ok()?)),
+                }
+            }
+            b'D' => {
+                let (kind, number) = payload.split_first()?;
+                let number = i32::from_le_bytes(number.try_into().ok()?);
+                Self::ServiceEnded(match kind {
+                    b'c' => Exit::Code(number),
+                    b's' => Exit::Signal(number),
+                    _ => Exit::Unknown,
+                })
+            }
             _ => return None,
         })
     }
@@ -164,6 +206,9 @@ pub(crate) mod tests {
             Report::FailedStep { step: Step::Adopt, errno: Errno::EBADF, path: None },
             Report::Failed("Error: später".into()),
             Report::Exiting(13),
+            Report::ServiceFailed { step: Step::SetLimit, index: 3, errno: Errno::EPERM },
+            Report::ServiceEnded(Exit::Code(3)),
+            Report::ServiceEnded(Exit::Signal(11)),
             Report::Ready,
         ];
         let (mut bytes, mut seen) = (Vec::new(), Vec::new());
@@ -200,6 +245,7 @@ pub(crate) mod tests {
     fn report() -> impl Strategy<Value = Report> {
         let step = select(Step::ALL);
         let errno = (1..100).prop_map(Errno::from_raw);
+        let end = prop_oneof![any::<i32>().prop_map(Exit::Code), any::<i32>().prop_map(Exit::Signal)];
         let reason = (vec(any::<char>(), 0..10), prop_oneof![9 => Just(1), 1 => Just(60)])
             .prop_map(|(text, times)| text.into_iter().collect::<String>().repeat(times));
         let path = option::of(vec(any::<u8>(), 1..20).prop_map(|bytes| OsString::from_vec(bytes).into()));
@@ -209,6 +255,7 @@ pub(crate) mod tests {
             (step, errno, path).prop_map(|(step, errno, path)| Report::FailedStep { step, errno, path }),
             reason.prop_map(Report::Failed),
             any::<i32>().prop_map(Report::Exiting),
+            end.prop_map(Report::ServiceEnded),
         ]
     }
 

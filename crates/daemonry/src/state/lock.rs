@@ -8,7 +8,7 @@ use nix::fcntl::OFlag;
 use super::claim::{Claim, Role};
 use super::key::Key;
 use super::seen::Seen;
-use super::{phase, program, transition};
+use super::{phase, program, service, transition};
 use crate::error::{Error, Result, Step};
 use crate::sys;
 
@@ -98,6 +98,7 @@ impl Lock {
         self.take_back().map_err(Error::at(Step::WriteLock, self.key.place("lock")))?;
         self.key.remove(phase::KIND)?;
         self.key.remove(program::KIND)?;
+        self.key.remove(service::KIND)?;
         transition::clear(&self.key)
     }
 

@@ -13,6 +13,7 @@ mod phase;
 mod program;
 mod reloads;
 mod seen;
+mod service;
 mod session_mark;
 mod transition;
 
@@ -27,6 +28,7 @@ pub(crate) use program::read as program_of;
 pub use reloads::{FailedReload, ReloadEvent};
 pub(crate) use reloads::{ReloadReports, Reloads};
 pub(crate) use seen::{Life, Seen, Settled};
+pub(crate) use service::{Service, ServiceFile, ServiceState};
 pub use session_mark::SESSION_VARIABLE;
 pub(crate) use session_mark::SessionMark;
 pub(crate) use transition::{Outcome, Transition, count_stop, note_end, stops};

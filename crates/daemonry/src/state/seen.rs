@@ -8,6 +8,7 @@ use nix::fcntl::OFlag;
 use super::claim::{self, Claim, Place, Role};
 use super::key::Key;
 use super::phase::{self, Phase, Said};
+use super::service::{self, Service};
 use super::transition::{self, Decision};
 use crate::error::{Error, Result, Step};
 use crate::sys::{self, Process};
@@ -27,6 +28,15 @@ pub(crate) struct Seen {
     pub(crate) said: Said,
     /// What another process has decided about it.
     pub(crate) decision: Option<Decision>,
+    /// The service below it, if it is a supervisor.
+    pub(crate) service: Option<Service>,
+}
+
+impl Seen {
+    /// The process that serves, or has served last.
+    pub(crate) fn pid(&self) -> i32 {
+        self.service.map_or(self.claim.pid, |service| service.pid)
+    }
 }
 
 /// Whether the process in a lock lives.
@@ -68,7 +78,8 @@ impl Key {
         let said = phase::read(self)?;
         let decision = transition::read(self, &claim)?;
         let phase = if decision.is_some() { Phase::Stopping } else { said.phase };
-        Ok(Some(Seen { claim, life, phase, said, decision }))
+        let service = service::read(self, &claim)?;
+        Ok(Some(Seen { claim, life, phase, said, decision, service }))
     }
 
     /// The process first, then what it is: in the other order the pid could be another process's by the time it is opened.

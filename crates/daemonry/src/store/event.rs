@@ -1,6 +1,6 @@
 //! What happens to a named daemon, as its journal spells it: one JSON object a line.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::{Caller, End, timestamp};
 use crate::json::{Members, Object, Value};
@@ -60,6 +60,13 @@ pub enum EventKind {
         /// How.
         end: End,
     },
+    /// Its supervisor starts the daemon again.
+    Restarting {
+        /// For the how manieth time.
+        restarts: u32,
+        /// After how long.
+        delay: Duration,
+    },
     /// Processes that the daemon had left behind were ended.
     Cleanup {
         /// The pid that the daemon had.
@@ -92,6 +99,7 @@ impl EventKind {
             Self::Stop(_) => "stop",
             Self::Restart(_) => "restart",
             Self::Exit { .. } => "exit",
+            Self::Restarting { .. } => "restarting",
             Self::Cleanup { .. } => "cleanup",
         }
     }
@@ -170,6 +178,10 @@ impl Event {
                 object.json("pid", &pid.to_string());
                 end.add_to(&mut object, most);
             }
+            EventKind::Restarting { restarts, delay } => {
+                object.json("restarts", &restarts.to_string());
+                object.json("delay", &delay.as_millis().to_string());
+            }
             EventKind::Cleanup { pid, others_ended, by: caller } => {
                 object.json("pid", &pid.to_string());
                 object.json("othersEnded", &others_ended.to_string());
@@ -202,6 +214,10 @@ fn kind_of(members: &Members<'_>, seen_at: Option<SystemTime>) -> Option<EventKi
         "stop" => EventKind::Stop(request()?),
         "restart" => EventKind::Restart(request()?),
         "exit" => EventKind::Exit { pid: pid()??, end: End::of(members, seen_at)? },
+        "restarting" => EventKind::Restarting {
+            restarts: members.optional("restarts", Value::number)??,
+            delay: Duration::from_millis(members.optional("delay", Value::number)??),
+        },
         "cleanup" => EventKind::Cleanup {
             pid: pid()??,
             others_ended: members.optional("othersEnded", Value::number)??,

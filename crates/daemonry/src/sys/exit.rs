@@ -24,6 +24,11 @@ impl fmt::Display for Exit {
     }
 }
 
+/// Whether a signal asks a program to end. SIGPIPE is among them as in systemd: it is how a program ends whose reader has left.
+pub(crate) const fn is_request(signal: i32) -> bool {
+    matches!(signal, libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGTERM | libc::SIGPIPE)
+}
+
 /// `SIGTERM` for 15; `signal 42` for numbers without a name.
 pub fn signal_name(number: i32) -> String {
     nix::sys::signal::Signal::try_from(number)

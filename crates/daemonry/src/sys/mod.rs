@@ -21,8 +21,8 @@ compile_error!("daemonry runs on Linux and macOS");
 
 pub(crate) use digits::{Digits, PID_WIDTH, TIME_WIDTH};
 pub(crate) use disposition::is_ignored;
-pub(crate) use exit::signal_number;
 pub use exit::{Exit, signal_name};
+pub(crate) use exit::{is_request, signal_number};
 pub(crate) use machine::Machine;
 pub use resource::Resource;
 pub(crate) use resource::shown;

@@ -269,6 +269,20 @@ pub(crate) fn has_variable(pid: i32, variable: &str) -> Option<bool> {
     Some(environment.split(|&byte| byte == 0).any(|one| one == variable.as_bytes()))
 }
 
+/// Has the kernel end the calling process when the thread that forked it ends; fails if `parent` has ended already.
+/// Async-signal-safe.
+pub(crate) fn end_with_parent(parent: libc::pid_t) -> Result<(), Errno> {
+    // SAFETY: setting it touches no memory.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) })?;
+    // SAFETY: getppid touches no memory.
+    if unsafe { libc::getppid() } == parent { Ok(()) } else { Err(Errno::ESRCH) }
+}
+
+/// Makes the calling process the parent of every orphan below it, so that it learns of their ends.
+pub(crate) fn adopt_orphans() -> nix::Result<()> {
+    nix::sys::prctl::set_child_subreaper(true)
+}
+
 /// Every process that can be seen.
 pub(crate) fn processes() -> impl Iterator<Item = i32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -182,6 +182,18 @@ pub(crate) fn has_variable(pid: i32, variable: &str) -> Option<bool> {
     Some(buffer.get(..length)?.split(|&byte| byte == 0).any(|one| one == variable.as_bytes()))
 }
 
+/// macOS has no such bond: the next start or stop ends what a supervisor has left behind.
+#[expect(clippy::unnecessary_wraps, reason = "as on Linux")]
+pub(crate) fn end_with_parent(_parent: libc::pid_t) -> Result<(), Errno> {
+    Ok(())
+}
+
+/// macOS gives every orphan to launchd.
+#[expect(clippy::unnecessary_wraps, reason = "as on Linux")]
+pub(crate) fn adopt_orphans() -> nix::Result<()> {
+    Ok(())
+}
+
 /// Every process that can be seen.
 pub(crate) fn processes() -> impl Iterator<Item = i32> {
     listed().unwrap_or_default().into_iter()
