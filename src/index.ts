@@ -33,6 +33,7 @@ export {
   type ConnectOptions,
   type DaemonizeOptions,
   type LogFile,
+  type RestartLimit,
   type SpawnDaemonOptions,
   type StartedDaemon,
   type StartOptions,

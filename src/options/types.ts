@@ -24,6 +24,14 @@ export type StreamOption = 'ignore' | 'inherit' | (string & {}) | URL | LogFile 
 /** How there came to be a daemon: this call started it, it ran already, or this call started it in the place of another. */
 export type StartOutcome = 'started' | 'reused' | 'replaced';
 
+/** How often a daemon may be restarted. */
+export interface RestartLimit {
+  /** The number of restarts. */
+  readonly times: number;
+  /** The milliseconds within which they are counted. */
+  readonly within: number;
+}
+
 /** What a started daemon is, for {@link DaemonizeOptions.onStarted}. */
 export interface StartedDaemon {
   /** Whether this call has started it. */
@@ -167,7 +175,7 @@ export interface StartOptions<Sockets extends string = string> {
    * With `restart`: after so many restarts within so many milliseconds, the supervisor gives up.
    * @default without end
    */
-  readonly restartLimit?: { readonly times: number; readonly within: number };
+  readonly restartLimit?: RestartLimit;
   /**
    * Puts a small native process above the daemon. It holds the lock and the sockets of `listen`, sees how the daemon ends, and passes
    * SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1 and SIGUSR2 on. Needs a name or a pidfile, and goes with neither another `user` nor a
