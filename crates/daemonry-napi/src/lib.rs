@@ -724,15 +724,17 @@ impl From<Status> for PidFileStatus {
             failed_reload: None,
             ended: None,
         };
-        let live =
-            |state, pid, since: Option<SystemTime>, failed: Option<FailedReload>, above: Option<Supervisor>| Self {
-                supervisor_pid: above.map(|above| above.pid),
-                restarts: above.map(|above| above.restarts),
-                pid: Some(pid),
-                since: since.and_then(millis),
-                failed_reload: failed.map(Into::into),
-                ..plain(state)
-            };
+        let below = |state, supervisor: Option<Supervisor>| Self {
+            supervisor_pid: supervisor.map(|supervisor| supervisor.pid),
+            restarts: supervisor.map(|supervisor| supervisor.restarts),
+            ..plain(state)
+        };
+        let live = |state, pid, since: Option<SystemTime>, failed: Option<FailedReload>, supervisor| Self {
+            pid: Some(pid),
+            since: since.and_then(millis),
+            failed_reload: failed.map(Into::into),
+            ..below(state, supervisor)
+        };
         match status {
             Status::Running { pid, since, failed_reload, supervisor } => {
                 live("running", pid, since, failed_reload, supervisor)
@@ -740,19 +742,10 @@ impl From<Status> for PidFileStatus {
             Status::Stopping { pid, since, failed_reload, supervisor } => {
                 live("stopping", pid, since, failed_reload, supervisor)
             }
-            Status::Restarting { last_pid, at, supervisor: Supervisor { pid, restarts } } => Self {
-                last_pid: Some(last_pid),
-                supervisor_pid: Some(pid),
-                restarts: Some(restarts),
-                restarts_at: millis(at),
-                ..plain("restarting")
-            },
-            Status::Starting { pid, supervisor: above } => Self {
-                pid,
-                supervisor_pid: above.map(|above| above.pid),
-                restarts: above.map(|above| above.restarts),
-                ..plain("starting")
-            },
+            Status::Restarting { last_pid, at, supervisor } => {
+                Self { last_pid: Some(last_pid), restarts_at: millis(at), ..below("restarting", Some(supervisor)) }
+            }
+            Status::Starting { pid, supervisor } => Self { pid, ..below("starting", supervisor) },
             Status::Dead { last_pid, ended } => Self { last_pid, ended: ended.map(Into::into), ..plain("dead") },
             Status::Unknown { held_by } => Self { held_by, ..plain("unknown") },
             Status::Stopped { ended } => Self { ended: ended.map(Into::into), ..plain("stopped") },

@@ -46,7 +46,7 @@ impl Supervised {
         self.key.look().ok().flatten().is_some_and(|seen| seen.decision.is_some())
     }
 
-    /// Ends what the service has left in its session, unless its kill mode leaves that alone.
+    /// Ends what the service has left in its session.
     pub(crate) fn end_rest(&self) -> Result<()> {
         let failed = |errno| Error::system(Step::OpenProcess, errno);
         let Some(own) = Process::open(std::process::id().cast_signed()).map_err(failed)? else { return Ok(()) };

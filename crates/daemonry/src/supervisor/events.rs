@@ -352,6 +352,11 @@ impl Supervisor {
         self.note_state(ServiceState::Waiting { until });
         let restarting = EventKind::Restarting { restarts: self.machine.restarts(), delay: after };
         complain(self.instance.note(vec![kind, restarting]));
+        self.end_rest();
+    }
+
+    /// Ends what the service has left in its session, unless its kill mode leaves that alone.
+    fn end_rest(&self) {
         if self.order.plan.kill_mode == KillMode::Session {
             complain(self.instance.end_rest());
         }
@@ -372,8 +377,8 @@ impl Supervisor {
         }
         complain(self.pid_file.mark_exit(exit));
         complain(self.instance.note_last_end());
-        if self.order.plan.kill_mode == KillMode::Session && !self.instance.is_being_stopped() {
-            complain(self.instance.end_rest());
+        if !self.instance.is_being_stopped() {
+            self.end_rest();
         }
         complain(self.pid_file.release());
         Turn::Over { is_orderly }
